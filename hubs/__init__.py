@@ -1,0 +1,1 @@
+"""The fleet of Communications Hubs, and the door to it."""

@@ -1,0 +1,1 @@
+"""A stand-in for the carriers and their hubs, behind the same gateway."""

@@ -1,0 +1,1 @@
+"""The site itself: who may come in, and what binds the apps together."""

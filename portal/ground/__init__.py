@@ -1,0 +1,1 @@
+"""What every app stands on: the database's time, the audit, UK local time."""

@@ -1,0 +1,1 @@
+"""Who deploys what to which hubs, when, and how it went."""
