@@ -1,0 +1,119 @@
+"""
+The door to the fleet: what the portal may tell a hub, and what comes back.
+
+A carrier adapter implements `HubGateway`; which one is used is a setting. The contract:
+
+* `send` hands commands over and returns at once; hubs answer later, through `collect`.
+* A command's key is (deployment, phase, attempt). The same key is carried out once, however often
+  it is sent, and always gets the same answer.
+* Every command carries its lot's fencing token. A token older than one seen for that lot is refused.
+* A command is not carried out after its `valid_until`.
+* Reports can be late, doubled, lost and out of order. `collect` repeats a report until it is
+  acknowledged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Protocol
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+
+class Phase(IntEnum):
+    """What a command asks of a hub."""
+
+    READ = 1
+    """Read the running version before staging: the inventory can be stale."""
+    STAGE = 2
+    """Hold the image, verified, without running it."""
+    ACTIVATE = 3
+    """Switch to the staged image, with a reboot."""
+    VERIFY = 4
+    """Read the running version after activation."""
+
+
+class Outcome(IntEnum):
+    """What became of a command, as reported."""
+
+    DONE = 1
+    UNREACHABLE = 2
+    """The hub could not be contacted: surely nothing was done to it."""
+    NO_IMAGE_HELD = 3
+    HASH_MISMATCH = 4
+    VERIFICATION_FAILED = 5
+    ACTIVATION_FAILED = 6
+    WRONG_HARDWARE = 7
+    TRANSFER_FAILED = 8
+    EXPIRED = 9
+    """Not contacted before `valid_until`: surely nothing was done to it."""
+
+
+class Verdict(IntEnum):
+    """What the carrier says of a command on receiving it."""
+
+    ACCEPTED = 1
+    STALE_TOKEN = 2
+    EXPIRED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One instruction to one hub. `hub` is the CHF ID as a signed 64-bit number."""
+
+    deployment: int
+    phase: Phase
+    attempt: int
+    hub: int
+    lot: int
+    token: int
+    valid_until: datetime
+    digest: str = ""
+    """SHA-256 of the image in hex, for STAGE and ACTIVATE."""
+    version: int = 0
+    """File version of the image, for STAGE and ACTIVATE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The carrier's immediate answer to one command."""
+
+    deployment: int
+    phase: Phase
+    attempt: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back for one command; `version` is the running file version where it was read."""
+
+    id: int
+    deployment: int
+    phase: Phase
+    attempt: int
+    hub: int
+    outcome: Outcome
+    version: int | None
+    observed_at: datetime
+
+
+class HubGateway(Protocol):
+    """What every carrier adapter offers. No method is called inside a transaction."""
+
+    def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
+        """Hand over at most 50 commands; return one receipt each, in order."""
+
+    def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
+        """Return up to `limit` reports that are not acknowledged, oldest first."""
+
+    def acknowledge(self, *, reports: Sequence[int]) -> None:
+        """Say that the reports with these ids are recorded and need not come again."""
+
+
+def connect() -> HubGateway:
+    """Return the carrier adapter that the setting HUB_GATEWAY names."""
+    adapter: HubGateway = import_string(settings.HUB_GATEWAY)()
+    return adapter

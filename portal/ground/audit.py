@@ -1,0 +1,30 @@
+"""Write the record of decisions."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from portal.ground.models import AuditEntry
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+
+def record(
+    *,
+    actor: "User | None",
+    verb: str,
+    subject: str,
+    now: datetime,
+    reason: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """
+    Add one decision to the record, in the caller's transaction.
+
+    `verb` is a dotted past tense such as `release.published`; `subject` names the thing decided
+    upon, such as `release:12` or `booking:BK-7F3K-92QD`; an `actor` of None is the portal itself.
+    """
+    AuditEntry.objects.create(
+        actor=actor, verb=verb, subject=subject, reason=reason, facts=dict(facts or {}), recorded_at=now
+    )

@@ -1,0 +1,29 @@
+"""The record of who decided what, when and why."""
+
+from django.conf import settings
+from django.db import models
+
+
+class AuditEntry(models.Model):
+    """
+    One decision of a person, or of the portal itself where `actor` is empty.
+
+    Rows are only ever added: triggers refuse UPDATE, DELETE and TRUNCATE. Write them through
+    `portal.ground.audit.record`, in the transaction of the act that they describe.
+    """
+
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
+    )
+    verb = models.CharField(max_length=60)
+    subject = models.CharField(max_length=120)
+    reason = models.TextField(blank=True)
+    facts = models.JSONField(default=dict)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["subject", "id"], name="audit_by_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.subject}"

@@ -1,0 +1,101 @@
+"""The people who sign in: DCC staff, or the staff of one Supplier, never both."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+
+from hubs.models import Supplier
+
+
+class UserManager(BaseUserManager["User"]):
+    """Make users who are known by their e-mail address."""
+
+    use_in_migrations = True
+
+    def create_user(self, *, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create a user; without a password nobody can sign in as them until one is set."""
+        user = self.model(email=email.strip().lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create DCC staff with every permission (Django's createsuperuser calls it so)."""
+        return self.create_user(email=email, password=password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractUser):
+    """DCC staff (`is_staff`), or an operations user or administrator of one Supplier."""
+
+    username = None  # type: ignore[assignment]
+    email = models.EmailField("e-mail address", unique=True)
+    supplier = models.ForeignKey(
+        Supplier, on_delete=models.PROTECT, null=True, blank=True, related_name="users"
+    )
+    is_supplier_administrator = models.BooleanField(default=False)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(is_staff=True, supplier=None)
+                | models.Q(is_staff=False, supplier__isnull=False),
+                name="user_is_dcc_staff_or_of_one_supplier",
+                violation_error_message="A person is either DCC staff or belongs to one Supplier.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_superuser=False) | models.Q(is_staff=True),
+                name="user_superuser_is_dcc_staff",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_supplier_administrator=False) | models.Q(supplier__isnull=False),
+                name="user_supplier_administrator_has_supplier",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_full_name() or self.email
+
+
+class Invitation(models.Model):
+    """A place kept for one person, redeemed once through the link in an e-mail."""
+
+    email = models.EmailField("e-mail address")
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, null=True, blank=True)
+    is_supplier_administrator = models.BooleanField(default=False)
+    groups = models.ManyToManyField("auth.Group", blank=True, help_text="For DCC staff: what they may do.")
+    token_digest = models.CharField(max_length=64, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", editable=False)
+    invited_at = models.DateTimeField(editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    accepted_at = models.DateTimeField(null=True, editable=False)
+    accepted_by = models.OneToOneField(
+        User, on_delete=models.PROTECT, null=True, related_name="invitation", editable=False
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(accepted_at=None, accepted_by=None)
+                | models.Q(accepted_at__isnull=False, accepted_by__isnull=False),
+                name="invitation_accepted_at_with_accepted_by",
+            ),
+            models.UniqueConstraint(
+                fields=["email"],
+                condition=models.Q(accepted_at=None),
+                name="invitation_one_open_per_address",
+                violation_error_message="An open invitation for this address exists already.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def is_open(self, *, now: datetime) -> bool:
+        """Say whether the link still works."""
+        return self.accepted_at is None and now < self.expires_at
