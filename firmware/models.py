@@ -1,6 +1,5 @@
 """What may be deployed, and when: releases, their periods, policies and sign-offs."""
 
-
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -78,7 +77,9 @@ class FirmwareRelease(models.Model):
             ("halt_firmwarerelease", "Can halt"),
         ]
         constraints = [
-            models.CheckConstraint(condition=Q(digest__regex=r"^[0-9a-f]{64}$"), name="release_digest_is_sha256"),
+            models.CheckConstraint(
+                condition=Q(digest__regex=r"^[0-9a-f]{64}$"), name="release_digest_is_sha256"
+            ),
             models.CheckConstraint(
                 condition=Q(minimum_hardware__lte=F("maximum_hardware"), maximum_hardware__lte=0xFFFF),
                 name="release_hardware_range_in_order",
@@ -266,7 +267,8 @@ class Halt(models.Model):
                 fields=["release"], condition=Q(lifted_at=None), name="halt_one_standing_per_release"
             ),
             models.CheckConstraint(
-                condition=Q(lifted_at=None, lifted_by=None) | Q(lifted_at__isnull=False, lifted_by__isnull=False),
+                condition=Q(lifted_at=None, lifted_by=None)
+                | Q(lifted_at__isnull=False, lifted_by__isnull=False),
                 name="halt_lifted_at_with_lifted_by",
             ),
         ]

@@ -133,10 +133,20 @@ class CommunicationsHub(models.Model):
         FirmwareVersion, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False
     )
     import_supplier = models.ForeignKey(
-        Supplier, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+        Supplier,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
     )
     gas_supplier = models.ForeignKey(
-        Supplier, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+        Supplier,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
     )
     hardware_version = models.SmallIntegerField()
     region = models.SmallIntegerField(choices=Region)
@@ -172,8 +182,7 @@ class CommunicationsHub(models.Model):
         verbose_name = "Communications Hub"
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(electricity_commissioned=False)
-                | models.Q(import_supplier__isnull=False),
+                condition=models.Q(electricity_commissioned=False) | models.Q(import_supplier__isnull=False),
                 name="hub_commissioned_electricity_has_supplier",
             ),
             models.CheckConstraint(

@@ -108,7 +108,10 @@ def from_local(at: datetime, *, offset: timedelta | None = None) -> datetime:
     candidates = {
         candidate.astimezone(UTC)
         for fold in (0, 1)
-        if (candidate := at.replace(tzinfo=LONDON, fold=fold)).astimezone(UTC).astimezone(LONDON).replace(tzinfo=None)
+        if (candidate := at.replace(tzinfo=LONDON, fold=fold))
+        .astimezone(UTC)
+        .astimezone(LONDON)
+        .replace(tzinfo=None)
         == at
     }
     if offset is not None:

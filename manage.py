@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Every command of the portal: `demo` and `test` need nothing but Python."""
+
+import os
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  (this is what tells an older Python)
+    sys.exit(
+        "The portal needs Python 3.11 or newer, and this is Python "
+        + sys.version.split()[0]
+        + ": install a newer one and run this command with it."
+    )
+
+from portal import bootstrap
+
+
+def main() -> None:
+    """Run one command in the locked environment, with servers of our own where no URL is given."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command == "demo":
+        os.environ.setdefault("DEMO", "true")
+    os.environ.setdefault(
+        "DJANGO_SETTINGS_MODULE", "portal.settings_test" if command == "test" else "portal.settings"
+    )
+    bootstrap.enter_environment()
+
+    # Only now is there a Django to import.
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    try:
+        start_servers(command=command)
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"{error}")
+
+
+def start_servers(*, command: str) -> None:
+    """Start PostgreSQL and Redis for this checkout, where the settings ask for them."""
+    from django.conf import settings
+
+    if settings.EMBEDDED and command not in ("demo", "help"):  # demo starts them itself: it can start over
+        from portal import embedded
+
+        embedded.current().ensure(wanted=settings.EMBEDDED)
+
+
+if __name__ == "__main__":
+    with bootstrap.plain_errors():
+        main()

@@ -1,0 +1,145 @@
+"""
+Give a bare Python the locked environment, then start over in it.
+
+Standard library only: this is what runs on a machine that has nothing else.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VENV = BASE_DIR / ".venv"
+LOCK = BASE_DIR / "requirements.lock"
+# What tells a Python that carries the portal from one that merely has some Django.
+TELLING = ("celery", "django", "django-allauth", "psycopg")
+
+NO_SPACE = "The disk is full: free some space, then run the same command again."
+NO_VENV = (
+    "This Python cannot make a virtual environment, because its ensurepip module is missing: "
+    "install it (on Debian and Ubuntu: apt install python3-venv), then run the same command again."
+)
+
+
+class UnableToPrepare(Exception):
+    """Say in one sentence why the environment could not be made, and what to do next."""
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """End with one sentence, not a traceback, where the machine and not the portal is at fault."""
+    try:
+        yield
+    except UnableToPrepare as error:
+        sys.exit(f"{error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(NO_SPACE)
+
+
+def enter_environment() -> None:
+    """
+    Return when this Python carries the locked packages, otherwise start over in a Python that does.
+
+    :raises UnableToPrepare: if `.venv` cannot be made
+    """
+    if is_ready():
+        return
+    if os.environ.get("PORTAL_BOOTSTRAPPED"):
+        raise UnableToPrepare(
+            f"{VENV} lacks its packages: remove that folder, then run the same command again."
+        )
+    python = VENV / "bin" / "python"
+    with _only_one():
+        wanted, stamp = hashlib.sha256(LOCK.read_bytes()).hexdigest(), VENV / ".locked"
+        if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+            make()
+            stamp.write_text(wanted)
+    os.environ["PORTAL_BOOTSTRAPPED"] = "1"
+    os.execv(python, [str(python), *sys.argv])  # noqa: S606  (the same command, in our own environment)
+
+
+def is_ready() -> bool:
+    """Tell whether the packages that matter are here in the locked version."""
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
+    try:
+        return all(importlib.metadata.version(name) == locked[name] for name in TELLING)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def make() -> None:
+    """
+    Make `.venv` from the lock, with uv where there is one, otherwise with venv and pip.
+
+    :raises UnableToPrepare: if a step fails
+    """
+    _say("Making .venv from requirements.lock: once, about a minute.")
+    if uv := shutil.which("uv"):
+        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, VENV)
+        _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--no-build", "--python", VENV, LOCK)
+        return
+    try:
+        venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(VENV)
+    except (subprocess.CalledProcessError, ModuleNotFoundError) as error:
+        _remove_half_made()
+        output = getattr(error, "output", None) or b""
+        raise UnableToPrepare(NO_SPACE if is_full(output.decode(errors="replace")) else NO_VENV) from error
+    pip = (VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet")
+    _run(*pip, "install", "--only-binary", ":all:", "--require-hashes", "-r", LOCK)
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    """Let two first starts of one checkout wait for each other."""
+    with (BASE_DIR / ".bootstrap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(*argv: str | Path) -> None:
+    environment = os.environ | {"UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
+    done = subprocess.run(
+        [str(word) for word in argv],
+        cwd=BASE_DIR,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    _remove_half_made()
+    if is_full(done.stderr):
+        raise UnableToPrepare(NO_SPACE)
+    _say(done.stderr.rstrip())
+    raise UnableToPrepare(
+        f"{Path(argv[0]).name} could not install the packages of {LOCK.name} (its own words are above): "
+        "check that this machine reaches its package index, then run the same command again."
+    )
+
+
+def is_full(output: str) -> bool:
+    """Tell whether a program's words are those of a full disk."""
+    return os.strerror(errno.ENOSPC) in output or os.strerror(errno.EDQUOT) in output
+
+
+def _remove_half_made() -> None:
+    # A link is somebody's own arrangement: empty nothing behind it.
+    if not VENV.is_symlink():
+        shutil.rmtree(VENV, ignore_errors=True)
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")

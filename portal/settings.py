@@ -1,0 +1,325 @@
+"""
+Every setting, once.
+
+Without DEMO or DEBUG this is production: what it needs and does not find stops the start with one sentence.
+With either, PostgreSQL and Redis are our own where no URL names them (`portal.embedded`).
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import django_stubs_ext
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+django_stubs_ext.monkeypatch()  # lets admin classes, forms and views name their model in brackets
+
+BASE_DIR: Final = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+DEMO: bool = env.bool("DEMO", default=False)
+DEBUG: bool = env.bool("DEBUG", default=False)
+PRODUCTION: Final = not (DEMO or DEBUG)
+
+
+def required(name: str, *, otherwise: str, meaning: str) -> str:
+    """
+    Return what the environment says, or `otherwise` where this is not production.
+
+    :raises ImproperlyConfigured: if production was not told
+    """
+    if value := str(env(name, default="")).strip():
+        return value
+    if PRODUCTION:
+        raise ImproperlyConfigured(
+            f"{name} is not set: set it to {meaning}. (To try the portal on your own machine, run "
+            "python3 manage.py demo; to work on it, set DEBUG=true.)"
+        )
+    return otherwise
+
+
+# Who we are
+
+LOCAL_SECRET: Final = "never used in production, where SECRET_KEY must be set and must differ from this"  # noqa: S105
+SECRET_KEY = required("SECRET_KEY", otherwise=LOCAL_SECRET, meaning="at least 50 random characters")
+if PRODUCTION and (SECRET_KEY == LOCAL_SECRET or len(SECRET_KEY) < 50):
+    raise ImproperlyConfigured(
+        "SECRET_KEY is a default or too short: set it to at least 50 random characters."
+    )
+SECRET_KEY_FALLBACKS: list[str] = env.list(
+    "SECRET_KEY_FALLBACKS", default=[]
+)  # the old keys, while sessions last
+
+ALLOWED_HOSTS = [
+    host.strip()
+    for host in required(
+        "ALLOWED_HOSTS",
+        otherwise="localhost,127.0.0.1,[::1],testserver",
+        meaning="the host names that the portal answers to, with commas between them",
+    ).split(",")
+]
+PORTAL_ADDRESS = required(
+    "PORTAL_ADDRESS",
+    otherwise="http://127.0.0.1:8000",
+    meaning="the address that e-mails link to, with https://",
+).rstrip("/")
+if PRODUCTION and not PORTAL_ADDRESS.startswith("https://"):
+    raise ImproperlyConfigured(
+        "PORTAL_ADDRESS does not begin with https://: passwords travel to that address."
+    )
+
+# What we are made of
+
+INSTALLED_APPS = [
+    "portal",
+    "scheduling",
+    "firmware",
+    "hubs",
+    "hubs.modelled_fleet",
+    "portal.ground",
+    "allauth",
+    "allauth.account",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.forms",
+    "crispy_forms",
+    "crispy_bootstrap5",
+    "csp",
+    "django_filters",
+    "django_htmx",
+    "django_tables2",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+CRISPY_ALLOWED_TEMPLATE_PACKS = "bootstrap5"
+CRISPY_TEMPLATE_PACK = "bootstrap5"
+DJANGO_TABLES2_TEMPLATE = "django_tables2/bootstrap5-responsive.html"
+
+HUB_GATEWAY: str = env("HUB_GATEWAY", default="hubs.modelled_fleet.gateway.ModelledFleet")
+LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
+
+# PostgreSQL and Redis
+
+EMBEDDED = (
+    () if PRODUCTION else tuple(url for url in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(url))
+)
+if EMBEDDED:
+    # Imported only here: the servers and what drives them are no part of a production image.
+    from portal import embedded
+
+    for _name in EMBEDDED:
+        os.environ[_name] = embedded.current().urls()[_name]  # processes that we start find them there too
+
+DATABASE_URL = required("DATABASE_URL", otherwise="", meaning="postgres://user:password@host/database")
+REDIS_URL = required("REDIS_URL", otherwise="", meaning="redis://host:6379/0")
+
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(DATABASE_URL)}
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=60),
+    "CONN_HEALTH_CHECKS": True,
+    # Each operation owns its transaction: none is held across a conversation with anything outside.
+    "ATOMIC_REQUESTS": False,
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def redis_url(*, database: int) -> str:
+    """Return the address of one of Redis's logical databases, as redis-py spells it."""
+    parts = urlsplit(REDIS_URL)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}?db={database}"
+    return parts._replace(path=f"/{database}").geturl()
+
+
+def broker_url(*, database: int) -> str:
+    """Return the same address as Celery spells it: a Unix socket has another scheme and parameter there."""
+    parts = urlsplit(REDIS_URL)
+    if parts.scheme == "unix":
+        return f"redis+socket://{parts.path}?virtual_host={database}"
+    return redis_url(database=database)
+
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": redis_url(database=1),
+        "KEY_PREFIX": env("REDIS_PREFIX", default=""),
+    }
+}
+
+# Celery: it only wakes, the schedule and every result are rows
+
+CELERY_BROKER_URL = broker_url(database=0)
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": 3600,
+    "global_keyprefix": env("REDIS_PREFIX", default=""),
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = LEASE_SECONDS - 5  # a task must be dead before its lease lets another begin
+CELERY_TASK_SOFT_TIME_LIMIT = LEASE_SECONDS - 10
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+
+# Who may come in
+
+AUTH_USER_MODEL = "portal.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 15},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # by invitation only: the link that was followed proves the address
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_SESSION_REMEMBER = False
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = urlsplit(PORTAL_ADDRESS).scheme
+
+SESSION_COOKIE_AGE = 8 * 60 * 60
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = PRODUCTION
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SECURE = PRODUCTION
+CSRF_TRUSTED_ORIGINS = [PORTAL_ADDRESS]
+
+# What a browser is told
+
+# How many proxies in front of us set X-Forwarded-For and X-Forwarded-Proto; by default none is believed.
+TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", default=0)
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_SSL_REDIRECT = PRODUCTION
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
+SECURE_HSTS_PRELOAD = PRODUCTION
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],  # Bootstrap's icons
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# Files
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(BASE_DIR / ".static")))
+WHITENOISE_USE_FINDERS = not PRODUCTION  # no collectstatic before a demo
+WHITENOISE_AUTOREFRESH = DEBUG
+MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(BASE_DIR / ".media")))
+MEDIA_URL = ""  # nothing that was uploaded is ever served from a folder
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+IMAGE_SIZE_LIMIT: int = env.int("IMAGE_SIZE_LIMIT", default=750_000)  # bytes of one firmware image
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000  # bytes of a form without its files
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2_500_000  # bytes of a file kept in memory; above it goes to disk
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5_000
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+FILE_UPLOAD_PERMISSIONS = 0o640
+
+# E-mails
+
+# Without a mail server nothing leaves; every e-mail is a row, which staff read in the admin.
+vars().update(env.email_url("EMAIL_URL", default="smtp://localhost:25" if PRODUCTION else "dummymail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env(
+    "DEFAULT_FROM_EMAIL", default=f"Firmware portal <portal@{urlsplit(PORTAL_ADDRESS).hostname}>"
+)
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# Words and times
+
+USE_TZ = True
+TIME_ZONE = "UTC"  # screens show Europe/London
+USE_I18N = True
+LANGUAGE_CODE = "en-gb"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        # A task wakes every few seconds and mostly finds nothing: what it did is in the rows.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
+}
