@@ -48,4 +48,5 @@ class SpanField(models.Field[Span | str, Span]):
         return str(self.value_from_object(obj))
 
     def formfield(self, **options: Any) -> Any:
-        return super().formfield(**({"form_class": forms.CharField, "max_length": 30} | options))
+        options = {"form_class": forms.CharField, "max_length": 30} | options
+        return super().formfield(**options)
