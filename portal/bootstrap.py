@@ -42,8 +42,11 @@ def plain_errors() -> Iterator[None]:
         yield
     except UnableToPrepare as error:
         sys.exit(f"{error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # PostgreSQL's refusals, too, carry the system's words for it.
+        if not is_full(f"{error}"):
             raise
         sys.exit(NO_SPACE)
 
@@ -103,7 +106,13 @@ def make() -> None:
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
     """Let two first starts of one checkout wait for each other."""
-    with (BASE_DIR / ".bootstrap.lock").open("w") as lock:
+    try:
+        lock = (BASE_DIR / ".bootstrap.lock").open("w")
+    except PermissionError as error:
+        raise UnableToPrepare(
+            f"{BASE_DIR} is not yours to write to: make a clone of your own, and run the same command there."
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -202,6 +202,11 @@ class Services:
         """Tell whether Redis answers, having read whatever it keeps."""
         return self._ask_redis(b"PING\r\n").startswith(b"+PONG")
 
+    def ran_out_of_space(self) -> bool:
+        """Tell whether PostgreSQL's last words were those of a full disk, which breaks its connections."""
+        log = self.state / "log" / "postgresql.log"
+        return log.exists() and is_full(log.read_bytes()[-8_000:].decode(errors="replace"))
+
     # Places
 
     @functools.cached_property

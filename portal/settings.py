@@ -204,6 +204,7 @@ CELERY_TASK_SOFT_TIME_LIMIT = LEASE_SECONDS - 10
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: what is due is asked of the database
 CELERY_TIMEZONE = "UTC"
 
 # Who may come in
@@ -271,8 +272,9 @@ CONTENT_SECURITY_POLICY = {
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = Path(env("STATIC_ROOT", default=str(BASE_DIR / ".static")))
-WHITENOISE_USE_FINDERS = not PRODUCTION  # no collectstatic before a demo
+# Only production collects its static files; elsewhere they are served from where they lie.
+STATIC_ROOT = Path(env("STATIC_ROOT", default=str(BASE_DIR / ".static"))) if PRODUCTION else None
+WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = DEBUG
 MEDIA_ROOT = Path(env("MEDIA_ROOT", default=str(BASE_DIR / ".media")))
 MEDIA_URL = ""  # nothing that was uploaded is ever served from a folder
@@ -311,7 +313,10 @@ LANGUAGE_CODE = "en-gb"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}},
+    "formatters": {
+        # The demo's supervisor writes the time and the program's name before each line.
+        "line": {"format": ("" if DEMO else "%(asctime)s ") + "%(levelname)-7s %(name)s: %(message)s"}
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     "loggers": {
