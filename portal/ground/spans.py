@@ -47,5 +47,6 @@ class SpanField(models.Field[Span | str, Span]):
     def value_to_string(self, obj: models.Model) -> str:
         return str(self.value_from_object(obj))
 
-    def formfield(self, **options: Any) -> Any:
-        return super().formfield(**({"form_class": forms.CharField, "max_length": 30} | options))
+    def formfield(self, *_: Any, **options: Any) -> Any:
+        options = {"form_class": forms.CharField, "max_length": 30} | options
+        return super().formfield(**options)

@@ -4,7 +4,8 @@ UK local time and working days.
 Instants are aware datetimes; results are in UTC. A working day is Monday to Friday, less the bank
 holidays of England and Wales. Working time stands still on other days, so every moment of a weekend
 counts as 00:00 of the next working day: that keeps "two working days before" in step with the order
-of the slots it is asked for.
+of the slots it is asked for. For the same reason calendar days stand still at 01:00 while the hour
+that autumn repeats goes by for the first time, and an hour that spring leaves out counts as its end.
 """
 
 import re
@@ -54,20 +55,55 @@ class Span:
         return f"{self.amount} {self.unit.removesuffix('s') if self.amount == 1 else self.unit}"
 
     def before(self, at: datetime) -> datetime:
-        """Return the moment this long before `at`, in UTC."""
-        return self._shift(at, -1)
+        """Return the moment this long before `at`, in UTC; a later `at` never has an earlier answer."""
+        if self.amount and self.unit == "working days":
+            return add_working_days(at, -self.amount)
+        if self.amount and self.unit == "days":  # calendar days keep the wall clock's time
+            return _instant(_wall(at) - timedelta(days=self.amount))
+        return at.astimezone(UTC) - self._exact()
 
     def after(self, at: datetime) -> datetime:
-        """Return the moment this long after `at`, in UTC: the earliest whose `before` is not before `at`."""
-        return self._shift(at, 1)
+        """
+        Return the earliest moment whose `before` is not before `at`, in UTC.
 
-    def _shift(self, at: datetime, sign: int) -> datetime:
-        if self.unit == "working days":
-            return add_working_days(at, sign * self.amount)
-        if self.unit == "days":  # calendar days keep the wall clock's time
-            local = at.astimezone(LONDON)
-            return (local + timedelta(days=sign * self.amount)).astimezone(UTC)
-        return at.astimezone(UTC) + sign * timedelta(**{self.unit: self.amount})
+        So a slot starts at or after `after(now)` exactly when `before` of its start has not passed,
+        and the two can be asked in either direction.
+        """
+        if self.amount and self.unit == "working days":
+            reached = add_working_days(at, self.amount).astimezone(LONDON)
+            day = reached.date()
+            if reached.time() == time():  # the days off just before it count as the same moment
+                while not is_working_day(day - timedelta(days=1)):
+                    day -= timedelta(days=1)
+            return datetime.combine(day, reached.time(), LONDON).astimezone(UTC)
+        if self.amount and self.unit == "days":
+            wall = _wall(at)
+            if _instant(wall - timedelta(hours=1)) == _instant(wall):  # the hour left out ends here
+                wall -= timedelta(hours=1)
+            wall += timedelta(days=self.amount)
+            first = _instant(wall, fold=0)
+            return first if _wall(first) == wall else _instant(wall)
+        return at.astimezone(UTC) + self._exact()
+
+    def _exact(self) -> timedelta:
+        return timedelta(**{self.unit: self.amount}) if self.amount else timedelta()
+
+
+def _wall(at: datetime) -> datetime:
+    """Return the naive UK local time of an instant, standing still in the first pass of a repeated hour."""
+    local = at.astimezone(LONDON)
+    wall = local.replace(tzinfo=None)
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        return wall.replace(minute=0, second=0, microsecond=0)
+    return wall.replace(fold=0)
+
+
+def _instant(wall: datetime, *, fold: int = 1) -> datetime:
+    """Return the instant of a naive UK local time, in UTC: of a repeated hour the pass that `fold` says."""
+    early, late = (wall.replace(tzinfo=LONDON, fold=which).astimezone(UTC) for which in (0, 1))
+    if early > late:  # left out; UK clocks change on the hour
+        return early.replace(minute=0, second=0, microsecond=0)
+    return late if fold else early
 
 
 def is_working_day(day: date) -> bool:

@@ -1,0 +1,23 @@
+"""Who deploys what to which hubs, when, and how it went."""
+
+from scheduling.models.bookings import Booking, HubSelection, SelectionRow, UnplacedHub
+from scheduling.models.deployments import LOT_SIZE, LOT_SPAN, Command, Deployment, Lot, StrayReport
+from scheduling.models.notices import Notice
+from scheduling.models.slots import CapacityPattern, Slot, Weekday
+
+__all__ = [
+    "LOT_SIZE",
+    "LOT_SPAN",
+    "Booking",
+    "CapacityPattern",
+    "Command",
+    "Deployment",
+    "HubSelection",
+    "Lot",
+    "Notice",
+    "SelectionRow",
+    "Slot",
+    "StrayReport",
+    "UnplacedHub",
+    "Weekday",
+]

@@ -1,0 +1,129 @@
+"""What Suppliers choose and book."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from firmware.models import FirmwareRelease
+from hubs.models import Supplier
+from scheduling.eligibility import Refusal
+
+
+class HubSelection(models.Model):
+    """
+    The hubs that a person chose for a release, before choosing when.
+
+    `eligible` maps the network's id to the number of hubs that may go; `refused` maps a `Refusal` to
+    the number of hubs or rows that may not. Both are as of `created_at`; booking asks again.
+    """
+
+    class Method(models.TextChoices):
+        """How the hubs were chosen."""
+
+        ALL = "all", "All remaining hubs"
+        FILTER = "filter", "By filter"
+        FILE = "file", "From a file"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
+    release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
+    chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    method = models.CharField(max_length=10, choices=Method)
+    criteria = models.JSONField(default=dict, help_text="Ids by facet: network, model, installed_version, …")
+    file_name = models.CharField(max_length=255, blank=True)
+    eligible = models.JSONField(default=dict)
+    refused = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.get_method_display()} for {self.release}"
+
+
+class SelectionRow(models.Model):
+    """One row of an uploaded file, with what became of it; `hub` only where the id is the Supplier's."""
+
+    selection = models.ForeignKey(HubSelection, on_delete=models.CASCADE, related_name="rows", db_index=False)
+    line = models.PositiveIntegerField()
+    text = models.CharField(max_length=200)
+    hub = models.BigIntegerField(null=True)
+    refusal = models.SmallIntegerField(choices=Refusal, null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["selection", "line"], name="selection_row_once_per_line"),
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line}"
+
+
+class Booking(models.Model):
+    """
+    One act of one Supplier: this release, these hubs, these slots.
+
+    Its places are taken in one short transaction and its deployments written in the next; in between
+    it is being placed, with neither `placed_at` nor `abandoned_at`.
+    """
+
+    class Plan(models.TextChoices):
+        """How the slots are chosen."""
+
+        ONE_SLOT = "one_slot", "One slot"
+        EARLIEST = "earliest", "As early as possible"
+
+    reference = models.CharField(max_length=12, unique=True)
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
+    release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
+    selection = models.OneToOneField(HubSelection, on_delete=models.PROTECT)
+    booked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    plan = models.CharField(max_length=10, choices=Plan)
+    start_at = models.DateTimeField("start of the chosen slot", null=True)
+    hubs = models.PositiveIntegerField(default=0)
+    unplaced = models.PositiveIntegerField("hubs for which no slot had room", default=0)
+    created_at = models.DateTimeField()
+    placed_at = models.DateTimeField(null=True)
+    abandoned_at = models.DateTimeField(null=True)
+    done_at = models.DateTimeField("last hub ended at", null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(placed_at=None) | Q(abandoned_at=None), name="booking_placed_or_abandoned"
+            ),
+            models.CheckConstraint(
+                condition=Q(done_at=None) | Q(placed_at__isnull=False), name="booking_done_only_when_placed"
+            ),
+            models.CheckConstraint(
+                condition=Q(plan="one_slot", start_at__isnull=False) | Q(plan="earliest", start_at=None),
+                name="booking_start_at_for_one_slot",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["supplier", "-id"], name="booking_by_supplier"),
+            # what the timetable looks for: bookings being placed, and bookings that are not done
+            models.Index(
+                fields=["id"], condition=Q(done_at=None, abandoned_at=None), name="booking_unfinished"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference
+
+
+class UnplacedHub(models.Model):
+    """A hub of a booking for which no open slot had room."""
+
+    booking = models.ForeignKey(
+        Booking, on_delete=models.CASCADE, db_index=False, related_name="unplaced_hubs"
+    )
+    hub = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["booking", "hub"], name="unplaced_hub_once_per_booking")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hub & 0xFFFFFFFFFFFFFFFF:016X}"

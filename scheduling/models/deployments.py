@@ -1,0 +1,194 @@
+"""Hubs on their way: lots, the deployments in them, the commands sent and the reports nobody expected."""
+
+from django.db import models
+from django.db.models import F, Q
+
+from firmware.models import FirmwareRelease
+from hubs.gateway import Outcome, Phase, Verdict
+from hubs.models import CommunicationsHub, Network, Supplier
+from scheduling.lifecycle import FINAL, Ending, State
+from scheduling.models.bookings import Booking
+from scheduling.models.slots import Slot
+
+LOT_SIZE = 1_000
+"""Hubs in a lot at most."""
+LOT_SPAN = 2_048
+"""Ids per lot: a deployment's id is its lot's id × LOT_SPAN + its position."""
+
+
+class Lot(models.Model):
+    """
+    At most 1,000 deployments of one booking in one slot: the unit of work.
+
+    The lot carries what would be dear to keep on every hub: when something is next due, the lease and
+    fencing token of the worker that has it, and how many hubs are in each state. Those counts are
+    moved by the database itself in the statement that moves the deployments, and always add up to
+    `size`.
+    """
+
+    booking = models.ForeignKey(Booking, on_delete=models.PROTECT, related_name="lots")
+    release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, db_index=False, related_name="+")
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="lots")
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, db_index=False, related_name="+")
+    size = models.PositiveSmallIntegerField()
+    staging_from = models.DateTimeField()
+    change_until = models.DateTimeField("booking and change cut-off")
+    due_at = models.DateTimeField("next due", null=True)
+    lease_until = models.DateTimeField(null=True)
+    token = models.PositiveIntegerField(default=0)
+    provisional = models.PositiveSmallIntegerField(default=0)
+    booked = models.PositiveSmallIntegerField(default=0)
+    staging = models.PositiveSmallIntegerField(default=0)
+    staged = models.PositiveSmallIntegerField(default=0)
+    activating = models.PositiveSmallIntegerField(default=0)
+    succeeded = models.PositiveSmallIntegerField(default=0)
+    failed = models.PositiveSmallIntegerField(default=0)
+    unconfirmed = models.PositiveSmallIntegerField(default=0)
+    missed = models.PositiveSmallIntegerField(default=0)
+    held = models.PositiveSmallIntegerField(default=0)
+    cancelled = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(size__gte=1, size__lte=LOT_SIZE), name="lot_of_at_most_1000"),
+            models.CheckConstraint(
+                condition=Q(
+                    size=F("provisional")
+                    + F("booked")
+                    + F("staging")
+                    + F("staged")
+                    + F("activating")
+                    + F("succeeded")
+                    + F("failed")
+                    + F("unconfirmed")
+                    + F("missed")
+                    + F("held")
+                    + F("cancelled")
+                ),
+                name="lot_counts_add_up",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="lot_due"),
+            models.Index(fields=["release", "supplier"], name="lot_by_release_and_supplier"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Lot {self.pk}"
+
+
+class Deployment(models.Model):
+    """
+    One release bound for one hub. Its lot says the slot, the release, the Supplier and the booking.
+
+    Narrow on purpose, and without foreign keys that the database checks: there are tens of millions.
+    `phase` is what the hub is asked next, or was asked last, and `attempt` how often; `awaiting` says that
+    an answer is still out; `next_at` is when somebody has to look at it again, answer or not, and every
+    open deployment has one. The unique constraint counts empty `ended_at` as equal, so a hub has one open
+    deployment and any number of ended ones, found by the same index.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    hub = models.ForeignKey(
+        CommunicationsHub, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    state = models.CharField(max_length=11, choices=State, default=State.BOOKED)
+    ending = models.CharField(max_length=19, choices=Ending, default=Ending.NONE, blank=True)
+    phase = models.SmallIntegerField(
+        choices=[(phase.value, phase.name) for phase in Phase], default=Phase.READ
+    )
+    attempt = models.SmallIntegerField(default=0)
+    awaiting = models.BooleanField(default=False)
+    next_at = models.DateTimeField(null=True)
+    first_miss_at = models.DateTimeField("first time it could not be reached", null=True)
+    moved_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hub", "ended_at"], nulls_distinct=False, name="deployment_one_open_per_hub"
+            ),
+            models.CheckConstraint(condition=Q(state__in=State.values), name="deployment_state_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=FINAL, ended_at__isnull=False, next_at=None, awaiting=False)
+                | (~Q(state__in=FINAL) & Q(ended_at=None, next_at__isnull=False)),
+                name="deployment_open_or_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(awaiting=False) | Q(state__in=[State.STAGING, State.ACTIVATING], attempt__gt=0),
+                name="deployment_awaits_only_after_a_command",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Deployment {self.pk}"
+
+    @property
+    def lot_id(self) -> int:
+        """The lot that it belongs to."""
+        return self.pk // LOT_SPAN
+
+
+class Command(models.Model):
+    """
+    What the portal decided to tell a hub, and what came of it. Written by the Gate alone.
+
+    `sent_at` is stamped, and committed, before the carrier is called: without it the command surely
+    never left; with it and without a receipt it may have.
+    """
+
+    pk = models.CompositePrimaryKey("deployment_id", "phase", "attempt")
+    deployment_id = models.BigIntegerField()
+    phase = models.SmallIntegerField(choices=[(phase.value, phase.name) for phase in Phase])
+    attempt = models.SmallIntegerField()
+    token = models.PositiveIntegerField()
+    admitted_at = models.DateTimeField()
+    valid_until = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    verdict = models.SmallIntegerField(
+        choices=[(verdict.value, verdict.name) for verdict in Verdict], null=True
+    )
+    answered_at = models.DateTimeField(null=True)
+    outcome = models.SmallIntegerField(
+        choices=[(outcome.value, outcome.name) for outcome in Outcome], null=True
+    )
+    version = models.BigIntegerField("version reported", null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(answered_at=None, outcome=None)
+                | Q(answered_at__isnull=False, outcome__isnull=False),
+                name="command_answered_at_with_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(verdict=None) | Q(sent_at__isnull=False), name="command_receipt_only_when_sent"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{Phase(self.phase).name} {self.deployment_id}/{self.attempt}"
+
+
+class StrayReport(models.Model):
+    """A report for a command that the portal never admitted. There should be none."""
+
+    hub = models.BigIntegerField()
+    deployment_id = models.BigIntegerField()
+    phase = models.SmallIntegerField()
+    attempt = models.SmallIntegerField()
+    outcome = models.SmallIntegerField()
+    version = models.BigIntegerField(null=True)
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["deployment_id", "phase", "attempt", "hub"], name="stray_report_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Report for {self.deployment_id}/{self.phase}/{self.attempt}"
