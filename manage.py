@@ -22,7 +22,7 @@ def main() -> None:
     os.environ.setdefault(
         "DJANGO_SETTINGS_MODULE", "portal.settings_test" if command == "test" else "portal.settings"
     )
-    bootstrap.enter_environment()
+    bootstrap.enter_environment(command=command)
 
     # Only now is there a Django to import.
     from django.core.exceptions import ImproperlyConfigured

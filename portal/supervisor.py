@@ -50,6 +50,7 @@ class Supervisor:
         self._coloured = output.isatty()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
+        self._watchers: list[threading.Thread] = []
         self._printing = threading.Lock()
         self._width = 6
 
@@ -76,8 +77,10 @@ class Supervisor:
             start_new_session=True,
         )
         self._programs[name] = program
-        threading.Thread(target=self._relay, args=(name, program), daemon=True).start()
-        threading.Thread(target=self._await, args=(name, program), daemon=True).start()
+        for watch in (self._relay, self._await):
+            watcher = threading.Thread(target=watch, args=(name, program), daemon=True)
+            watcher.start()
+            self._watchers.append(watcher)
 
     def run(self, *, is_ready: Callable[[], bool], when_ready: str, seconds: float | None) -> int:
         """
@@ -119,8 +122,10 @@ class Supervisor:
         self._events.put(Signalled(number))
 
     def _relay(self, name: str, program: subprocess.Popen[bytes]) -> None:
-        for line in program.stdout or ():
-            self.say(line.decode(errors="replace").rstrip(), name=name)
+        assert program.stdout  # noqa: S101  (for mypy: we asked for the pipe)
+        with program.stdout:
+            for line in program.stdout:
+                self.say(line.decode(errors="replace").rstrip(), name=name)
 
     def _await(self, name: str, program: subprocess.Popen[bytes]) -> None:
         self._events.put(Ended(name, program.wait()))
@@ -146,7 +151,8 @@ class Supervisor:
             # Also what a program that ended may have left behind in its session.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
-            program.wait()
+        for watcher in self._watchers:
+            watcher.join(timeout=2)  # the last lines are out
         return status
 
 

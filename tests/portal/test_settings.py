@@ -1,0 +1,102 @@
+"""Tests of the settings: production starts with all that it needs, or not at all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from pytest_django import Settings
+
+COMPLETE = {
+    "SECRET_KEY": "k3-" + "x7Q" * 20,
+    "ALLOWED_HOSTS": "portal.example.org",
+    "PORTAL_ADDRESS": "https://portal.example.org",
+    "DATABASE_URL": "postgres://portal@database.invalid/portal",
+    "REDIS_URL": "redis://redis.invalid:6379/0",
+}
+
+
+def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Start a command that reads the settings, told nothing but this."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=settings.BASE_DIR,
+        env={"PATH": os.environ["PATH"]} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class TestProduction:
+    def test_starts_when_told_everything(self) -> None:
+        started = start(COMPLETE)
+
+        assert started.returncode == 0, started.stderr
+
+    @pytest.mark.parametrize("name", COMPLETE)
+    def test_names_what_it_was_not_told(self, name: str) -> None:
+        started = start({key: value for key, value in COMPLETE.items() if key != name})
+
+        assert started.returncode == 1
+        assert started.stderr.startswith(f"{name} is not set: set it to ")
+        assert len(started.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("SECRET_KEY", settings.LOCAL_SECRET),
+            ("SECRET_KEY", "short"),
+            ("PORTAL_ADDRESS", "http://portal.example.org"),
+        ],
+    )
+    def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
+        started = start(COMPLETE | {name: value})
+
+        assert started.returncode == 1
+        assert started.stderr.startswith(f"{name} ")
+        assert len(started.stderr.splitlines()) == 1
+
+    def test_gives_every_static_file_a_name_for_ever(self, settings: Settings, tmp_path: Path) -> None:
+        """What collectstatic refuses, such as a style sheet that names a missing file, breaks the image."""
+        settings.STATIC_ROOT = tmp_path
+        settings.STORAGES = settings.STORAGES | {
+            "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}
+        }
+
+        call_command("collectstatic", interactive=False, verbosity=0)
+
+        assert (tmp_path / "staticfiles.json").exists()
+
+
+class TestRedisAddresses:
+    @pytest.mark.parametrize(
+        ("address", "cache", "broker"),
+        [
+            ("redis://:pass@redis:6379/5", "redis://:pass@redis:6379/1", "redis://:pass@redis:6379/0"),
+            ("rediss://redis", "rediss://redis/1", "rediss://redis/0"),
+            (
+                "unix:///run/redis.sock?db=7",
+                "unix:///run/redis.sock?db=1",
+                "redis+socket:///run/redis.sock?virtual_host=0",
+            ),
+        ],
+    )
+    def test_are_spelt_as_each_client_reads_them(self, address: str, cache: str, broker: str) -> None:
+        program = (
+            "from portal import settings as s; print(s.CACHES['default']['LOCATION'], s.CELERY_BROKER_URL)"
+        )
+
+        printed = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]} | COMPLETE | {"REDIS_URL": address},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+        assert printed.split() == [cache, broker]
