@@ -48,5 +48,5 @@ class SpanField(models.Field[Span | str, Span]):
         return str(self.value_from_object(obj))
 
     def formfield(self, *_: Any, **options: Any) -> Any:
-        options = {"form_class": forms.CharField, "max_length": 30} | options
-        return super().formfield(**options)
+        shown: dict[str, Any] = {"form_class": forms.CharField, "max_length": 30}
+        return super().formfield(**shown | options)
