@@ -9,8 +9,10 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from hubs.gateway import Outcome, Phase, Verdict
+from hubs.modelled_fleet.behaviour import Profile
 from hubs.models import HubModel, Network
 
+AS_A_RULE = Profile()
 SHARE = (MinValueValidator(0.0), MaxValueValidator(1.0))
 
 
@@ -30,32 +32,39 @@ class NetworkProfile(models.Model):
     network = models.OneToOneField(
         Network, on_delete=models.CASCADE, primary_key=True, related_name="profile"
     )
-    seed = models.BigIntegerField(default=1)
+    seed = models.BigIntegerField(default=AS_A_RULE.seed)
     time_scale = models.FloatField(
-        default=1.0,
+        default=AS_A_RULE.time_scale,
         validators=[MinValueValidator(0.001)],
         help_text="How many seconds of the fleet's life pass in one: 60 makes minutes of hours.",
     )
-    reachability = share(0.985, help_text="Share of attempts that find their hub.")
-    never_reached = share(0.007, help_text="Share of hubs that no attempt finds.")
-    read_delay = seconds(25, help_text="Median seconds until a hub answers a read.")
-    stage_delay = seconds(1200, help_text="Median seconds until a hub holds an image.")
-    activate_delay = seconds(240, help_text="Median seconds until a hub has rebooted.")
-    verify_delay = seconds(25, help_text="Median seconds until a hub answers the read after activation.")
+    reachability = share(AS_A_RULE.reachability, help_text="Share of attempts that find their hub.")
+    never_reached = share(AS_A_RULE.never_reached, help_text="Share of hubs that no attempt finds.")
+    read_delay = seconds(AS_A_RULE.read_delay, help_text="Median seconds until a hub answers a read.")
+    stage_delay = seconds(AS_A_RULE.stage_delay, help_text="Median seconds until a hub holds an image.")
+    activate_delay = seconds(AS_A_RULE.activate_delay, help_text="Median seconds until a hub has rebooted.")
+    verify_delay = seconds(
+        AS_A_RULE.verify_delay, help_text="Median seconds until a hub answers the read after activation."
+    )
     delay_spread = models.FloatField(
-        default=0.4, validators=[MinValueValidator(0.0)], help_text="Sigma of the delays' log-normal draw."
+        default=AS_A_RULE.delay_spread,
+        validators=[MinValueValidator(0.0)],
+        help_text="Sigma of the delays' log-normal draw.",
     )
-    transfer_failed = share(0.004)
-    hash_mismatch = share(0.0)
-    verification_failed = share(0.0005)
-    activation_failed = share(0.001)
+    transfer_failed = share(AS_A_RULE.transfer_failed)
+    hash_mismatch = share(AS_A_RULE.hash_mismatch)
+    verification_failed = share(AS_A_RULE.verification_failed)
+    activation_failed = share(AS_A_RULE.activation_failed)
     silent_activation = share(
-        0.001, help_text="Share of activations that succeed and whose report never comes."
+        AS_A_RULE.silent_activation,
+        help_text="Share of activations that succeed and whose report never comes.",
     )
-    report_dropped = share(0.001)
-    report_doubled = share(0.002)
-    report_delayed = share(0.01)
-    report_delay = seconds(600, help_text="Median seconds by which a delayed report is late.")
+    report_dropped = share(AS_A_RULE.report_dropped)
+    report_doubled = share(AS_A_RULE.report_doubled)
+    report_delayed = share(AS_A_RULE.report_delayed)
+    report_delay = seconds(
+        AS_A_RULE.report_delay, help_text="Median seconds by which a delayed report is late."
+    )
     stale_inventory = share(
         0.005, help_text="Share of hubs made with a running version that the inventory does not know."
     )

@@ -1,0 +1,218 @@
+"""What a modelled hub does with a command: pure, so that a run can be repeated and reasoned about."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from hubs.gateway import Command, Outcome, Phase
+from hubs.modelled_fleet.draws import Draws
+
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+# Salts of the draws; a fault's salt is made of its version, far above these.
+_NEVER, _CONTACT, _DELAY, _TRANSFER, _MISMATCH, _VERIFICATION, _ACTIVATION, _SILENCE = range(1, 9)
+_DROPPED, _DOUBLED, _DELAYED, _LATENESS, _SECOND_LATENESS = range(9, 14)
+_FAULT = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one network and its hubs behave: shares from 0 to 1, median seconds; see `NetworkProfile`."""
+
+    seed: int = 1
+    time_scale: float = 1.0
+    reachability: float = 0.985
+    never_reached: float = 0.007
+    read_delay: float = 25.0
+    stage_delay: float = 1200.0
+    activate_delay: float = 240.0
+    verify_delay: float = 25.0
+    delay_spread: float = 0.4
+    transfer_failed: float = 0.004
+    hash_mismatch: float = 0.0
+    verification_failed: float = 0.0005
+    activation_failed: float = 0.001
+    silent_activation: float = 0.001
+    report_dropped: float = 0.001
+    report_doubled: float = 0.002
+    report_delayed: float = 0.01
+    report_delay: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubState:
+    """A hub as it really is."""
+
+    chf_id: int
+    network: int
+    model: int
+    hardware_version: int
+    running_version: int
+    staged_version: int | None = None
+    staged_digest: str = ""
+    activations: int = 0
+    quiet_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an image is really for."""
+
+    version: int
+    models: frozenset[int]
+    minimum_hardware: int
+    maximum_hardware: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An injected defect of one version; `network` and `model` narrow it."""
+
+    version: int
+    share: float
+    kind: str
+    late_by: float
+    network: int | None = None
+    model: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a hub did: its new state, what it says of it, and when each copy of its report arrives."""
+
+    hub: HubState | None
+    outcome: Outcome
+    version: int | None = None
+    is_applied: bool = False
+    reports_at: tuple[datetime, ...] = ()
+
+
+def delay(*, phase: Phase, profile: Profile, draws: Draws) -> timedelta:
+    """Draw how long a hub takes until it acts on a command."""
+    median = {
+        Phase.READ: profile.read_delay,
+        Phase.STAGE: profile.stage_delay,
+        Phase.ACTIVATE: profile.activate_delay,
+        Phase.VERIFY: profile.verify_delay,
+    }[phase]
+    drawn = draws.around(median=median, spread=profile.delay_spread, salt=_DELAY)
+    return timedelta(seconds=drawn / profile.time_scale)
+
+
+def react(
+    *,
+    hub: HubState | None,
+    command: Command,
+    at: datetime,
+    profile: Profile,
+    faults: Sequence[Fault] = (),
+    image: Image | None = None,
+) -> Reaction:
+    """
+    Let a hub carry out a command at the moment `at`.
+
+    A hub of None is not of this fleet, and cannot be reached. Without an `image` the hub believes what
+    the command says of it.
+    """
+    if hub is None:
+        return Reaction(None, Outcome.UNREACHABLE, reports_at=(at,))
+    nature = Draws(seed=profile.seed, chf_id=hub.chf_id)
+    draws = Draws(seed=profile.seed, chf_id=hub.chf_id, phase=command.phase.value, attempt=command.attempt)
+    if (
+        (hub.quiet_until is not None and at < hub.quiet_until)
+        or nature.happens(share=profile.never_reached, salt=_NEVER)
+        or draws.happens(share=1.0 - profile.reachability, salt=_CONTACT)
+    ):
+        reaction = Reaction(hub, Outcome.UNREACHABLE)
+    elif command.phase is Phase.STAGE:
+        reaction = _stage(hub=hub, command=command, profile=profile, draws=draws, image=image)
+    elif command.phase is Phase.ACTIVATE:
+        fault = next(
+            (fault for fault in faults if _strikes(fault=fault, hub=hub, command=command, nature=nature)),
+            None,
+        )
+        reaction = _activate(hub=hub, command=command, at=at, profile=profile, draws=draws, fault=fault)
+        if reaction.is_applied and draws.happens(share=profile.silent_activation, salt=_SILENCE):
+            return reaction
+    else:
+        reaction = Reaction(hub, Outcome.DONE, version=hub.running_version)
+    heard_at = at
+    if reaction.is_applied and reaction.hub is not None and reaction.hub.quiet_until is not None:
+        heard_at = max(at, reaction.hub.quiet_until)
+    if heard_at == FOREVER:
+        return reaction
+    return replace(reaction, reports_at=_arrivals(heard_at=heard_at, profile=profile, draws=draws))
+
+
+def _stage(
+    *, hub: HubState, command: Command, profile: Profile, draws: Draws, image: Image | None
+) -> Reaction:
+    if image is not None and not (
+        hub.model in image.models and image.minimum_hardware <= hub.hardware_version <= image.maximum_hardware
+    ):
+        return Reaction(hub, Outcome.WRONG_HARDWARE)
+    if draws.happens(share=profile.transfer_failed, salt=_TRANSFER):
+        return Reaction(hub, Outcome.TRANSFER_FAILED)
+    if (
+        not _DIGEST.fullmatch(command.digest)
+        or (image is not None and image.version != command.version)
+        or draws.happens(share=profile.hash_mismatch, salt=_MISMATCH)
+    ):
+        return Reaction(hub, Outcome.HASH_MISMATCH)
+    if draws.happens(share=profile.verification_failed, salt=_VERIFICATION):
+        return Reaction(hub, Outcome.VERIFICATION_FAILED)
+    staged = replace(hub, staged_version=command.version, staged_digest=command.digest)
+    return Reaction(staged, Outcome.DONE, is_applied=True)
+
+
+def _activate(
+    *, hub: HubState, command: Command, at: datetime, profile: Profile, draws: Draws, fault: Fault | None
+) -> Reaction:
+    if hub.staged_version is None or hub.staged_digest != command.digest:
+        return Reaction(hub, Outcome.NO_IMAGE_HELD)
+    if hub.staged_version != command.version:
+        return Reaction(hub, Outcome.HASH_MISMATCH)
+    if (fault is not None and fault.kind == "visible") or draws.happens(
+        share=profile.activation_failed, salt=_ACTIVATION
+    ):
+        return Reaction(hub, Outcome.ACTIVATION_FAILED)
+    quiet_until = None
+    if fault is not None:
+        late_by = timedelta(seconds=fault.late_by / profile.time_scale)
+        quiet_until = FOREVER if fault.kind == "silent" else at + late_by
+    running = replace(
+        hub,
+        running_version=hub.staged_version,
+        staged_version=None,
+        staged_digest="",
+        activations=hub.activations + 1,
+        quiet_until=quiet_until,
+    )
+    return Reaction(running, Outcome.DONE, is_applied=True)
+
+
+def _strikes(*, fault: Fault, hub: HubState, command: Command, nature: Draws) -> bool:
+    """Say whether a fault is in this hub: always the same hubs, however often they try."""
+    return (
+        fault.version == command.version
+        and fault.network in (None, hub.network)
+        and fault.model in (None, hub.model)
+        and nature.happens(share=fault.share, salt=_FAULT + fault.version)
+    )
+
+
+def _arrivals(*, heard_at: datetime, profile: Profile, draws: Draws) -> tuple[datetime, ...]:
+    """Draw when each copy of a report arrives; a lost one has none."""
+    if draws.happens(share=profile.report_dropped, salt=_DROPPED):
+        return ()
+
+    def late(salt: int) -> datetime:
+        drawn = draws.around(median=profile.report_delay, spread=profile.delay_spread, salt=salt)
+        return heard_at + timedelta(seconds=drawn / profile.time_scale)
+
+    first = late(_LATENESS) if draws.happens(share=profile.report_delayed, salt=_DELAYED) else heard_at
+    if draws.happens(share=profile.report_doubled, salt=_DOUBLED):
+        return first, late(_SECOND_LATENESS)
+    return (first,)
