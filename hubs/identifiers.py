@@ -5,6 +5,9 @@ People paste them with hyphens, colons, spaces or nothing between the digits; th
 """
 
 import re
+from typing import Literal
+
+Kind = Literal["chf_id", "mpan", "mprn"]
 
 _SEPARATORS = re.compile(r"[\s:-]+")
 _EUI64 = re.compile(r"[0-9A-Fa-f]{16}")
@@ -71,6 +74,25 @@ def parse_mprn(text: str) -> int:
             f"{_quoted(text)} is not an MPRN: it needs 6 to 10 digits, such as 3938424403."
         )
     return int(digits)
+
+
+def recognise(text: str) -> tuple[Kind, int]:
+    """
+    Tell by its digits which identifier a text is: 16 make an EUI-64, 13 an MPAN, 6 to 10 an MPRN.
+
+    :raises InvalidIdentifier: if it is none of them
+    """
+    digits = _SEPARATORS.sub("", text)
+    if _EUI64.fullmatch(digits):
+        return "chf_id", parse_eui64(digits)
+    if _MPAN.fullmatch(digits):
+        return "mpan", parse_mpan(digits)
+    if _MPRN.fullmatch(digits):
+        return "mprn", parse_mprn(digits)
+    raise InvalidIdentifier(
+        f"{_quoted(text)} is neither a CHF ID (16 hexadecimal digits) nor an MPAN (13 digits)"
+        " nor an MPRN (6 to 10 digits)."
+    )
 
 
 def mpan_check_digit_holds(mpan: int) -> bool:

@@ -1,0 +1,261 @@
+"""
+Questions about the fleet, each asked for one Supplier: what it sees, page by page, and how many.
+
+No question here counts or looks through millions of rows: numbers come from `FleetCount`, and a page
+under filters that no index carries looks at a bounded stretch and says how far it came.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from typing import Any, Literal
+
+from django.db import connection
+from django.db.models import Max, Q, QuerySet, Sum
+
+from hubs import identifiers
+from hubs.models import SHOWN, CommunicationsHub, FleetCount, HubModel, Network, Supplier
+
+WINDOW = 20_000
+"""Hubs that one page looks at before it offers to continue: some 20 ms."""
+
+Facet = Literal["network", "model", "installed_version", "hardware_version", "status", "payment_mode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a list of hubs is narrowed to: primary keys of rows, values of choices, and one identifier."""
+
+    network: int | None = None
+    model: int | None = None
+    installed_version: int | None = None
+    status: int | None = None
+    payment_mode: int | None = None
+    search: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    Some hubs in the order of their CHF IDs.
+
+    `next_after` and `previous_before` are what to ask for the neighbouring pages with, None where there
+    is none. With `is_unfinished`, the page is short because the search stopped at the end of its
+    stretch: continuing in the same direction may find more.
+    """
+
+    hubs: Sequence[CommunicationsHub]
+    next_after: int | None
+    previous_before: int | None
+    is_unfinished: bool = False
+
+
+def hubs_of(*, supplier: Supplier) -> QuerySet[CommunicationsHub]:
+    """Return the hubs that a Supplier sees: those in a shown status whose lead or other Supplier it is."""
+    return CommunicationsHub.objects.filter(
+        Q(lead_id=supplier.pk) | Q(other_id=supplier.pk), status__in=SHOWN
+    )
+
+
+def by_ids(*, supplier: Supplier, chf_ids: Collection[int]) -> QuerySet[CommunicationsHub]:
+    """Return those of the hubs that the Supplier sees; a foreign hub is missing just as an unknown one is."""
+    return hubs_of(supplier=supplier).filter(chf_id__in=chf_ids)
+
+
+def counts(
+    *, supplier: Supplier | None, by: Sequence[Facet], filters: Filters | None = None
+) -> list[dict[str, Any]]:
+    """
+    Return how many shown hubs share each combination of facets, largest first.
+
+    Each row has the facets' values and `hubs`, as at the last count; `supplier` is the Lead Supplier,
+    or None for everyone's.
+    """
+    rows = _counted(supplier=supplier, filters=filters or Filters())
+    return list(
+        rows.values(*by).annotate(total=Sum("hubs")).order_by("-total", *by).values(*by, hubs=Sum("hubs"))
+    )
+
+
+def number_of_hubs(*, supplier: Supplier | None, filters: Filters | None = None) -> int:
+    """
+    Return how many shown hubs there were at the last count; `filters.search` is not for counting.
+
+    `supplier` is the Lead Supplier, or None for everyone's.
+    """
+    total: int | None = _counted(supplier=supplier, filters=filters or Filters()).aggregate(
+        total=Sum("hubs")
+    )["total"]
+    return total or 0
+
+
+def counted_at() -> datetime | None:
+    """Return when the fleet was last counted, None if never."""
+    moment: datetime | None = FleetCount.objects.aggregate(latest=Max("counted_at"))["latest"]
+    return moment
+
+
+def page_of_hubs(
+    *,
+    supplier: Supplier,
+    filters: Filters | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> Page:
+    """
+    Return the `limit` hubs that follow the CHF ID `after`, or that come before `before`, or the first ones.
+
+    :raises InvalidIdentifier: if `filters.search` is no identifier
+    """
+    filters = filters or Filters()
+    if filters.search.strip():
+        return _search(supplier=supplier, filters=filters, limit=limit)
+    is_backwards = before is not None
+    start = before if is_backwards else after
+    branches = _branches(supplier=supplier, filters=filters, start=start, is_backwards=is_backwards)
+    found = _look(branches, limit=limit + 1)
+    ends = _ends(branches, found, limit=limit + 1)
+    nearest = (max if is_backwards else min)((end for end in ends if end is not None), default=None)
+
+    keys = sorted((key for keys in found for key in keys), reverse=is_backwards)
+    if nearest is not None:  # what lies beyond the nearest end is not known from every branch
+        keys = [key for key in keys if (key >= nearest if is_backwards else key <= nearest)]
+    shown = keys[:limit]
+    onward = shown[-1] if len(keys) > limit else nearest
+    hubs = list(
+        CommunicationsHub.objects.filter(chf_id__in=shown)
+        .select_related("network", "model", "installed_version", "import_supplier", "gas_supplier")
+        .order_by("chf_id")
+    )
+    # where we came from there was something, or nobody would have asked to start here
+    origin = None if start is None else (shown[0] if shown else start)
+    return Page(
+        hubs=hubs,
+        next_after=origin if is_backwards else onward,
+        previous_before=onward if is_backwards else origin,
+        is_unfinished=onward is not None and len(shown) < limit,
+    )
+
+
+def _search(*, supplier: Supplier, filters: Filters, limit: int) -> Page:
+    kind, number = identifiers.recognise(filters.search)
+    hubs = (
+        hubs_of(supplier=supplier)
+        .filter(**{kind: number}, **_wanted(filters))
+        .select_related("network", "model", "installed_version", "import_supplier", "gas_supplier")
+        .order_by("chf_id")
+    )
+    return Page(hubs=list(hubs[:limit]), next_after=None, previous_before=None)
+
+
+def _wanted(filters: Filters) -> dict[str, int]:
+    named = {
+        "network_id": filters.network,
+        "model_id": filters.model,
+        "installed_version_id": filters.installed_version,
+        "status": filters.status,
+        "payment_mode": filters.payment_mode,
+    }
+    return {column: value for column, value in named.items() if value is not None}
+
+
+def _counted(*, supplier: Supplier | None, filters: Filters) -> QuerySet[FleetCount]:
+    rows = FleetCount.objects.filter(**_wanted(filters))
+    return rows if supplier is None else rows.filter(lead=supplier)
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A stretch of one index in key order: its leading columns, where to begin, what else must hold."""
+
+    columns: tuple[tuple[str, int], ...]
+    rest: dict[str, int]
+    start: int | None
+    is_backwards: bool
+    window: int
+
+    def window_sql(self, columns: str) -> tuple[str, list[int]]:
+        """Return the statement that reads the stretch, and its parameters."""
+        terms = [f"{column} = %s" for column, _ in self.columns]
+        values = [value for _, value in self.columns]
+        if self.start is not None:
+            terms.append(f"chf_id {'<' if self.is_backwards else '>'} %s")
+            values.append(self.start)
+        order = "DESC" if self.is_backwards else "ASC"
+        return (
+            f"SELECT {columns} FROM hubs_communicationshub WHERE {' AND '.join(terms)} "  # noqa: S608
+            f"ORDER BY chf_id {order}",
+            values,
+        )
+
+
+def _branches(
+    *, supplier: Supplier, filters: Filters, start: int | None, is_backwards: bool
+) -> list[_Branch]:
+    """
+    Split the question into stretches that an index has in key order.
+
+    With a network or a model wanted, the Lead's side is one stretch of the facet index for each
+    combination; there are few. The other Supplier's side is small, and is always looked through.
+    """
+    wanted = _wanted(filters)
+    leads: list[tuple[tuple[str, int], ...]] = [(("lead_id", supplier.pk),)]
+    rest = wanted
+    if "network_id" in wanted or "model_id" in wanted:
+        networks = (
+            [filters.network] if filters.network else list(Network.objects.values_list("pk", flat=True))
+        )
+        models = [filters.model] if filters.model else list(HubModel.objects.values_list("pk", flat=True))
+        leads = [
+            (("lead_id", supplier.pk), ("model_id", model), ("network_id", network))
+            for model, network in product(models, networks)
+        ]
+        rest = {column: value for column, value in wanted.items() if column not in ("network_id", "model_id")}
+    window = max(WINDOW // (len(leads) + 1), 1_000)
+    return [_Branch(columns, rest, start, is_backwards, window) for columns in leads] + [
+        _Branch((("other_id", supplier.pk),), wanted, start, is_backwards, window)
+    ]
+
+
+def _look(branches: Sequence[_Branch], *, limit: int) -> list[list[int]]:
+    """Return the first keys of each branch that are wanted and shown, in one statement."""
+    # Raw, since the ORM cannot filter a limited subquery in its order: that is what bounds the work.
+    parts: list[str] = []
+    values: list[Any] = []
+    for number, branch in enumerate(branches):
+        window, parameters = branch.window_sql("*")
+        terms = ["status = ANY(%s)", *(f"{column} = %s" for column in branch.rest)]
+        order = "DESC" if branch.is_backwards else "ASC"
+        parts.append(
+            f"(SELECT {number}, chf_id FROM ({window} LIMIT {branch.window}) AS stretch "  # noqa: S608
+            f"WHERE {' AND '.join(terms)} ORDER BY chf_id {order} LIMIT {limit})"
+        )
+        values += [*parameters, [status.value for status in SHOWN], *branch.rest.values()]
+    found: list[list[int]] = [[] for _ in branches]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts), values)
+        for number, key in cursor.fetchall():
+            found[number].append(key)
+    return found
+
+
+def _ends(branches: Sequence[_Branch], found: Sequence[Sequence[int]], *, limit: int) -> list[int | None]:
+    """Return the key up to which each branch was looked through, None where that was its end."""
+    ends: list[int | None] = [keys[-1] if len(keys) == limit else None for keys in found]
+    parts: list[str] = []
+    values: list[Any] = []
+    for number, branch in enumerate(branches):
+        if ends[number] is None:
+            window, parameters = branch.window_sql("chf_id")
+            parts.append(
+                f"(SELECT {number}, chf_id FROM ({window} OFFSET {branch.window - 1} LIMIT 1) AS at_end)"  # noqa: S608
+            )
+            values += parameters
+    if parts:
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(parts), values)
+            for number, key in cursor.fetchall():
+                ends[number] = key
+    return ends
