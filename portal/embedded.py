@@ -227,6 +227,7 @@ class Services:
         elsewhere.mkdir(parents=True, exist_ok=True)
         if elsewhere.lstat().st_uid != os.geteuid():
             raise UnableToPrepare(f"{elsewhere} belongs to another user: remove it, or set DATABASE_URL.")
+        elsewhere.chmod(0o711)  # whatever our umask says
         return elsewhere
 
     @functools.cached_property
@@ -240,7 +241,8 @@ class Services:
         stamp = hashlib.sha256(f"{found} {found.stat().st_mtime_ns}".encode()).hexdigest()[:10]
         site = self.state / f"site-{stamp}"
         if not site.exists():
-            half_made = self.state / f"site-{stamp}.{os.getpid()}"
+            half_made = self.state / f"site-{stamp}.half-made"
+            shutil.rmtree(half_made, ignore_errors=True)
             shutil.copytree(found.parent, half_made / package.name / found.parent.name, symlinks=True)
             libraries = package.with_name(package.name + ".libs")
             if libraries.exists():
