@@ -1,5 +1,7 @@
 """What may be deployed, and when: releases, their periods, policies and sign-offs."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -24,11 +26,43 @@ class ReleaseState(models.TextChoices):
     CLOSED = "closed", "Closed"
 
 
+MOVES = {
+    ReleaseState.DRAFT: (ReleaseState.SUBMITTED, ReleaseState.WITHDRAWN),
+    ReleaseState.SUBMITTED: (ReleaseState.DRAFT, ReleaseState.PUBLISHED, ReleaseState.WITHDRAWN),
+    ReleaseState.PUBLISHED: (ReleaseState.HALTED, ReleaseState.CLOSED, ReleaseState.WITHDRAWN),
+    ReleaseState.HALTED: (ReleaseState.PUBLISHED, ReleaseState.CLOSED, ReleaseState.WITHDRAWN),
+    ReleaseState.WITHDRAWN: (),
+    ReleaseState.CLOSED: (),
+}
+EDITABLE = (ReleaseState.DRAFT, ReleaseState.SUBMITTED)
+OPEN_TO_SUPPLIERS = (ReleaseState.PUBLISHED, ReleaseState.HALTED)
+
+
 class Urgency(models.TextChoices):
     """How fast the release has to reach the fleet."""
 
     NORMAL = "normal", "Normal"
     URGENT = "urgent", "Urgent"
+
+
+class IllegalMove(Exception):
+    """A release cannot go from that state to this one."""
+
+
+class FirmwareReleaseQuerySet(models.QuerySet["FirmwareRelease"]):
+    """Move releases from state to state."""
+
+    def move(
+        self, source: ReleaseState, target: ReleaseState, **stamps: datetime | models.Model | None
+    ) -> int:
+        """
+        Move the rows still in `source` to `target`; return how many moved.
+
+        :raises IllegalMove: if no release may ever go that way
+        """
+        if target not in MOVES[source]:
+            raise IllegalMove(f"{source} to {target}")
+        return self.filter(state=source).update(state=target, **stamps)
 
 
 class FirmwareRelease(models.Model):
@@ -69,6 +103,8 @@ class FirmwareRelease(models.Model):
     submitted_at = models.DateTimeField(null=True)
     published_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField("withdrawn or closed at", null=True)
+
+    objects = FirmwareReleaseQuerySet.as_manager()
 
     class Meta:
         permissions = [

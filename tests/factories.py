@@ -1,12 +1,29 @@
 """The least valid row of everything. Each helper's rows follow those that they stand on."""
 
+from datetime import UTC, datetime
+from hashlib import sha256
+from io import BytesIO
+
 import factory
 from factory.django import DjangoModelFactory
 
+from firmware.models import (
+    AvailabilityPeriod,
+    FirmwareRelease,
+    Halt,
+    Predecessor,
+    ReleaseState,
+    RolloutPolicy,
+    SignedAct,
+    SignOff,
+    image_path,
+)
+from firmware.operations import stored_images
 from hubs.modelled_fleet.models import FleetHub, NetworkProfile
 from hubs.models import (
     CommunicationsHub,
     FirmwareVersion,
+    FleetCount,
     HubModel,
     HubStatus,
     Network,
@@ -14,6 +31,7 @@ from hubs.models import (
     Region,
     Supplier,
 )
+from portal.models import User
 
 
 class NetworkFactory(DjangoModelFactory[Network]):
@@ -106,3 +124,134 @@ class FleetHubFactory(DjangoModelFactory[FleetHub]):
     model = factory.SubFactory(HubModelFactory)
     hardware_version = 1
     running_version = 0x02000001
+
+
+class UserFactory(DjangoModelFactory[User]):
+    """A person of DCC; give `supplier` for a Supplier's."""
+
+    class Meta:
+        model = User
+
+    email = factory.Sequence(lambda number: f"person{number}@portal.example")
+    supplier = None
+    is_staff = factory.LazyAttribute(lambda user: user.supplier is None)
+
+
+class FirmwareReleaseFactory(DjangoModelFactory[FirmwareRelease]):
+    """
+    A draft without hub models, predecessors, periods or policy; `published=True` and its like move it on.
+
+    Give `content` (bytes) to store an image with it; otherwise there is no file behind its name.
+    """
+
+    class Meta:
+        model = FirmwareRelease
+
+    class Params:
+        content = None
+        submitted = factory.Trait(
+            state=ReleaseState.SUBMITTED,
+            submitter=factory.SelfAttribute("author"),
+            submitted_at=datetime(2026, 1, 1, 1, tzinfo=UTC),
+        )
+        published = factory.Trait(
+            submitted=True, state=ReleaseState.PUBLISHED, published_at=datetime(2026, 1, 1, 2, tzinfo=UTC)
+        )
+        halted = factory.Trait(published=True, state=ReleaseState.HALTED)
+
+    cpl_entry_id = factory.Sequence(lambda number: f"CPL-{number}")
+    name = factory.Sequence(lambda number: f"Release {number}")
+    version = factory.SubFactory(FirmwareVersionFactory)
+    manufacturer = 0x1234
+    image_type = 1
+    digest = factory.LazyAttributeSequence(
+        lambda release, number: sha256(release.content or str(number).encode()).hexdigest()
+    )
+    size = factory.LazyAttribute(lambda release: len(release.content or b"-"))
+    image = factory.LazyAttribute(
+        lambda release: (
+            stored_images.store(content=BytesIO(release.content), digest=release.digest)
+            if release.content
+            else image_path(FirmwareRelease(digest=release.digest), "")
+        )
+    )
+    notes = "Mends the clock."
+    contact = "Release desk"
+    author = factory.SubFactory(UserFactory)
+    created_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class PredecessorFactory(DjangoModelFactory[Predecessor]):
+    """A version over which a release may be installed."""
+
+    class Meta:
+        model = Predecessor
+
+    release = factory.SubFactory(FirmwareReleaseFactory)
+    version = factory.SubFactory(FirmwareVersionFactory)
+
+
+class AvailabilityPeriodFactory(DjangoModelFactory[AvailabilityPeriod]):
+    """Spring of 2026 on the North network."""
+
+    class Meta:
+        model = AvailabilityPeriod
+
+    release = factory.SubFactory(FirmwareReleaseFactory)
+    network = factory.SubFactory(NetworkFactory, code="north")
+    start_at = datetime(2026, 3, 1, tzinfo=UTC)
+    end_at = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+class RolloutPolicyFactory(DjangoModelFactory[RolloutPolicy]):
+    """The defaults of a normal release."""
+
+    class Meta:
+        model = RolloutPolicy
+
+    release = factory.SubFactory(FirmwareReleaseFactory)
+    stage_sizes = factory.LazyFunction(lambda: [50, 500, 5_000, 50_000])
+
+
+class SignOffFactory(DjangoModelFactory[SignOff]):
+    """Agreement of a third person to publish a submitted release as it is."""
+
+    class Meta:
+        model = SignOff
+
+    release = factory.SubFactory(FirmwareReleaseFactory, submitted=True)
+    act = SignedAct.PUBLISH
+    revision = factory.SelfAttribute("release.revision")
+    digest = factory.SelfAttribute("release.digest")
+    signed_by = factory.SubFactory(UserFactory)
+    author = factory.SelfAttribute("release.author")
+    submitter = factory.SelfAttribute("release.submitter")
+    signed_at = datetime(2026, 1, 1, 1, 30, tzinfo=UTC)
+
+
+class HaltFactory(DjangoModelFactory[Halt]):
+    """A halt that stands, by the portal itself."""
+
+    class Meta:
+        model = Halt
+
+    release = factory.SubFactory(FirmwareReleaseFactory, halted=True)
+    reason = "Too many hubs were silent."
+    halted_at = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+class FleetCountFactory(DjangoModelFactory[FleetCount]):
+    """Ten commissioned hubs of one Supplier on the North network."""
+
+    class Meta:
+        model = FleetCount
+
+    lead = factory.SubFactory(SupplierFactory)
+    network = factory.SubFactory(NetworkFactory, code="north")
+    model = factory.SubFactory(HubModelFactory)
+    installed_version = factory.SubFactory(FirmwareVersionFactory)
+    hardware_version = 1
+    status = HubStatus.COMMISSIONED
+    payment_mode = PaymentMode.CREDIT
+    hubs = 10
+    counted_at = datetime(2026, 1, 1, tzinfo=UTC)

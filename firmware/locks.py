@@ -1,0 +1,34 @@
+"""
+The lock between the Gate and whatever stops a release.
+
+The Gate, which admits commands, holds it shared until it commits; a stop takes it alone before it
+changes anything. So once a stop has committed no command is admitted: the Gate either committed
+before, or sees the stop. A row lock in its place starves the halt under load; see docs/architecture.md.
+"""
+
+from django.db import connection
+
+HALT_LOCK = 0x48414C54
+"""The class of the advisory locks; the second number is the release's id."""
+
+
+def admit_shared(*, release_id: int) -> None:
+    """
+    Take the release's lock shared, until the end of the transaction, before admitting commands.
+
+    Ask for the release's state only afterwards, with a statement of its own: an earlier snapshot would
+    not show a halt that this call waited for.
+    """
+    _take("pg_advisory_xact_lock_shared", release_id)
+
+
+def take_exclusive(*, release_id: int) -> None:
+    """Take the release's lock alone, until the end of the transaction, before stopping it."""
+    _take("pg_advisory_xact_lock", release_id)
+
+
+def _take(function: str, release_id: int) -> None:
+    if not connection.in_atomic_block:
+        raise RuntimeError("The halt lock lasts as long as a transaction, and there is none.")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s::int, %s::int)", [HALT_LOCK, release_id])

@@ -1,0 +1,1 @@
+"""What changes a release: one module per noun."""
