@@ -1,0 +1,72 @@
+"""How identifiers, moments and counts are written on every page."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from hubs.identifiers import format_eui64
+from portal import pictures
+from portal.ground.uk_time import LONDON
+
+register = template.Library()
+
+
+@register.filter
+def eui64(number: int | None) -> str:
+    """Write a CHF or GPF ID as `00-DB-12-34-56-78-90-A0`; nothing for none."""
+    return "" if number is None else format_eui64(number)
+
+
+@register.filter
+def local(moment: datetime | None) -> str:
+    """Write a moment in UK time, such as `Sun 22 Nov 2026, 14:02`; name BST or GMT where it happens twice."""
+    return "" if moment is None else _written(moment.astimezone(LONDON), form="%a %-d %b %Y, %H:%M")
+
+
+@register.filter
+def clock(moment: datetime | None) -> str:
+    """Write only the time of day of a moment in UK time, naming BST or GMT where it happens twice."""
+    return "" if moment is None else _written(moment.astimezone(LONDON), form="%H:%M")
+
+
+@register.filter
+def moment(moment: datetime | None) -> SafeString | str:
+    """Mark a moment up for machines, with its words in UK time as `local` writes them."""
+    if moment is None:
+        return ""
+    return format_html(
+        '<time class="moment" datetime="{}">{}</time>', moment.astimezone(LONDON).isoformat(), local(moment)
+    )
+
+
+@register.filter
+def as_of(moment: datetime | None) -> str:
+    """Say from when a number is: `as of 14:02` today, with the day where it is older."""
+    if moment is None:
+        return "not counted yet"
+    at, today = moment.astimezone(LONDON), timezone.now().astimezone(LONDON).date()
+    return f"as of {_written(at, form='%H:%M' if at.date() == today else '%a %-d %b %Y, %H:%M')}"
+
+
+def _written(at: datetime, *, form: str) -> str:
+    words = at.strftime(form)
+    twice = at.replace(fold=0).utcoffset() != at.replace(fold=1).utcoffset()
+    return f"{words} {at.tzname()}" if twice else words
+
+
+@register.inclusion_tag("components/stacked_bar.html")
+def stacked_bar(counts: Mapping[str, int], caption: str, unit: str = "hubs") -> dict[str, Any]:
+    """Draw counts per state as one bar, with the same numbers as a table under it."""
+    parts = pictures.bar(counts)
+    return {"parts": parts, "caption": caption, "unit": unit, "total": sum(part.count for part in parts)}
+
+
+@register.inclusion_tag("components/state.html")
+def state(state: str) -> dict[str, str]:
+    """Show a state as its word and its shape."""
+    return {"state": str(state), "label": pictures.label_of(state)}
