@@ -3,11 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import health
+from portal import health, views
 
 urlpatterns = [
+    path("", views.HomeView.as_view(), name="home"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
-    path("accounts/", include("allauth.account.urls")),
+    path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
+    path("accounts/", include("portal.account_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -33,6 +33,8 @@ from hubs.models import (
 )
 from portal.models import User
 
+PASSWORD = "correct horse battery staple"
+
 
 class NetworkFactory(DjangoModelFactory[Network]):
     """A network beside the four that every portal has; give `code` for one of those."""
@@ -127,12 +129,16 @@ class FleetHubFactory(DjangoModelFactory[FleetHub]):
 
 
 class UserFactory(DjangoModelFactory[User]):
-    """A person of DCC; give `supplier` for a Supplier's."""
+    """A person of DCC, with `PASSWORD`; give `supplier` for a Supplier's."""
 
     class Meta:
         model = User
+        skip_postgeneration_save = True
 
     email = factory.Sequence(lambda number: f"person{number}@portal.example")
+    first_name = "Maya"
+    last_name = factory.Sequence(lambda number: f"Okafor {number}")
+    password = factory.django.Password(PASSWORD)
     supplier = None
     is_staff = factory.LazyAttribute(lambda user: user.supplier is None)
 

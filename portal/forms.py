@@ -1,0 +1,148 @@
+"""What people fill in about themselves and their colleagues."""
+
+from typing import Any
+
+from allauth.account import forms as allauth_forms
+from django import forms
+from django.contrib.auth import password_validation
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+
+from hubs.models import Supplier
+from portal.models import Invitation, User
+
+
+class PlainLabels:
+    """Let labels speak instead of placeholders, which vanish as one types."""
+
+    LABELS = {
+        "login": "E-mail address",
+        "email": "E-mail address",
+        "oldpassword": "Present password",
+        "password1": "New password",
+        "password2": "New password again",
+    }
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.label = self.LABELS.get(name, field.label)
+            field.help_text = ""
+            field.widget.attrs.pop("placeholder", None)
+
+
+class LoginForm(PlainLabels, allauth_forms.LoginForm):  # type: ignore[misc]
+    """Sign in."""
+
+
+class ResetPasswordForm(PlainLabels, allauth_forms.ResetPasswordForm):  # type: ignore[misc]
+    """Ask for a link to choose a new password."""
+
+
+class ResetPasswordKeyForm(PlainLabels, allauth_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    """Choose a new password by that link."""
+
+
+class ChangePasswordForm(PlainLabels, allauth_forms.ChangePasswordForm):  # type: ignore[misc]
+    """Choose a new password, knowing the present one."""
+
+
+class ReauthenticateForm(PlainLabels, allauth_forms.ReauthenticateForm):  # type: ignore[misc]
+    """Show that it is still the same person."""
+
+
+class AcceptInvitationForm(forms.Form):
+    """A name and a password for the place that an invitation keeps."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        disabled=True,
+        help_text="You sign in with this address.",
+        widget=forms.EmailInput(attrs={"autocomplete": "username"}),
+    )
+    first_name = forms.CharField(
+        max_length=150, label="First name", widget=forms.TextInput(attrs={"autocomplete": "given-name"})
+    )
+    last_name = forms.CharField(
+        max_length=150, label="Last name", widget=forms.TextInput(attrs={"autocomplete": "family-name"})
+    )
+    password1 = forms.CharField(
+        label="Password",
+        strip=False,
+        help_text="At least 15 characters. Four unrelated words are easy to remember and hard to guess.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    password2 = forms.CharField(
+        label="Password again",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def __init__(self, *args: Any, invitation: Invitation, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.invitation = invitation
+        self.fields["email"].initial = invitation.email
+
+    def clean(self) -> dict[str, Any]:
+        """Check the password as Django does, against this person's own name and address too."""
+        cleaned = super().clean() or {}
+        password, again = cleaned.get("password1"), cleaned.get("password2")
+        if not password:
+            return cleaned
+        person = User(
+            email=self.invitation.email,
+            first_name=cleaned.get("first_name", ""),
+            last_name=cleaned.get("last_name", ""),
+        )
+        try:
+            password_validation.validate_password(password, person)
+        except ValidationError as error:
+            self.add_error("password1", error)
+        if again and again != password:
+            self.add_error("password2", "The two passwords are not the same.")
+        return cleaned
+
+
+class InviteForm(forms.ModelForm[Invitation]):
+    """Whom to invite, and to which place."""
+
+    supplier = forms.ModelChoiceField(
+        queryset=Supplier.objects.order_by("name"),
+        required=False,
+        empty_label="DCC staff",
+        label="Place",
+        help_text="A Supplier, or DCC staff.",
+    )
+    groups = forms.ModelMultipleChoiceField(
+        queryset=Group.objects.order_by("name"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="For DCC staff: what they may do.",
+    )
+
+    class Meta:
+        model = Invitation
+        fields = ("email", "supplier", "is_supplier_administrator", "groups")
+        labels = {"is_supplier_administrator": "Supplier administrator"}
+        help_texts = {"is_supplier_administrator": "May invite and remove colleagues of the same Supplier."}
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # Inviting an address again replaces its link, so an open invitation is no error here.
+        return {*super()._get_validation_exclusions(), "email"}  # type: ignore[misc]
+
+    def clean(self) -> dict[str, Any]:
+        """Say beside the field what `portal.operations.invite` would refuse."""
+        cleaned = super().clean() or {}
+        email, supplier = (cleaned.get("email") or "").lower(), cleaned.get("supplier")
+        if email and User.objects.filter(email=email).exists():
+            self.add_error(
+                "email", f"{email} has an account already: they can sign in, or reset their password."
+            )
+        if supplier and cleaned.get("groups"):
+            self.add_error("groups", "Groups are for DCC staff: choose a Supplier or groups, not both.")
+        if not supplier and cleaned.get("is_supplier_administrator"):
+            self.add_error(
+                "is_supplier_administrator", "A Supplier administrator needs a Supplier: choose one."
+            )
+        return cleaned

@@ -1,0 +1,42 @@
+"""What a page of the Supplier's side stands on, whichever app it belongs to."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.views.generic import View
+
+if TYPE_CHECKING:
+    from hubs.models import Supplier
+    from portal.models import User
+
+
+def user_of(request: HttpRequest) -> "User":
+    """
+    Return who asks, where the login middleware has let only people through.
+
+    :raises Http404: if nobody is signed in, which only a page wrongly declared public can bring about
+    """
+    if not request.user.is_authenticated:
+        raise Http404
+    return request.user
+
+
+class SupplierView(View):
+    """
+    A page of one Supplier's side: everything on it is reached through `self.supplier`.
+
+    DCC staff, who act for no Supplier, are shown to the admin; an address that names an object
+    does not exist for them.
+    """
+
+    supplier: "Supplier"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        supplier = user_of(request).supplier
+        if supplier is None:
+            if kwargs:
+                raise Http404
+            return redirect("admin:index")
+        self.supplier = supplier
+        return super().dispatch(request, *args, **kwargs)

@@ -1,0 +1,43 @@
+"""The cast: northern and southern are Suppliers' people, staff and approver are DCC's."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.core.cache import cache
+
+from portal.models import User
+from tests.factories import SupplierFactory, UserFactory
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Return half an hour before the clocks go back."""
+    return datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def forgetful_limits() -> None:
+    """Let no test be refused for the attempts of another."""
+    cache.clear()
+
+
+@pytest.fixture
+def northern(db: None) -> User:
+    """Return an operations user of the northern Supplier."""
+    return UserFactory.create(
+        email="ops@northern.example", supplier=SupplierFactory.create(name="Northern Light Energy")
+    )
+
+
+@pytest.fixture
+def southern(db: None) -> User:
+    """Return an operations user of another Supplier."""
+    return UserFactory.create(
+        email="ops@southern.example", supplier=SupplierFactory.create(name="Southern Power")
+    )
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    """Return DCC staff with every permission."""
+    return UserFactory.create(email="staff@dcc.example", is_superuser=True)
