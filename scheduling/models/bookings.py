@@ -64,7 +64,7 @@ class Booking(models.Model):
     One act of one Supplier: this release, these hubs, these slots.
 
     Its places are taken in one short transaction and its deployments written in the next; in between
-    it is being placed, with neither `placed_at` nor `abandoned_at`.
+    it is being placed, with neither `placed_at` nor `abandoned_at`. An abandoned booking gave its places back.
     """
 
     class Plan(models.TextChoices):
@@ -76,7 +76,9 @@ class Booking(models.Model):
     reference = models.CharField(max_length=12, unique=True)
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
     release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
-    selection = models.OneToOneField(HubSelection, on_delete=models.PROTECT)
+    selection = models.ForeignKey(
+        HubSelection, on_delete=models.PROTECT, db_index=False, related_name="bookings"
+    )
     booked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     plan = models.CharField(max_length=10, choices=Plan)
     start_at = models.DateTimeField("start of the chosen slot", null=True)
@@ -91,6 +93,9 @@ class Booking(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(placed_at=None) | Q(abandoned_at=None), name="booking_placed_or_abandoned"
+            ),
+            models.UniqueConstraint(
+                fields=["selection"], condition=Q(abandoned_at=None), name="booking_one_per_selection"
             ),
             models.CheckConstraint(
                 condition=Q(done_at=None) | Q(placed_at__isnull=False), name="booking_done_only_when_placed"

@@ -83,10 +83,10 @@ class Deployment(models.Model):
     One release bound for one hub. Its lot says the slot, the release, the Supplier and the booking.
 
     Narrow on purpose, and without foreign keys that the database checks: there are tens of millions.
-    `phase` is what the hub is asked next, or was asked last, and `attempt` how often; `awaiting` says that
-    an answer is still out; `next_at` is when somebody has to look at it again, answer or not, and every
-    open deployment has one. The unique constraint counts empty `ended_at` as equal, so a hub has one open
-    deployment and any number of ended ones, found by the same index.
+    `phase` is what the hub is asked next, or was asked last; `attempt` numbers the commands of the
+    deployment; `awaiting` says that an answer is still out; `next_at` is when somebody has to look at it
+    again, answer or not, and every open deployment has one. The unique constraint counts empty `ended_at`
+    as equal, so a hub has one open deployment and any number of ended ones, found by the same index.
     """
 
     id = models.BigIntegerField(primary_key=True)
@@ -99,6 +99,7 @@ class Deployment(models.Model):
         choices=[(phase.value, phase.name) for phase in Phase], default=Phase.READ
     )
     attempt = models.SmallIntegerField(default=0)
+    tries = models.SmallIntegerField("tries in this phase", default=0)
     awaiting = models.BooleanField(default=False)
     next_at = models.DateTimeField(null=True)
     first_miss_at = models.DateTimeField("first time it could not be reached", null=True)

@@ -1,0 +1,22 @@
+"""Run the statements that are written as SQL, because they move or judge very many rows at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import connection
+
+
+def run(statement: str, parameters: Mapping[str, Any]) -> int:
+    """Execute a statement and return how many rows it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        touched: int = cursor.rowcount
+    return touched
+
+
+def rows(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Execute a statement and return the rows that it answers with."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found

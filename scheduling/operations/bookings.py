@@ -1,0 +1,435 @@
+"""Book hubs into slots, and take bookings back."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from psycopg.errors import UniqueViolation
+
+from firmware.models import FirmwareRelease, ReleaseState
+from hubs.gateway import Phase
+from hubs.models import Network
+from portal.ground import audit, sql, uk_time
+from portal.ground.clock import Clock
+from scheduling import planning
+from scheduling.lifecycle import Ending, State
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot
+from scheduling.operations import notices
+from scheduling.queries import eligibility, slots
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+logger = logging.getLogger(__name__)
+ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""No letter that is read as a digit, and no U."""
+TRIES = 5
+ABANDON_AFTER = timedelta(minutes=2)
+CANCELLABLE = (State.PROVISIONAL, State.BOOKED, State.STAGING, State.STAGED, State.HELD)
+
+
+class UnableToBook(Exception):
+    """Nothing was booked; the message says why and what to do."""
+
+
+class UnableToCancel(Exception):
+    """Nothing was cancelled; the message says why."""
+
+
+class _RoomTaken(Exception):
+    """Somebody was faster between the look at the slots and the lock on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What is to be placed: hubs by network id, and by which plan."""
+
+    selection: HubSelection
+    plan: Booking.Plan
+    start_at: datetime | None
+    hubs: Mapping[int, int]
+
+
+def book(
+    *, selection: HubSelection, plan: Booking.Plan, start_at: datetime | None, by: "User", clock: Clock
+) -> Booking:
+    """
+    Book the hubs of a selection that may still go, as planned; return the booking.
+
+    One slot is all or nothing. As early as possible places what there is room for and names the hubs left
+    over. Asking twice for the same selection returns the first booking.
+
+    Three transactions: the eligible hubs are gathered without a lock; their places are taken and the lots made
+    under the locks of the slots, and committed, so that nobody waits for the many rows that follow; the
+    deployments are written. If the last fails, or its process dies, the places are given back
+    (`give_back_abandoned`).
+
+    :raises UnableToBook: with the sentence that the person reads
+    """
+    if earlier := Booking.objects.filter(selection=selection, abandoned_at=None).first():
+        return earlier
+    for _ in range(TRIES):
+        now = clock()
+        _check_open(selection.release)
+        try:
+            demand = _Demand(selection, plan, start_at, _gather(selection, now))
+            if not demand.hubs:
+                raise UnableToBook(
+                    "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
+                    "facts have changed. Choose again to see each reason."
+                )
+            booking = _reserve(demand, by, now)
+            try:
+                _place(booking, now)
+            except Exception:
+                _give_back(booking=booking, now=now)
+                raise
+        except _RoomTaken:
+            continue
+        except IntegrityError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+            if earlier := Booking.objects.filter(selection=selection, abandoned_at=None).first():
+                return earlier
+            continue  # a hub was booked elsewhere in between: judge them again
+        finally:
+            _forget_gathered()
+        return booking
+    raise UnableToBook("Many people are booking these slots right now. Try again in a minute.")
+
+
+def _check_open(release: FirmwareRelease) -> None:
+    state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=release.pk)
+    if state != ReleaseState.PUBLISHED:
+        raise UnableToBook(
+            f"This release is {ReleaseState(state).label.lower()}, so nothing can be booked for it now. "
+            "Your bookings page shows what is already booked."
+        )
+
+
+def _gather(selection: HubSelection, now: datetime) -> dict[int, int]:
+    """Rank the eligible hubs of each network by key into a temporary table; count them by network id."""
+    hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
+    sql.run("DROP TABLE IF EXISTS gathered_hub", {})
+    sql.run(
+        # key order keeps the unique index warm while the deployments are inserted
+        f"""CREATE TEMPORARY TABLE gathered_hub AS
+                SELECT hub, network_id,
+                       (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
+                FROM ({hubs}) judged WHERE refusal IS NULL""",  # noqa: S608
+        parameters,
+    )
+    return dict(
+        sql.rows("SELECT network_id, count(*) FROM gathered_hub GROUP BY network_id ORDER BY network_id", {})
+    )
+
+
+def _forget_gathered() -> None:
+    if not connection.needs_rollback:
+        sql.run("DROP TABLE IF EXISTS gathered_hub", {})
+
+
+@transaction.atomic(durable=True)
+def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
+    """Take the places and make the lots; held for as short as can be, since other Suppliers wait."""
+    release = demand.selection.release
+    wanted = _wanted(demand, now)
+    if not wanted:
+        raise UnableToBook(
+            "There is no room left in any open slot for these hubs. DCC opens more slots for as long as the "
+            "release is available: come back later, or ask the contact on the release's page."
+        )
+    locked = {
+        slot.pk: slot
+        for slot in Slot.objects.filter(pk__in=[placement.slot for placement in wanted])
+        .order_by("pk")
+        .select_for_update()
+    }
+    if any(locked[placement.slot].room < placement.hubs for placement in wanted):
+        if demand.plan == Booking.Plan.ONE_SLOT:
+            _refuse_full(demand, {slot.network_id: slot for slot in locked.values()})
+        raise _RoomTaken
+    for placement in sorted(wanted, key=lambda placement: placement.slot):
+        taken = Slot.objects.filter(pk=placement.slot, capacity__gte=F("taken") + placement.hubs).update(
+            taken=F("taken") + placement.hubs
+        )
+        if taken != 1:
+            raise _RoomTaken
+    placed = sum(placement.hubs for placement in wanted)
+    booking = Booking.objects.create(
+        reference=_reference(),
+        supplier=demand.selection.supplier,
+        release=release,
+        selection=demand.selection,
+        booked_by=by,
+        plan=demand.plan,
+        start_at=demand.start_at,
+        hubs=placed,
+        unplaced=sum(demand.hubs.values()) - placed,
+        created_at=now,
+    )
+    _make_lots(booking, wanted)
+    return booking
+
+
+def _wanted(demand: _Demand, now: datetime) -> list[planning.Placement]:
+    release = demand.selection.release
+    if demand.plan == Booking.Plan.EARLIEST:
+        rooms = slots.rooms(release=release, needed=demand.hubs, now=now)
+        return [
+            placement
+            for network, hubs in demand.hubs.items()
+            for placement in planning.as_early_as_possible(
+                rooms=[room for room in rooms if room.network == network], hubs=hubs
+            )
+        ]
+    assert demand.start_at  # noqa: S101 - the CHECK booking_start_at_for_one_slot holds it
+    at = {
+        slot.network_id: slot
+        for slot in slots.open_slots(release=release, now=now).filter(
+            start_at=demand.start_at, network_id__in=demand.hubs
+        )
+    }
+    if any(network not in at or at[network].room < hubs for network, hubs in demand.hubs.items()):
+        _refuse_full(demand, at)
+    return [
+        planning.Placement(at[network].pk, network, at[network].start_at, at[network].end_at, hubs)
+        for network, hubs in demand.hubs.items()
+    ]
+
+
+def _refuse_full(demand: _Demand, at: Mapping[int, Slot]) -> None:
+    """
+    Say of the first network what is lacking in the chosen slot.
+
+    :raises UnableToBook: always
+    """
+    assert demand.start_at  # noqa: S101 - one slot has a start
+    moment = f"{demand.start_at.astimezone(uk_time.LONDON):%A %d %B, %H:%M}"
+    names = dict(Network.objects.values_list("id", "name"))
+    for network, hubs in demand.hubs.items():
+        if network not in at:
+            raise UnableToBook(
+                f"{names[network]} has no open slot on {moment}. Choose another slot, or “as early as possible”."
+            )
+        if (room := at[network].room) < hubs:
+            raise UnableToBook(
+                f"The {names[network]} slot on {moment} has room for {room:,}; {hubs:,} of your hubs are on that "
+                "network. Nothing was booked. Choose another slot, fewer hubs, or “as early as possible”."
+            )
+    raise _RoomTaken
+
+
+def _reference() -> str:
+    letters = [secrets.choice(ALPHABET) for _ in range(8)]
+    return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
+
+
+def _make_lots(booking: Booking, placements: Sequence[planning.Placement]) -> None:
+    policy = booking.release.policy
+    opens = {period.network_id: period.start_at for period in booking.release.periods.all()}
+    Lot.objects.bulk_create(
+        Lot(
+            booking=booking,
+            release=booking.release,
+            supplier=booking.supplier,
+            slot_id=placement.slot,
+            network_id=placement.network,
+            size=size,
+            booked=size,
+            staging_from=max(policy.staging_opens.before(placement.start_at), opens[placement.network]),
+            change_until=policy.cut_off.before(placement.start_at),
+        )
+        for placement, size in planning.lots(placements=placements, size=LOT_SIZE)
+    )
+
+
+@transaction.atomic(durable=True)
+def _place(booking: Booking, now: datetime) -> None:
+    """Write the deployments of the lots: hub number r of a network goes into the lot whose span holds r."""
+    still_ours = Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None).update(
+        placed_at=now
+    )
+    if not still_ours:
+        raise _RoomTaken
+    lots: dict[int, list[Lot]] = {}
+    for lot in booking.lots.order_by("slot__start_at", "id"):
+        lots.setdefault(lot.network_id, []).append(lot)
+    for network, of_network in lots.items():
+        sql.run(PLACE, _spans(of_network) | {"network": network, "now": now})
+    sql.run(LEFT_OVER, {"booking": booking.pk, "networks": list(lots), "totals": _totals(lots)})
+    Lot.objects.filter(booking=booking).update(due_at=F("staging_from"))
+    audit.record(
+        actor=booking.booked_by,
+        verb="booking.placed",
+        subject=f"booking:{booking.reference}",
+        facts={"hubs": booking.hubs, "unplaced": booking.unplaced, "release": booking.release_id},
+        now=now,
+    )
+    booking.placed_at = now
+
+
+# Raw SQL: one INSERT places every hub of a network. The arrays are parameters, so each row costs a binary
+# search and no join.
+PLACE = f"""
+INSERT INTO scheduling_deployment
+    (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
+SELECT (%(lots)s::bigint[])[lot] * {LOT_SPAN} + rank - (%(firsts)s::int[])[lot],
+       hub, '{State.BOOKED}', '', {Phase.READ:d}, 0, 0, false, (%(nexts)s::timestamptz[])[lot], %(now)s
+FROM (
+    SELECT hub, rank, width_bucket(rank, %(firsts)s::int[]) AS lot
+    FROM gathered_hub WHERE network_id = %(network)s AND rank < %(total)s
+    OFFSET 0
+) placed
+ORDER BY rank
+"""  # noqa: S608 - our own constants
+LEFT_OVER = """
+INSERT INTO scheduling_unplacedhub (booking_id, hub)
+SELECT %(booking)s, hub FROM gathered_hub
+LEFT JOIN unnest(%(networks)s::smallint[], %(totals)s::int[]) AS placed (network_id, total) USING (network_id)
+WHERE rank >= coalesce(total, 0)
+"""
+
+
+def _spans(lots: Sequence[Lot]) -> dict[str, Any]:
+    firsts, total = [], 0
+    for lot in lots:
+        firsts.append(total)
+        total += lot.size
+    return {
+        "lots": [lot.pk for lot in lots],
+        "firsts": firsts,
+        "nexts": [lot.staging_from for lot in lots],
+        "total": total,
+    }
+
+
+def _totals(lots: Mapping[int, Sequence[Lot]]) -> list[int]:
+    return [sum(lot.size for lot in of_network) for of_network in lots.values()]
+
+
+@transaction.atomic(durable=True)
+def _give_back(*, booking: Booking, now: datetime) -> bool:
+    """Return the places of a booking whose deployments were never written; say whether it was so."""
+    if not Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None).update(abandoned_at=now):
+        return False
+    places: Counter[int] = Counter()
+    for slot, size in booking.lots.values_list("slot_id", "size"):
+        places[slot] += size
+    _free_places(places)
+    booking.lots.all().delete()
+    return True
+
+
+def _free_places(places: Mapping[int, int]) -> None:
+    """Give places back, slot by slot in the order of their ids: two at once never deadlock."""
+    for slot, hubs in sorted(places.items()):
+        Slot.objects.filter(pk=slot).update(taken=F("taken") - hubs)
+
+
+def give_back_abandoned(*, now: datetime) -> int:
+    """
+    Give back the places of bookings whose process died before the deployments were written.
+
+    One that is still writing holds its row, is passed over here, and is asked about again next time.
+    """
+    given = 0
+    waiting = Booking.objects.filter(
+        placed_at=None, abandoned_at=None, done_at=None, created_at__lt=now - ABANDON_AFTER
+    )
+    for booking in waiting:
+        if _give_back(booking=booking, now=now):
+            logger.warning("gave back the places of %s, which was never placed", booking.reference)
+            given += 1
+    return given
+
+
+@transaction.atomic(durable=True)
+def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
+    """
+    Release the places of a booking before the cut-off, and free its hubs.
+
+    Returns the number of deployments cancelled; those past their cut-off, or already activating, stay.
+
+    :raises UnableToCancel: if nothing in the booking can still be cancelled
+    """
+    lots = list(
+        booking.lots.filter(change_until__gt=now)
+        .order_by("id")
+        .select_for_update()
+        .values_list("id", "slot_id")
+    )
+    freed = cancel_lots(lots=lots, ending=Ending.BY_SUPPLIER, now=now)
+    if not freed:
+        raise UnableToCancel(
+            "Nothing in this booking can still be cancelled: its cut-off has passed, or every hub has ended."
+        )
+    audit.record(
+        actor=by,
+        verb="booking.cancelled",
+        subject=f"booking:{booking.reference}",
+        reason=reason,
+        facts={"hubs": freed},
+        now=now,
+    )
+    return freed
+
+
+CANCEL = """
+UPDATE scheduling_deployment
+SET state = 'cancelled', ending = %(ending)s, awaiting = false, next_at = NULL, moved_at = %(now)s,
+    ended_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s AND state = ANY (%(states)s)
+"""
+
+
+def cancel_lots(*, lots: Sequence[tuple[int, int]], ending: Ending, now: datetime) -> int:
+    """
+    Cancel what has not been activated in lots (id, slot id) that the caller has locked, and free the places.
+
+    Returns how many were cancelled.
+    """
+    freed: dict[int, int] = {}
+    for lot, slot in lots:
+        cancelled = sql.run(
+            CANCEL,
+            {
+                "ending": ending,
+                "now": now,
+                "first": lot * LOT_SPAN,
+                "last": lot * LOT_SPAN + LOT_SPAN - 1,
+                "states": [str(state) for state in CANCELLABLE],
+            },
+        )
+        if cancelled:
+            freed[slot] = freed.get(slot, 0) + cancelled
+    _free_places(freed)
+    return sum(freed.values())
+
+
+FINISH = """
+UPDATE scheduling_booking SET done_at = %(now)s
+WHERE id IN (
+    SELECT booking.id FROM scheduling_booking booking
+    WHERE booking.done_at IS NULL AND booking.abandoned_at IS NULL AND booking.placed_at IS NOT NULL
+      AND NOT EXISTS (
+          SELECT FROM scheduling_lot lot WHERE lot.booking_id = booking.id
+            AND lot.provisional + lot.booked + lot.staging + lot.staged + lot.activating + lot.held > 0)
+    FOR UPDATE OF booking SKIP LOCKED)
+RETURNING id
+"""
+
+
+@transaction.atomic
+def finish(*, now: datetime) -> list[int]:
+    """Stamp the bookings whose last hub has ended, and owe their notices; return their ids."""
+    done = [booking for (booking,) in sql.rows(FINISH, {"now": now})]
+    for booking in Booking.objects.filter(pk__in=done).select_related("release", "supplier"):
+        notices.owe_booking_done(booking=booking, now=now)
+    return done

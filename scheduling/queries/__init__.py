@@ -1,0 +1,1 @@
+"""Questions about slots, bookings and deployments; nothing here changes anything."""

@@ -1,0 +1,83 @@
+"""What happened to one hub."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hubs.gateway import Outcome, Phase
+from hubs.models import CommunicationsHub, Supplier
+from scheduling.lifecycle import FINAL, Ending, State
+from scheduling.models import LOT_SPAN, Command, Deployment, Lot
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of a hub's story."""
+
+    at: datetime
+    words: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One deployment of a hub: where it stands and what happened, in order of time."""
+
+    deployment: Deployment
+    lot: Lot
+    happenings: Sequence[Happening]
+
+
+ASKED = {
+    Phase.READ: "Asked which version it runs",
+    Phase.STAGE: "Image sent to the hub",
+    Phase.ACTIVATE: "Told to activate",
+    Phase.VERIFY: "Asked to confirm its version",
+}
+ANSWERED = {
+    Outcome.DONE: "The hub answered",
+    Outcome.UNREACHABLE: "The hub could not be reached",
+    Outcome.NO_IMAGE_HELD: "The hub held no image to activate",
+    Outcome.HASH_MISMATCH: "The image's hash did not match",
+    Outcome.VERIFICATION_FAILED: "The hub could not verify the image",
+    Outcome.ACTIVATION_FAILED: "The hub could not activate the image",
+    Outcome.WRONG_HARDWARE: "The hub's hardware does not take the image",
+    Outcome.TRANSFER_FAILED: "The image did not arrive whole",
+    Outcome.EXPIRED: "Not carried out in time, so nothing was done",
+}
+
+
+def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[Story]:
+    """
+    Return the latest deployments of a hub that the Supplier booked, newest first, with what happened in each.
+
+    A deployment that another Supplier booked is that Supplier's business.
+    """
+    deployments = list(Deployment.objects.filter(hub=hub).order_by("-id")[:limit])
+    lots = Lot.objects.select_related("slot", "release", "booking", "network").in_bulk(
+        {deployment.lot_id for deployment in deployments}
+    )
+    own = [deployment for deployment in deployments if lots[deployment.lot_id].supplier_id == supplier.pk]
+    commands: dict[int, list[Command]] = {deployment.pk: [] for deployment in own}
+    for command in Command.objects.filter(deployment_id__in=list(commands)).order_by(
+        "admitted_at", "attempt"
+    ):
+        commands[command.deployment_id].append(command)
+    return [
+        Story(deployment, lots[deployment.lot_id], _happenings(deployment, lots, commands[deployment.pk]))
+        for deployment in own
+    ]
+
+
+def _happenings(deployment: Deployment, lots: dict[int, Lot], commands: Sequence[Command]) -> list[Happening]:
+    lot = lots[deployment.pk // LOT_SPAN]
+    told = [Happening(lot.booking.created_at, f"Booked in {lot.booking.reference}", str(lot.release))]
+    for command in commands:
+        told.append(Happening(command.sent_at or command.admitted_at, ASKED[Phase(command.phase)], ""))
+        if command.answered_at and command.outcome:
+            version = "" if command.version is None else f"It runs {command.version:08X}."
+            told.append(Happening(command.answered_at, ANSWERED[Outcome(command.outcome)], version))
+    if deployment.state in FINAL and deployment.ended_at:
+        ending = Ending(deployment.ending).label if deployment.ending else ""
+        told.append(Happening(deployment.ended_at, State(deployment.state).label, ending))
+    return sorted(told, key=lambda happening: happening.at)

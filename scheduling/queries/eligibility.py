@@ -1,0 +1,131 @@
+"""
+Which hubs may be booked for a release, and why the others may not.
+
+Raw SQL, because one statement has to judge up to a million hubs: the same expression serves the preview, the
+booking itself and the list of refused hubs, so they cannot disagree.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease
+from hubs.models import BOOKABLE, SHOWN, Supplier
+from portal.ground import sql
+from scheduling.eligibility import Refusal
+from scheduling.models import HubSelection
+
+FACETS = {
+    "network": "network_id",
+    "model": "model_id",
+    "installed_version": "installed_version_id",
+    "payment_mode": "payment_mode",
+}
+"""What hubs can be filtered by, and the column that holds it."""
+
+REFUSAL = f"""CASE
+    WHEN hub.lead_id IS DISTINCT FROM %(supplier)s THEN {Refusal.NOT_LEAD}
+    WHEN hub.status <> ALL (%(bookable)s) THEN {Refusal.STATUS}
+    WHEN hub.model_id <> ALL (%(models)s) THEN {Refusal.OTHER_MODEL}
+    WHEN hub.hardware_version NOT BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
+        THEN {Refusal.OTHER_HARDWARE}
+    WHEN hub.installed_version_id = %(version)s THEN {Refusal.INSTALLED}
+    WHEN hub.installed_version_id <> ALL (%(versions)s) THEN {Refusal.VERSION_GAP}
+    WHEN hub.network_id <> ALL (%(networks)s) THEN {Refusal.NO_PERIOD}
+    WHEN deployment.id IS NOT NULL THEN {Refusal.OPEN_DEPLOYMENT}
+END"""
+OPEN_DEPLOYMENT = """LEFT JOIN scheduling_deployment deployment
+    ON deployment.hub_id = hub.chf_id AND deployment.ended_at IS NULL"""
+
+
+def rules(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
+    """Return what the SQL of this room asks of a hub, as its parameters."""
+    return {
+        "supplier": supplier.pk,
+        "bookable": [int(status) for status in BOOKABLE],
+        "shown": [int(status) for status in SHOWN],
+        "models": list(release.hub_models.values_list("id", flat=True)),
+        "minimum_hardware": release.minimum_hardware,
+        "maximum_hardware": release.maximum_hardware,
+        "version": release.version_id,
+        "versions": list(releases.eligible_versions(release=release).values_list("id", flat=True)),
+        "networks": list(release.periods.filter(end_at__gt=now).values_list("network_id", flat=True)),
+    }
+
+
+def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
+    """
+    Return a SELECT of (hub, network_id, refusal) over the hubs that a selection names, and its parameters.
+
+    For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models;
+    for a file, the hubs of its readable rows that the Supplier may see.
+    """
+    parameters = rules(release=selection.release, supplier=selection.supplier, now=now)
+    if selection.method == HubSelection.Method.FILE:
+        source = "scheduling_selectionrow chosen JOIN hubs_communicationshub hub ON hub.chf_id = chosen.hub"
+        where = "chosen.selection_id = %(selection)s AND chosen.refusal IS NULL"
+        parameters["selection"] = selection.pk
+    else:
+        source = "hubs_communicationshub hub"
+        where = (
+            "hub.lead_id = %(supplier)s AND hub.model_id = ANY (%(models)s) AND hub.status = ANY (%(shown)s)"
+        )
+        for facet, column in FACETS.items():
+            if wanted := selection.criteria.get(facet):
+                where += f" AND hub.{column} = ANY (%({facet})s)"
+                parameters[facet] = [int(value) for value in wanted]
+    return (
+        f"SELECT hub.chf_id AS hub, hub.network_id, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
+        f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
+        parameters,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Hubs that may go, by network id; hubs that may not, by `Refusal`."""
+
+    eligible: Mapping[int, int] = field(default_factory=dict)
+    refused: Mapping[Refusal, int] = field(default_factory=dict)
+
+
+def judge(*, selection: HubSelection, now: datetime) -> Verdicts:
+    """Count the hubs of a selection by what may become of them, in one pass over them."""
+    hubs, parameters = chosen_hubs(selection=selection, now=now)
+    eligible: Counter[int] = Counter()
+    refused: Counter[Refusal] = Counter()
+    counts = sql.rows(
+        f"SELECT network_id, refusal, count(*) FROM ({hubs}) judged GROUP BY 1, 2",  # noqa: S608
+        parameters,
+    )
+    for network, refusal, count in counts:
+        if refusal is None:
+            eligible[network] += count
+        else:
+            refused[Refusal(refusal)] += count
+    return Verdicts(eligible, refused)
+
+
+def refused_rows(
+    *, selection: HubSelection, now: datetime, limit: int
+) -> Sequence[tuple[str | int, Refusal]]:
+    """
+    Return up to `limit` refused hubs, or rows of the file as they were written, with their reason.
+
+    Hubs come as CHF IDs in order; rows of a file in the file's order.
+    """
+    hubs, parameters = chosen_hubs(selection=selection, now=now)
+    if selection.method == HubSelection.Method.FILE:
+        statement = f"""
+            SELECT row.text, coalesce(row.refusal, judged.refusal) FROM scheduling_selectionrow row
+            LEFT JOIN ({hubs}) judged ON judged.hub = row.hub AND row.refusal IS NULL
+            WHERE row.selection_id = %(selection)s AND coalesce(row.refusal, judged.refusal) IS NOT NULL
+            ORDER BY row.line LIMIT %(limit)s"""  # noqa: S608
+    else:
+        statement = f"""
+            SELECT hub, refusal FROM ({hubs}) judged WHERE refusal IS NOT NULL
+            ORDER BY hub LIMIT %(limit)s"""  # noqa: S608
+    return [(text, Refusal(refusal)) for text, refusal in sql.rows(statement, {**parameters, "limit": limit})]

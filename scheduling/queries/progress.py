@@ -1,0 +1,176 @@
+"""How far deployments have come, from the counts that lots carry: no live count over deployments."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Max, Q, QuerySet, Sum
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease
+from hubs.models import BOOKABLE, FleetCount, Supplier
+from scheduling.lifecycle import FINAL, OPEN, State
+from scheduling.models import Lot
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Hubs by state."""
+
+    by_state: Mapping[State, int]
+
+    @property
+    def total(self) -> int:
+        """All hubs, whatever became of them."""
+        return sum(self.by_state.values())
+
+    @property
+    def open(self) -> int:
+        """Hubs that have not ended."""
+        return sum(self.by_state[state] for state in OPEN)
+
+    @property
+    def ended(self) -> int:
+        """Hubs that have ended, well or badly."""
+        return sum(self.by_state[state] for state in FINAL)
+
+    @property
+    def present(self) -> list[tuple[State, int]]:
+        """The states in which there are hubs, in the order of the lifecycle."""
+        return [(state, hubs) for state, hubs in self.by_state.items() if hubs]
+
+
+_SUMS: dict[str, Any] = {f"sum_{state}": Sum(str(state)) for state in State}
+
+
+def _progress(row: Mapping[str, Any]) -> Progress:
+    return Progress({state: row[f"sum_{state}"] or 0 for state in State})
+
+
+def of_lots(*, lots: QuerySet[Lot]) -> Progress:
+    """Return the progress of some lots together."""
+    return _progress(lots.aggregate(**_SUMS))
+
+
+def by_booking(*, bookings: Iterable[int]) -> dict[int, Progress]:
+    """Return the progress of each booking, by its id; bookings without lots are absent."""
+    rows = Lot.objects.filter(booking__in=list(bookings)).order_by().values("booking").annotate(**_SUMS)
+    return {row["booking"]: _progress(row) for row in rows}
+
+
+def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progress]]:
+    """Return (network, start, end, progress) of each slot of some lots, in order of time."""
+    rows = (
+        lots.order_by("slot__start_at", "network__name")
+        .values("network__name", "slot__start_at", "slot__end_at")
+        .annotate(**_SUMS)
+    )
+    return [
+        (row["network__name"], row["slot__start_at"], row["slot__end_at"], _progress(row)) for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one Supplier stands with one release, in hubs, as counted at `counted_at`."""
+
+    release: FirmwareRelease
+    to_do: int
+    """Hubs that the release is for and that do not run it yet, booked or not."""
+    done: int
+    """Hubs that run it."""
+    progress: Progress
+    """The Supplier's own bookings."""
+    national: Progress
+    """Every Supplier's bookings."""
+    counted_at: datetime | None
+
+    @property
+    def booked(self) -> int:
+        """Hubs with an open deployment."""
+        return self.progress.open
+
+    @property
+    def left(self) -> int:
+        """Hubs that still have to be booked."""
+        return max(self.to_do - self.booked, 0)
+
+    @property
+    def total(self) -> int:
+        """All hubs that the release concerns."""
+        return self.booked + self.left + self.done
+
+
+def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) -> list[Standing]:
+    """Say where a Supplier stands with each release; a fixed number of queries for each."""
+    return [standing(supplier=supplier, release=release) for release in releases_shown]
+
+
+def standing(*, supplier: Supplier, release: FirmwareRelease) -> Standing:
+    """Say where a Supplier stands with a release."""
+    to_do = releases.eligible_counts(release=release).filter(lead=supplier).aggregate(hubs=Sum("hubs"))
+    done = FleetCount.objects.filter(
+        lead=supplier, model__in=release.hub_models.values("pk"), installed_version=release.version_id
+    ).aggregate(hubs=Sum("hubs"))
+    counted = FleetCount.objects.filter(lead=supplier).aggregate(at=Max("counted_at"))
+    lots = Lot.objects.filter(release=release)
+    return Standing(
+        release=release,
+        to_do=to_do["hubs"] or 0,
+        done=done["hubs"] or 0,
+        progress=of_lots(lots=lots.filter(supplier=supplier)),
+        national=of_lots(lots=lots),
+        counted_at=counted["at"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of a Supplier's hubs, of one network, model and installed version."""
+
+    network: str
+    network_id: int
+    model: str
+    model_id: int
+    version: int
+    version_id: int
+    hubs: int
+    eligible: bool
+
+
+def shares(*, supplier: Supplier, release: FirmwareRelease) -> list[Share]:
+    """Return the Supplier's hubs of the release's models by network, model and installed version."""
+    eligible = set(releases.eligible_versions(release=release).values_list("id", flat=True))
+    networks = set(release.periods.values_list("network_id", flat=True))
+    rows = (
+        FleetCount.objects.filter(
+            Q(hardware_version__range=(release.minimum_hardware, release.maximum_hardware)),
+            lead=supplier,
+            model__in=release.hub_models.values("pk"),
+            status__in=BOOKABLE,
+        )
+        .values(
+            "network__name",
+            "network_id",
+            "model__name",
+            "model_id",
+            "installed_version__number",
+            "installed_version_id",
+        )
+        .annotate(total=Sum("hubs"))
+        .order_by("network__name", "model__name", "installed_version__number")
+    )
+    return [
+        Share(
+            network=row["network__name"],
+            network_id=row["network_id"],
+            model=row["model__name"],
+            model_id=row["model_id"],
+            version=row["installed_version__number"],
+            version_id=row["installed_version_id"],
+            hubs=row["total"],
+            eligible=row["installed_version_id"] in eligible and row["network_id"] in networks,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,239 @@
+"""Booking: what is placed, what is refused, and what comes back."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from hubs.identifiers import format_eui64
+from hubs.models import HubStatus
+from scheduling.eligibility import Refusal
+from scheduling.lifecycle import Ending, State
+from scheduling.models import Booking, Deployment, Lot, Slot
+from scheduling.operations import bookings
+from scheduling.operations.bookings import UnableToBook, UnableToCancel
+from scheduling.queries import bookings as booking_queries
+from scheduling.queries import eligibility, progress
+from tests.scheduling.world import World
+
+
+class TestBookAsEarlyAsPossible:
+    def test_fills_the_first_slots_and_names_the_hubs_left_over(self, world: World) -> None:
+        hubs = world.hubs(12)
+        world.slot(start=timedelta(hours=6), room=4)
+        world.slot(start=timedelta(hours=5), room=3)
+
+        booking = world.book()
+
+        assert (booking.hubs, booking.unplaced) == (7, 5)
+        assert sorted(booking.lots.values_list("slot__start_at", "size")) == [
+            (world.slots[1].start_at, 3),
+            (world.slots[0].start_at, 4),
+        ]
+        assert [slot.taken for slot in Slot.objects.order_by("start_at")] == [3, 4]
+        placed = [line.hub for line in booking_queries.hubs(booking=booking, after=0, limit=100)]
+        left = booking_queries.unplaced(booking=booking, limit=100)
+        assert sorted(placed + left) == sorted(hub.chf_id for hub in hubs)
+
+    def test_cuts_lots_of_at_most_a_thousand(self, world: World) -> None:
+        world.hubs(2_001)
+        world.slot(start=timedelta(hours=5), room=5_000)
+
+        booking = world.book()
+
+        assert list(booking.lots.order_by("id").values_list("size", flat=True)) == [667, 667, 667]
+        for lot in booking.lots.all():
+            found = Deployment.objects.filter(id__range=(lot.pk * 2_048, lot.pk * 2_048 + 2_047))
+            assert found.count() == lot.size == lot.booked
+
+    def test_passes_over_slots_whose_cut_off_is_gone(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(minutes=59), room=1)
+        late = world.slot(start=timedelta(minutes=61), room=1)
+
+        assert world.book().lots.get().slot == late
+
+    def test_passes_over_slots_outside_the_period(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(days=60) - timedelta(minutes=30), room=1)
+
+        with pytest.raises(UnableToBook, match="no room left"):
+            world.book()
+
+    def test_returns_the_first_booking_when_asked_twice(self, world: World) -> None:
+        world.hubs(2)
+        world.slot(start=timedelta(hours=5), room=5)
+        selection = world.choose()
+
+        assert world.book(selection) == world.book(selection)
+        assert Booking.objects.count() == 1
+
+    def test_books_nothing_for_a_halted_release(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=1)
+        selection = world.choose()
+        type(world.release).objects.update(state="halted")
+
+        with pytest.raises(UnableToBook, match="is halted"):
+            world.book(selection)
+        assert not Deployment.objects.exists()
+
+
+class TestBookOneSlot:
+    def test_takes_all_hubs_when_they_fit(self, world: World) -> None:
+        world.hubs(3)
+        slot = world.slot(start=timedelta(hours=5), room=3)
+
+        assert world.book(start_at=slot.start_at).hubs == 3
+
+    def test_takes_none_when_one_does_not_fit(self, world: World) -> None:
+        world.hubs(4)
+        slot = world.slot(start=timedelta(hours=5), room=3)
+
+        with pytest.raises(UnableToBook, match=r"room for 3; 4 of your hubs.*Nothing was booked"):
+            world.book(start_at=slot.start_at)
+        slot.refresh_from_db()
+        assert slot.taken == 0
+        assert not Booking.objects.exists()
+
+    def test_says_so_when_there_is_no_slot_then(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+
+        with pytest.raises(UnableToBook, match="has no open slot on"):
+            world.book(start_at=world.clock() + timedelta(hours=9))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("facts", "refusal"),
+        [
+            ({"status": HubStatus.RECOVERY}, Refusal.STATUS),
+            ({"status": HubStatus.INSTALLED_NOT_COMMISSIONED}, Refusal.STATUS),
+        ],
+    )
+    def test_name_the_status(self, world: World, facts: dict[str, int], refusal: Refusal) -> None:
+        world.hubs(2, **facts)
+
+        selection = world.choose()
+
+        assert selection.refused == {str(int(refusal)): 2}
+        assert selection.eligible == {}
+
+    def test_leave_suspended_hubs_in(self, world: World) -> None:
+        world.hubs(2, status=HubStatus.SUSPENDED)
+
+        assert world.choose().eligible == {str(world.network.pk): 2}
+
+    def test_name_hubs_that_are_booked_already(self, world: World) -> None:
+        world.hubs(2)
+        world.slot(start=timedelta(hours=5), room=5)
+        world.book()
+
+        assert world.choose().refused == {str(int(Refusal.OPEN_DEPLOYMENT)): 2}
+
+    def test_of_a_file_come_back_row_by_row(self, world: World) -> None:
+        mine, other = world.hubs(2)
+        [foreign] = world.hubs(1, supplier=world.southern)
+        [shared] = world.hubs(1, supplier=world.southern, gas_supplier=world.northern)
+        text = "\ufeffCHF ID,note\r\n" + "\r\n".join(
+            [
+                format_eui64(mine.chf_id),
+                format_eui64(mine.chf_id).replace("-", "").lower() + ",again",
+                format_eui64(foreign.chf_id),
+                format_eui64(shared.chf_id),
+                "nonsense",
+                "",
+                "00-00-00-00-00-00-00-01",
+                format_eui64(other.chf_id).replace("-", ":"),
+            ]
+        )
+
+        selection = world.choose_ids(text)
+
+        assert selection.eligible == {str(world.network.pk): 2}
+        assert eligibility.refused_rows(selection=selection, now=world.clock(), limit=100) == [
+            (format_eui64(mine.chf_id).replace("-", "").lower() + ",again", Refusal.REPEATED),
+            (format_eui64(foreign.chf_id), Refusal.NOT_FOUND),
+            (format_eui64(shared.chf_id), Refusal.NOT_LEAD),
+            ("nonsense", Refusal.UNREADABLE),
+            ("00-00-00-00-00-00-00-01", Refusal.NOT_FOUND),
+        ]
+        world.slot(start=timedelta(hours=5), room=5)
+        assert world.book(selection).hubs == 2
+
+
+class TestCancel:
+    def test_frees_the_places_and_the_hubs(self, world: World) -> None:
+        world.hubs(3)
+        slot = world.slot(start=timedelta(hours=5), room=3)
+        booking = world.book()
+
+        freed = bookings.cancel(booking=booking, by=world.person, reason="", now=world.clock())
+
+        slot.refresh_from_db()
+        assert (freed, slot.taken) == (3, 0)
+        assert set(Deployment.objects.values_list("state", "ending")) == {
+            (State.CANCELLED, Ending.BY_SUPPLIER)
+        }
+        assert progress.by_booking(bookings=[booking.pk])[booking.pk].by_state[State.CANCELLED] == 3
+        assert world.book().hubs == 3
+
+    def test_is_refused_after_the_cut_off(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+        booking = world.book()
+        world.clock.move(hours=4, minutes=1)
+
+        with pytest.raises(UnableToCancel, match="cut-off has passed"):
+            bookings.cancel(booking=booking, by=world.person, reason="", now=world.clock())
+
+
+class TestGiveBackAbandoned:
+    def test_returns_places_that_were_never_filled(self, world: World) -> None:
+        world.hubs(3)
+        slot = world.slot(start=timedelta(hours=5), room=3)
+        booking = world.book()
+        Deployment.objects.all().delete()
+        Booking.objects.filter(pk=booking.pk).update(placed_at=None)  # as a dead process leaves it
+        world.clock.move(minutes=3)
+
+        assert bookings.give_back_abandoned(now=world.clock()) == 1
+
+        slot.refresh_from_db()
+        assert slot.taken == 0
+        assert not Lot.objects.exists()
+        assert world.book(booking.selection).hubs == 3
+
+    def test_leaves_placed_and_young_bookings_alone(self, world: World) -> None:
+        world.hubs(3)
+        world.slot(start=timedelta(hours=5), room=3)
+        booking = world.book()
+        world.clock.move(hours=1)
+        assert bookings.give_back_abandoned(now=world.clock()) == 0
+        Booking.objects.filter(pk=booking.pk).update(placed_at=None, created_at=world.clock())
+        assert bookings.give_back_abandoned(now=world.clock()) == 0
+
+
+class TestDatabase:
+    def test_refuses_more_than_the_capacity(self, world: World) -> None:
+        slot = world.slot(start=timedelta(hours=5), room=3)
+        with pytest.raises(IntegrityError, match="slot_never_over_capacity"), transaction.atomic():
+            Slot.objects.filter(pk=slot.pk).update(taken=4)
+
+    def test_refuses_a_second_open_deployment_of_a_hub(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+        world.book()
+        first = Deployment.objects.get()
+        with pytest.raises(IntegrityError, match="deployment_one_open_per_hub"), transaction.atomic():
+            Deployment.objects.create(
+                id=first.pk + 1, hub=hub, next_at=first.next_at, moved_at=first.moved_at
+            )
+
+    def test_refuses_counts_that_do_not_add_up(self, world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+        world.book()
+        with pytest.raises(IntegrityError, match="lot_counts_add_up"), transaction.atomic():
+            Lot.objects.update(staged=1)
