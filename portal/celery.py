@@ -18,7 +18,20 @@ class Entry(TypedDict):
     options: dict[str, float]
 
 
-TIMETABLE: dict[str, Entry] = {}
+def every(seconds: float, task: str) -> Entry:
+    """Return the entry that wakes a task of the scheduling app so often."""
+    return {"task": f"scheduling.tasks.{task}", "schedule": seconds, "options": {"expires": 2 * seconds}}
+
+
+TIMETABLE: dict[str, Entry] = {
+    "carry out": every(2, "carry_out"),
+    "collect reports": every(2, "collect_reports"),
+    "keep bookings": every(5, "keep_bookings"),
+    "owe notices": every(15, "owe_notices"),
+    "send notices": every(5, "send_notices"),
+    "open slots": every(60, "open_slots"),
+    "count fleet": every(60, "count_fleet"),
+}
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 app = Celery("portal")

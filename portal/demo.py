@@ -1,0 +1,247 @@
+"""
+What the demo shows: a fleet on compressed time, people to sign in as, and releases on their way.
+
+Nothing here is used in production: `fill` refuses to run there, since its password is known to everybody.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db.models import Max, Sum
+
+from firmware import images
+from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState, SignedAct
+from firmware.operations import decisions, groups, releases
+from hubs.models import BOOKABLE, FleetCount, HubModel, Network, Supplier
+from portal.models import User
+from scheduling.models import CapacityPattern, Weekday
+from scheduling.operations import notices, slots
+
+PASSWORD = "a demo needs no secrets"  # noqa: S105 - printed at every start of the demo, and refused in production
+SEED = 24
+TIME_SCALE = 40.0
+"""The modelled fleet lives so many times faster: an image takes half a minute instead of twenty."""
+SLOT_MINUTES = 5
+OPEN_FOR = timedelta(days=28)
+POLICY = {
+    "notice_before_opening": "0 minutes",
+    "minimum_period": "1 day",
+    "cut_off": "1 minute",
+    "objection_window": "2 minutes",
+    "fair_share_until": "5 minutes",
+    "default_allocation_notice": "10 minutes",
+    "staging_opens": "10 minutes",
+    "grace": "4 minutes",
+    "retry_interval": "30 seconds",
+    "silence_deadline": "40 seconds",
+    "first_reminder": "10 minutes",
+    "last_reminder": "3 minutes",
+}
+"""Minutes where production has days, so that a visitor sees a deployment from booking to outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody to sign in as."""
+
+    email: str
+    first_name: str
+    last_name: str
+    group: str = ""
+    supplier: int | None = None
+    """Which Supplier, by size, the largest first; DCC staff have none."""
+
+
+ACCOUNTS: Sequence[Account] = (
+    Account("author@example.com", "Asha", "Mistry", group="DCC release managers"),
+    Account("approver@example.com", "Bryn", "Hughes", group="DCC approvers"),
+    Account("auditor@example.com", "Claire", "Novak", group="DCC auditors"),
+    Account("northern.lights@example.com", "Dipa", "Rowan", supplier=0),
+    Account("southern.power@example.com", "Ewan", "Fraser", supplier=1),
+    Account("harbour@example.com", "Fiona", "Baker", supplier=2),
+    Account("meadow.gas@example.com", "Gareth", "Lloyd", supplier=3),
+)
+SUPPLIERS = ("Northern Lights Energy", "Southern Power & Gas", "Harbour Energy Supply", "Meadow Gas")
+
+
+class UnableToFill(Exception):
+    """The demo was not filled; the message says why."""
+
+
+def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
+    """
+    Fill an empty portal with the demo; leave one that is filled as it is.
+
+    `tell` is given each step in a few words.
+
+    :raises UnableToFill: in production
+    """
+    if not (settings.DEMO or settings.DEBUG):
+        raise UnableToFill("The demo's passwords are known to everybody, so it is not made in production.")
+    groups.ensure_groups()
+    if FirmwareRelease.objects.exists():
+        tell(_welcome_back(now))
+        return
+    if not Supplier.objects.exists():
+        tell(f"Making a fleet of {hubs:,} hubs.")
+        call_command("load_fleet", hubs=hubs, seed=SEED, time_scale=TIME_SCALE, quiet=True)
+    tell("Making people, capacity and releases.")
+    _make_people()
+    _make_capacity(hubs)
+    _make_releases(now)
+    slots.open_slots(now=now)
+    notices.owe_published(now=now)
+
+
+def _welcome_back(now: datetime) -> str:
+    last = AvailabilityPeriod.objects.filter(release__state=ReleaseState.PUBLISHED).aggregate(
+        end=Max("end_at")
+    )
+    if last["end"] is None or last["end"] <= now:
+        return "The demo's data is here, but its releases have closed: --fresh makes new ones."
+    return "The demo's data is here from an earlier start; --fresh makes it anew."
+
+
+def _make_people() -> None:
+    for account in ACCOUNTS:
+        supplier = None
+        if account.supplier is not None:
+            supplier = Supplier.objects.get(name=SUPPLIERS[account.supplier])
+        person = User.objects.create_user(
+            email=account.email,
+            password=PASSWORD,
+            first_name=account.first_name,
+            last_name=account.last_name,
+            supplier=supplier,
+            is_staff=supplier is None,
+        )
+        if account.group:
+            person.groups.add(Group.objects.get(name=account.group))
+
+
+def _make_capacity(hubs: int) -> None:
+    CapacityPattern.objects.bulk_create(
+        CapacityPattern(
+            network=network,
+            weekday=weekday,
+            starts=time(),
+            ends=None,
+            slot_minutes=SLOT_MINUTES,
+            capacity=max(20, hubs // 120),
+        )
+        for network in Network.objects.order_by("id")
+        for weekday in Weekday
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Story:
+    """One of the demo's releases: which model by number of hubs, how far on its way, and what it says."""
+
+    model: int
+    name: str
+    reach: ReleaseState
+    opens: timedelta
+    notes: str
+    known_issues: str = ""
+
+
+_STORIES = (
+    _Story(
+        0,
+        "Hub firmware 4.2",
+        ReleaseState.PUBLISHED,
+        timedelta(seconds=5),
+        "Mends a memory leak that makes hubs restart after about 400 days, and shortens the time that a hub needs "
+        "to rejoin its network after a power cut.",
+        "The hub's clock is up to two minutes off until its first contact after activation.",
+    ),
+    _Story(
+        1,
+        "Dual-band hub firmware 2.7",
+        ReleaseState.PUBLISHED,
+        timedelta(days=2),
+        "Improves sub-GHz range in flats by choosing a quieter channel at start-up.",
+    ),
+    _Story(
+        2,
+        "Single-band hub firmware 3.1",
+        ReleaseState.SUBMITTED,
+        timedelta(days=3),
+        "Renews the certificates that end in spring.",
+    ),
+)
+
+
+def _make_releases(now: datetime) -> None:
+    author = User.objects.get(email=ACCOUNTS[0].email)
+    approver = User.objects.get(email=ACCOUNTS[1].email)
+    models = _models_by_size()
+    for number, story in enumerate(_STORIES):
+        release = _upload(story, models[story.model % len(models)], number, author, now)
+        decisions.submit(release=release, by=author, now=now)
+        if story.reach != ReleaseState.PUBLISHED:
+            continue
+        decisions.sign_off(
+            release=release,
+            act=SignedAct.PUBLISH,
+            revision=release.revision,
+            digest=release.digest,
+            by=approver,
+            now=now,
+        )
+        decisions.publish(release=release, by=author, now=now)
+
+
+def _models_by_size() -> list[HubModel]:
+    sizes = FleetCount.objects.values("model").annotate(total=Sum("hubs")).order_by("-total", "model")
+    return [HubModel.objects.get(pk=row["model"]) for row in sizes]
+
+
+def _upload(story: _Story, model: HubModel, number: int, author: User, now: datetime) -> FirmwareRelease:
+    counts = FleetCount.objects.filter(model=model, status__in=BOOKABLE)
+    installed = sorted(set(counts.values_list("installed_version__number", flat=True)))
+    version = installed[-1] + 1
+    content = images.build(
+        blueprint=images.Blueprint(
+            manufacturer=model.manufacturer,
+            image_type=model.image_type,
+            version=version,
+            payload=180_000,
+            text=story.name[:32],
+        ),
+        seed=SEED + number,
+        key=ec.generate_private_key(ec.SECP256R1()),
+    )
+    return releases.upload(
+        particulars=releases.Particulars(
+            cpl_entry_id=f"CPL-2026-{410 + number}",
+            name=story.name,
+            version=version,
+            digest=images.inspect(io.BytesIO(content), size_limit=settings.IMAGE_SIZE_LIMIT).digest,
+            hub_models=[model],
+            # all but the oldest: a few hubs show what a version gap looks like
+            predecessors=[releases.Step(version=older) for older in installed[1:] or installed],
+            notes=story.notes,
+            known_issues=story.known_issues,
+            contact="Release desk, release.desk@example.com",
+            periods=[
+                releases.Period(
+                    network=network, start_at=now + story.opens, end_at=now + story.opens + OPEN_FOR
+                )
+                for network in Network.objects.filter(pk__in=counts.values("network").distinct()).order_by(
+                    "id"
+                )
+            ],
+            policy=POLICY,
+        ),
+        content=io.BytesIO(content),
+        author=author,
+        now=now,
+    )

@@ -1,0 +1,25 @@
+"""Fill the demo."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from portal import demo
+from portal.ground import clock
+
+
+class Command(BaseCommand):
+    """Make the demo's fleet, people and releases, unless they are there."""
+
+    help = "Fill an empty portal with the demo; harmless when it is filled"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take the size of the fleet."""
+        parser.add_argument("--hubs", type=int, default=60_000, metavar="N", help="how many hubs (60000)")
+
+    def handle(self, *args: Any, hubs: int, **options: Any) -> None:
+        """Fill it, telling each step."""
+        try:
+            demo.fill(hubs=hubs, now=clock.now(), tell=self.stdout.write)
+        except demo.UnableToFill as refusal:
+            raise CommandError(str(refusal)) from refusal

@@ -1,0 +1,66 @@
+"""
+What the timetable wakes.
+
+Each task looks for what is due and does a bounded part of it. It does no harm when it runs twice, late, or not
+at all: the database is the schedule, and the next one finds the same rows.
+"""
+
+from celery import shared_task
+from hubs.operations import count_fleet as count
+
+from hubs import gateway
+from portal.ground import clock
+from scheduling.operations import bookings, deployments, notices, slots
+
+LOTS = 20
+"""Lots that one task carries out before it makes room for others."""
+NOTICES = 100
+
+
+@shared_task
+def carry_out(**_: object) -> None:
+    """Stage, activate and read back what is due, lot by lot."""
+    deployments.carry_out(gateway=gateway.connect(), clock=clock.now, lots=LOTS)
+
+
+@shared_task
+def collect_reports(**_: object) -> None:
+    """Record what hubs have answered."""
+    door = gateway.connect()
+    while deployments.collect(gateway=door, clock=clock.now) == deployments.COLLECT:
+        pass
+
+
+@shared_task
+def keep_bookings(**_: object) -> None:
+    """Finish bookings whose last hub has ended, and give back the places of bookings that died half-made."""
+    now = clock.now()
+    deployments.wake_stopped(now=now)
+    bookings.finish(now=now)
+    bookings.give_back_abandoned(now=now)
+
+
+@shared_task
+def owe_notices(**_: object) -> None:
+    """Tell of published releases, and remind of slots."""
+    now = clock.now()
+    notices.owe_published(now=now)
+    notices.owe_reminders(now=now)
+
+
+@shared_task
+def send_notices(**_: object) -> None:
+    """Send the e-mails that are owed."""
+    notices.send(clock=clock.now, limit=NOTICES)
+
+
+@shared_task
+def open_slots(**_: object) -> None:
+    """Make slots from DCC's patterns for as long as any release is available."""
+    slots.open_slots(now=clock.now())
+
+
+@shared_task
+def count_fleet(**_: object) -> None:
+    """Count the fleet anew, for every page that shows numbers of hubs."""
+    count(now=clock.now())
