@@ -6,9 +6,9 @@ at all: the database is the schedule, and the next one finds the same rows.
 """
 
 from celery import shared_task
-from hubs.operations import count_fleet as count
 
 from hubs import gateway
+from hubs.operations import count_fleet as count
 from portal.ground import clock
 from scheduling.operations import bookings, deployments, notices, slots
 
