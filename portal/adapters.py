@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.encoding import force_str
 
 from portal import notices
+from portal.ground import clock
 from portal.models import User
 
 
@@ -53,4 +54,4 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 **context,
             },
         )
-        notices.account(address=email, subject=message.subject, text=str(message.body))
+        notices.account(address=email, subject=message.subject, text=str(message.body), now=clock.now())

@@ -79,7 +79,7 @@ def invite(
                 },
             )
             link = settings.PORTAL_ADDRESS + reverse("invitation", kwargs={"token": token})
-            notices.invitation(invitation=invitation, link=link)
+            notices.invitation(invitation=invitation, link=link, now=now)
     except IntegrityError as error:
         raise UnableToInvite(f"Somebody else is inviting {email} at this moment: look again.") from error
     return link

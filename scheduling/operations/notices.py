@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -31,9 +31,6 @@ from portal.ground import sql, uk_time
 from portal.ground.clock import Clock
 from scheduling.lifecycle import OPEN, State
 from scheduling.models import Booking, Lot, Notice
-
-if TYPE_CHECKING:
-    from portal.models import User
 
 logger = logging.getLogger(__name__)
 FIRST_RETRY = timedelta(seconds=30)
@@ -300,10 +297,10 @@ class Words:
 
 
 def render(*, notice: Notice) -> Words:
-    """Write a notice's e-mail from its kind's templates; account e-mails bring their own words."""
-    if notice.kind == Notice.Kind.ACCOUNT:
+    """Write a notice's e-mail from its kind's templates; one-time e-mails bring their own words."""
+    if notice.kind in ONE_TIME:
         context = notice.context
-        return Words(context["subject"], context["text"], context.get("html", ""), "")
+        return Words(context["subject"], context["text"], context["html"], "")
     context = {**notice.context, "portal_url": settings.PORTAL_ADDRESS}
     stem = f"emails/{notice.kind}"
     subject = " ".join(render_to_string(f"{stem}_subject.txt", context).split())
@@ -339,13 +336,22 @@ def calendar_of(*, notice: Notice) -> str:
     return written.decode()
 
 
-def mail_to(*, person: "User", subject: str, text: str, html: str, now: datetime) -> None:
-    """Owe an account e-mail, such as a password reset, whose words are written already."""
+def owe_words(
+    *,
+    kind: Notice.Kind,
+    address: str,
+    subject: str,
+    text: str,
+    html: str,
+    now: datetime,
+    supplier: Supplier | None = None,
+) -> None:
+    """Owe an e-mail whose words are written already, such as a password reset."""
     owe(
-        kind=Notice.Kind.ACCOUNT,
-        subject_key=f"account:{uuid.uuid4()}",
-        addresses=[person.email],
+        kind=kind,
+        subject_key=f"{kind}:{uuid.uuid4()}",
+        addresses=[address],
         context={"subject": subject, "text": text, "html": html},
         now=now,
-        supplier=person.supplier,
+        supplier=supplier,
     )

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from django.core import mail
 from django.test import Client
 
 from portal.models import User
 from tests.factories import PASSWORD
+from tests.portal.letters import delivered
 
 NEW = "wide green lamp over water"
 
@@ -16,7 +16,7 @@ NEW = "wide green lamp over water"
 class TestPasswordReset:
     def test_leads_by_a_link_of_our_own_to_a_new_password(self, client: Client, northern: User) -> None:
         client.post("/accounts/password/reset/", {"email": northern.email}, headers={"host": "localhost"})
-        [message] = mail.outbox
+        [message] = delivered()
         found = re.search(r"http://127\.0\.0\.1:8000(/accounts/password/reset/key/\S+)", message.body)
         assert found
         form = client.get(found[1], follow=True)
@@ -35,14 +35,14 @@ class TestPasswordReset:
         ]
 
         assert answers[0] == answers[1]
-        assert [message.to for message in mail.outbox] == [[northern.email]]
+        assert [message.to for message in delivered()] == [[northern.email]]
 
     def test_is_refused_to_the_deactivated(self, client: Client, northern: User) -> None:
         User.objects.filter(pk=northern.pk).update(is_active=False)
 
         client.post("/accounts/password/reset/", {"email": northern.email})
 
-        assert mail.outbox == []
+        assert delivered() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -56,7 +56,7 @@ class TestPasswordChange:
 
         assert response.headers["Location"] == "/"
         assert "_auth_user_id" not in client.session
-        [message] = mail.outbox
+        [message] = delivered()
         assert message.subject == "Your password was changed"
         assert "tell DCC at once" in message.body
 

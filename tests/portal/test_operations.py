@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Group
-from django.core import mail
 from django.db import connection
 
 from hubs.models import Supplier
@@ -14,6 +13,7 @@ from portal.ground.models import AuditEntry
 from portal.models import Invitation, User
 from portal.operations import UnableToAccept, UnableToDeactivate, UnableToInvite
 from tests.factories import PASSWORD, SupplierFactory, UserFactory
+from tests.portal.letters import delivered
 
 
 def token_of(link: str) -> str:
@@ -53,7 +53,7 @@ class TestInvite:
 
         link = operations.invite(email=" New@Northern.example ", supplier=supplier, by=by, now=now)
 
-        [message] = mail.outbox
+        [message] = delivered()
         assert message.to == ["new@northern.example"]
         assert link in message.body
         assert "Northern Light Energy" in message.body
