@@ -202,6 +202,11 @@ class CommunicationsHub(models.Model):
             ),
             # the filters that a page offers; no hot update touches these columns
             models.Index(fields=["lead_id", "model", "network", "chf_id"], name="hub_by_facet"),
+            models.Index(
+                fields=["other_id", "model", "network", "chf_id"],
+                condition=models.Q(other_id__isnull=False),
+                name="hub_by_other_facet",
+            ),
             models.Index(fields=["mpan"], condition=models.Q(mpan__isnull=False), name="hub_by_mpan"),
             models.Index(fields=["mprn"], condition=models.Q(mprn__isnull=False), name="hub_by_mprn"),
         ]

@@ -2,23 +2,24 @@
 Questions about the fleet, each asked for one Supplier: what it sees, page by page, and how many.
 
 No question here counts or looks through millions of rows: numbers come from `FleetCount`, and a page
-under filters that no index carries looks at a bounded stretch and says how far it came.
+under filters that no index carries looks at a bounded stretch and says how far it came. Where a new
+model, network or version turns up, the lists that are filtered by it follow at the next count.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from typing import Any, Literal
 
 from django.db import connection
 from django.db.models import Max, Q, QuerySet, Sum
 
 from hubs import identifiers
-from hubs.models import SHOWN, CommunicationsHub, FleetCount, HubModel, Network, Supplier
+from hubs.models import SHOWN, CommunicationsHub, FleetCount, Supplier
 
 WINDOW = 20_000
 """Hubs that one page looks at before it offers to continue: some 20 ms."""
+SHORTEST_STRETCH = 500
 
 Facet = Literal["network", "model", "installed_version", "hardware_version", "status", "payment_mode"]
 
@@ -170,7 +171,7 @@ def _counted(*, supplier: Supplier | None, filters: Filters) -> QuerySet[FleetCo
 class _Branch:
     """A stretch of one index in key order: its leading columns, where to begin, what else must hold."""
 
-    columns: tuple[tuple[str, int], ...]
+    columns: Sequence[tuple[str, int]]
     rest: dict[str, int]
     start: int | None
     is_backwards: bool
@@ -197,26 +198,45 @@ def _branches(
     """
     Split the question into stretches that an index has in key order.
 
-    With a network or a model wanted, the Lead's side is one stretch of the facet index for each
-    combination; there are few. The other Supplier's side is small, and is always looked through.
+    With a network, model or version wanted, each side (Lead or other) is one stretch of a facet index
+    for each model and network that has such hubs; they are few.
     """
+    sides = (("lead_id", supplier.pk), ("other_id", supplier.pk))
     wanted = _wanted(filters)
-    leads: list[tuple[tuple[str, int], ...]] = [(("lead_id", supplier.pk),)]
-    rest = wanted
-    if "network_id" in wanted or "model_id" in wanted:
-        networks = (
-            [filters.network] if filters.network else list(Network.objects.values_list("pk", flat=True))
-        )
-        models = [filters.model] if filters.model else list(HubModel.objects.values_list("pk", flat=True))
-        leads = [
-            (("lead_id", supplier.pk), ("model_id", model), ("network_id", network))
-            for model, network in product(models, networks)
+    rest = {column: value for column, value in wanted.items() if column not in ("network_id", "model_id")}
+    if wanted.keys() & {"network_id", "model_id", "installed_version_id"}:
+        facets = _facets(filters)
+        stretches: list[Sequence[tuple[str, int]]] = [
+            (side, ("model_id", model), ("network_id", network))
+            for side in sides
+            for model, network in facets
         ]
-        rest = {column: value for column, value in wanted.items() if column not in ("network_id", "model_id")}
-    window = max(WINDOW // (len(leads) + 1), 1_000)
-    return [_Branch(columns, rest, start, is_backwards, window) for columns in leads] + [
-        _Branch((("other_id", supplier.pk),), wanted, start, is_backwards, window)
-    ]
+    else:
+        stretches = [[side] for side in sides]
+    window = max(WINDOW // max(len(stretches), 1), SHORTEST_STRETCH)
+    return [_Branch(columns, rest, start, is_backwards, window) for columns in stretches]
+
+
+def _facets(filters: Filters) -> list[tuple[int, int]]:
+    """
+    Return the models and networks in whose combination there are such hubs, as at the last count.
+
+    A version belongs to a family of models, so most combinations have none of it. One that was not
+    counted yet may be anywhere.
+    """
+    rows = FleetCount.objects.order_by("model", "network").values_list("model", "network").distinct()
+    place = {
+        column: value for column, value in _wanted(filters).items() if column in ("network_id", "model_id")
+    }
+    if filters.installed_version is not None and (
+        having_it := list(rows.filter(installed_version=filters.installed_version))
+    ):
+        return [
+            (model, network)
+            for model, network in having_it
+            if filters.model in (None, model) and filters.network in (None, network)
+        ]
+    return list(rows.filter(**place))
 
 
 def _look(branches: Sequence[_Branch], *, limit: int) -> list[list[int]]:
@@ -234,6 +254,8 @@ def _look(branches: Sequence[_Branch], *, limit: int) -> list[list[int]]:
         )
         values += [*parameters, [status.value for status in SHOWN], *branch.rest.values()]
     found: list[list[int]] = [[] for _ in branches]
+    if not parts:
+        return found
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), values)
         for number, key in cursor.fetchall():
