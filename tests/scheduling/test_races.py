@@ -1,0 +1,166 @@
+"""Many at once, on real connections: what is scarce is never given twice."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import close_old_connections, connections
+from django.db.models import F
+
+from hubs.gateway import Phase
+from hubs.identifiers import format_eui64
+from hubs.modelled_fleet.gateway import ModelledFleet
+from hubs.modelled_fleet.models import CommandLog
+from scheduling.models import Booking, Deployment, Lot, Slot
+from scheduling.operations import bookings, deployments
+from scheduling.operations.bookings import UnableToBook
+from tests.scheduling import world as worlds
+from tests.scheduling.world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def world(transactional_db: None, now: datetime) -> Iterator[World]:
+    """The world, committed, so that every connection sees it."""
+    return worlds.make(now=now)
+
+
+def at_once(*acts: Callable[[], object]) -> list[object]:
+    """Run every act in a thread and a connection of its own, from one start; return results and errors."""
+    barrier = threading.Barrier(len(acts))
+    results: list[object] = [None] * len(acts)
+
+    def run(number: int, act: Callable[[], object]) -> None:
+        close_old_connections()
+        try:
+            barrier.wait(30)
+            results[number] = act()
+        except Exception as error:
+            results[number] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+class TestTheLastPlaces:
+    def test_go_to_exactly_as_many_of_a_hundred_bookers_as_there_are(self, world: World) -> None:
+        hubs = world.hubs(100)
+        slot = world.slot(start=timedelta(hours=5), room=10)
+        selections = [world.choose_ids(format_eui64(hub.chf_id)) for hub in hubs]
+
+        results = at_once(
+            *[
+                lambda selection=selection: world.book(selection, start_at=slot.start_at)  # type: ignore[misc]
+                for selection in selections
+            ]
+        )
+
+        won = [result for result in results if isinstance(result, Booking)]
+        lost = [result for result in results if isinstance(result, UnableToBook)]
+        assert (len(won), len(lost)) == (10, 90)
+        assert all("room for 0" in str(error) for error in lost)
+        slot.refresh_from_db()
+        assert (slot.taken, Deployment.objects.count()) == (10, 10)
+
+    def test_are_sold_too_often_by_reading_first_and_writing_then(self, world: World) -> None:
+        """Prove that the race above is one: the naive way, without lock or guard, oversells."""
+        slot = world.slot(start=timedelta(hours=5), room=1_000)
+        barrier = threading.Barrier(8)
+
+        def naive() -> None:
+            seen = Slot.objects.get(pk=slot.pk)
+            barrier.wait(30)
+            Slot.objects.filter(pk=slot.pk).update(taken=seen.taken + 1)
+
+        at_once(*[naive] * 8)
+        slot.refresh_from_db()
+        assert slot.taken < 8
+
+
+class TestTwoBookingsOfOneHub:
+    def test_leave_one_winner_and_one_sentence(self, world: World) -> None:
+        hubs = world.hubs(200)
+        world.slot(start=timedelta(hours=5), room=1_000)
+        selections = [world.choose() for _ in range(4)]
+
+        results = at_once(
+            *[lambda selection=selection: world.book(selection) for selection in selections]  # type: ignore[misc]
+        )
+
+        won = [result for result in results if isinstance(result, Booking)]
+        lost = [result for result in results if isinstance(result, UnableToBook)]
+        assert (len(won), len(lost)) == (1, 3)
+        assert "booked elsewhere" in str(lost[0])
+        assert Deployment.objects.count() == len(hubs)
+        assert Slot.objects.get().taken == len(hubs)
+
+    def test_of_one_selection_are_one_booking(self, world: World) -> None:
+        world.hubs(20)
+        world.slot(start=timedelta(hours=5), room=1_000)
+        selection = world.choose()
+
+        results = at_once(*[lambda: world.book(selection)] * 6)
+
+        assert {result.pk for result in results if isinstance(result, Booking)} == {Booking.objects.get().pk}
+        assert len([result for result in results if isinstance(result, Booking)]) == 6
+        assert Slot.objects.get().taken == 20
+
+
+class TestBookersAndCancellers:
+    def test_never_lose_or_invent_a_place(self, world: World) -> None:
+        world.hubs(60)
+        slots = [world.slot(start=timedelta(hours=5 + number), room=15) for number in range(4)]
+        booking = world.book(world.choose())
+        selections = [world.choose() for _ in range(3)]
+
+        at_once(
+            lambda: bookings.cancel(booking=booking, by=world.person, reason="", now=world.clock()),
+            *[lambda selection=selection: world.book(selection) for selection in selections],  # type: ignore[misc]
+        )
+
+        open_hubs = Deployment.objects.filter(ended_at=None).count()
+        assert sum(Slot.objects.values_list("taken", flat=True)) == open_hubs
+        assert not Slot.objects.filter(taken__gt=F("capacity")).exists()
+        assert len(slots) == 4
+
+
+class TestWorkers:
+    def test_never_hold_the_same_lot(self, world: World) -> None:
+        world.hubs(40)
+        for number in range(20):
+            world.slot(start=timedelta(hours=2, minutes=2 * number), room=2, length=timedelta(minutes=2))
+        world.book()
+        world.clock.move(hours=1, minutes=59)
+
+        def claim_all() -> list[int]:
+            claimed = []
+            while claim := deployments.claim(now=world.clock()):
+                claimed.append(claim.lot.pk)
+            return claimed
+
+        results = at_once(*[claim_all] * 6)
+
+        lots = [lot for result in results if isinstance(result, list) for lot in result]
+        assert sorted(lots) == sorted(Lot.objects.values_list("id", flat=True))
+
+    def test_carry_out_together_and_every_hub_once(self, world: World) -> None:
+        world.hubs(120)
+        world.slot(start=timedelta(hours=2), room=1_000)
+        world.book()
+        world.clock.move(hours=2)
+        at_once(*[lambda: world.work(gateway=ModelledFleet(), rounds=40)] * 4)
+        world.work()
+
+        activations = list(
+            CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True).values_list("hub", flat=True)
+        )
+        assert len(activations) == len(set(activations)) == 120
+        assert Lot.objects.get().succeeded == 120
