@@ -20,6 +20,12 @@ from portal.models import User
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up, links name our own address, and e-mails go the way of every other notice."""
 
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "The e-mail address or the password is wrong.",
+        "too_many_login_attempts": "Too many attempts with a wrong password: wait five minutes, or reset it.",
+    }
+
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Say no: accounts come from invitations alone."""
         return False

@@ -59,6 +59,13 @@ class UserAdmin(admin.ModelAdmin[User]):
         )
         return (*names, *place, "is_active", "date_joined", "last_login")
 
+    def get_form(
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[User]]:
+        """Word the form as the portal does."""
+        labels = {"is_supplier_administrator": "Supplier administrator"}
+        return super().get_form(request, obj, change, labels=labels, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Keep what defines a person, and keep people from adding to their own powers."""
         fixed = ["email", "supplier", "is_active", "date_joined", "last_login"]

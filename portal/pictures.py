@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LEAST_WIDTH = 0.6
+LEAST_WIDTH = 1.5
 """Percent of the bar below which a part would vanish: three failures in a million must be seen."""
 
 

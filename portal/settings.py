@@ -321,6 +321,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"  # screens show Europe/London
 USE_I18N = True
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["portal.formats"]
 
 LOGGING = {
     "version": 1,
