@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,9 @@ def eventually(holds: Callable[[], object], *, within: float = 20) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Half an hour before the clocks go back."""
+    return datetime(2026, 10, 25, 0, 30, tzinfo=UTC)

@@ -8,4 +8,4 @@ class GroundConfig(AppConfig):
 
     name = "portal.ground"
     label = "ground"
-    verbose_name = "Ground"
+    verbose_name = "Decisions on record"

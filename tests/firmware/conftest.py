@@ -1,4 +1,4 @@
-"""The cast of the release desk, an image, and the moment at which it all happens."""
+"""The cast of the release desk, and an image."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,12 +23,6 @@ BLUEPRINT = images.Blueprint(
     minimum_hardware=0x0001,
     maximum_hardware=0x00FF,
 )
-
-
-@pytest.fixture
-def now() -> datetime:
-    """Half an hour before the clocks go back."""
-    return datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
