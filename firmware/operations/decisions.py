@@ -145,7 +145,7 @@ def sign_off(
                 "The author and the submitter cannot sign off their own release. Ask somebody else."
             ) from error
         raise
-    _record(locked, "release.signed_off", by, now, reason, {"act": act.value})
+    _record(locked, "release.signed_off", by, now, reason, {"act": SignedAct(act).value})
     return signed
 
 

@@ -6,6 +6,7 @@ from django.db import transaction
 RELEASE_MANAGERS = "DCC release managers"
 APPROVERS = "DCC approvers"
 AUDITORS = "DCC auditors"
+NAMES = (RELEASE_MANAGERS, APPROVERS, AUDITORS)
 
 _VIEW = (
     "firmware.view_firmwarerelease",
