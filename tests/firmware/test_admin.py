@@ -457,7 +457,8 @@ class TestChange:
 
         shown = text(client.get(page_of(published)))
         assert 'name="typed_version"' not in shown
-        assert 'name="periods-0-' not in shown
+        assert 'name="periods-0-start_at"' not in shown
+        assert 'name="periods-1-start_at"' not in shown
         assert client.post(page_of(published), changed(typed, published)).status_code == 403
 
     def test_shows_the_upload_check_field_by_field_and_a_swapped_file(
