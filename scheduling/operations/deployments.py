@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from firmware import locks
@@ -34,7 +35,7 @@ from scheduling.models import LOT_SPAN, Deployment, Lot
 from scheduling.operations.bookings import cancel_lots
 
 logger = logging.getLogger(__name__)
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 SEND = 50
 """Commands handed over at a time; between two times the halt, the slot and the token are asked again."""
 COLLECT = 2_000
@@ -85,9 +86,15 @@ def claim(*, now: datetime) -> Claim | None:
 
 
 def carry_out(*, gateway: HubGateway, clock: Clock, lots: int) -> int:
-    """Claim and advance due lots, at most `lots` of them; return how many there were."""
+    """
+    Claim and advance due lots, at most `lots` of them, and none any more after a third of a lease.
+
+    Returns how many there were.
+    """
+    began = clock()
     for done in range(lots):
-        if not (claimed := claim(now=clock())):
+        now = clock()
+        if now - began > LEASE / 3 or not (claimed := claim(now=now)):
             return done
         try:
             advance(claimed=claimed, gateway=gateway, clock=clock)

@@ -1,0 +1,111 @@
+"""kill -9 of the whole worker in the middle of a lot, and what is left afterwards."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import Count, Q
+
+from hubs.gateway import Phase
+from hubs.modelled_fleet.models import CommandLog, FleetHub, NetworkProfile
+from portal.celery import app
+from portal.ground import clock
+from scheduling.lifecycle import FINAL, State
+from scheduling.models import LOT_SPAN, Command, Deployment, Lot, StrayReport
+from tests.faults.processes import beat, eventually, kill, worker
+from tests.scheduling import world as worlds
+from tests.scheduling.world import World
+
+HUBS = 1_500
+LEASE_SECONDS = "12"
+
+
+@pytest.fixture
+def world(transactional_db: None) -> World:
+    """Hubs on a network that answers within seconds, with some trouble, booked into a slot about to begin."""
+    world = worlds.make(now=clock.now() - timedelta(hours=6))
+    NetworkProfile.objects.update(
+        reachability=0.98,
+        read_delay=0.2,
+        stage_delay=0.5,
+        activate_delay=0.5,
+        verify_delay=0.2,
+        activation_failed=0.01,
+        silent_activation=0.01,
+        report_doubled=0.05,
+        report_delayed=0.05,
+        report_delay=1.0,
+    )
+    policy = world.release.policy
+    policy.silence_deadline, policy.retry_interval = "6 seconds", "2 seconds"
+    policy.save()
+    world.hubs(HUBS)
+    world.slot(start=timedelta(hours=6, seconds=15), room=HUBS, length=timedelta(seconds=60))
+    world.book()
+    with app.connection_or_acquire() as broker:
+        broker.default_channel.client.flushdb()  # tasks of an earlier test
+    return world
+
+
+def ledger_balances() -> None:
+    """Assert that what was booked is what ended and what is open, in the rows and in the lots' counts."""
+    for lot in Lot.objects.all():
+        rows = dict(
+            Deployment.objects.filter(id__range=(lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1))
+            .values_list("state")
+            .annotate(Count("id"))
+        )
+        assert rows == {state: getattr(lot, state) for state in State if getattr(lot, state)}
+        assert sum(rows.values()) == lot.size
+
+
+def oracle_shows_no_breach() -> None:
+    """Assert from the fleet's own log: no hub activated twice, none outside its slot, nothing unasked."""
+    twice = (
+        CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True)
+        .values("hub")
+        .annotate(times=Count("id"))
+        .filter(times__gt=1)
+    )
+    assert not twice.exists()
+    assert not FleetHub.objects.filter(activations__gt=1).exists()
+    slots = {lot.pk: lot.slot for lot in Lot.objects.select_related("slot")}
+    for lot, received, acted in CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True).values_list(
+        "lot", "received_at", "acted_at"
+    ):
+        assert slots[lot].holds(received)
+        assert slots[lot].holds(acted)
+    commanded = set(Command.objects.values_list("deployment_id", "phase", "attempt"))
+    assert set(CommandLog.objects.values_list("deployment", "phase", "attempt")) <= commanded
+    assert not StrayReport.objects.exists()
+
+
+def in_mid_lot(phase: Phase) -> bool:
+    """Say whether some commands of a phase have left and others have not."""
+    counts = Command.objects.filter(phase=phase).aggregate(
+        left=Count("pk", filter=Q(sent_at__isnull=False)), waiting=Count("pk", filter=Q(sent_at=None))
+    )
+    return counts["left"] > 0 and counts["waiting"] > 0
+
+
+class TestKillingTheWorker:
+    def test_twice_in_mid_lot_loses_nothing_and_activates_nothing_twice(self, world: World) -> None:
+        with beat():
+            for phase in (Phase.STAGE, Phase.ACTIVATE):
+                with worker(LEASE_SECONDS=LEASE_SECONDS) as program:
+                    assert eventually(lambda phase=phase: in_mid_lot(phase), seconds=60)  # type: ignore[misc]
+                    kill(program)
+            assert Lot.objects.filter(lease_until__isnull=False).exists()  # the dead still hold their leases
+            with worker(LEASE_SECONDS=LEASE_SECONDS):
+                assert eventually(
+                    lambda: not Deployment.objects.filter(ended_at=None).exists(), seconds=150
+                ), dict(Deployment.objects.values_list("state").annotate(Count("id")))
+
+        assert set(Deployment.objects.values_list("state", flat=True)) <= set(FINAL)
+        ledger_balances()
+        oracle_shows_no_breach()
+        lots = Lot.objects.all()
+        assert sum(lot.succeeded for lot in lots) > HUBS // 4
+        # success is what the fleet itself runs
+        succeeded = Deployment.objects.filter(state=State.SUCCEEDED).values("hub")
+        assert not FleetHub.objects.filter(pk__in=succeeded).exclude(running_version=worlds.NEW).exists()
+        assert not lots.exclude(due_at=None).exists()
