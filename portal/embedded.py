@@ -24,9 +24,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import psutil
@@ -145,7 +147,7 @@ class Services:
 
         :raises UnableToPrepare: if a server cannot be started
         """
-        with self._locked():
+        with _finishing(), self._locked():
             self._own(self.sockets)
             if self._lease is None or self._holder != os.getpid():
                 self._lease, self._holder = self._open("lease.lock"), os.getpid()
@@ -326,7 +328,7 @@ class Services:
         with contextlib.ExitStack() as stack:
             # A daemon inherits where its starter prints to: a file, never a pipe that would stay open.
             output = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
-            done = subprocess.run(
+            program = subprocess.Popen(
                 [str(word) for word in argv],
                 cwd="/",
                 env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
@@ -334,11 +336,15 @@ class Services:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                check=False,
                 **self._as_account(),
             )
-        printed = (done.stdout or b"").decode(errors="replace")
-        if done.returncode and not log:
+            with program:
+                try:
+                    printed = (program.communicate()[0] or b"").decode(errors="replace")
+                except BaseException:
+                    os.killpg(program.pid, signal.SIGKILL)  # initdb has children that would write on
+                    raise
+        if program.returncode and not log:
             raise self._failure(f"{Path(argv[0]).name} failed", printed)
         return printed
 
@@ -486,6 +492,34 @@ class Services:
         self._ask_redis(b"SHUTDOWN\r\n")
         with contextlib.suppress(OSError):
             self.sockets.rmdir()
+
+
+@contextlib.contextmanager
+def _finishing() -> Iterator[None]:
+    """Hold back the first signal that would stop us until a start is whole; the second acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in asking}
+    held: list[int] = []
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        restore()
+        for asked in held:
+            os.kill(os.getpid(), asked)
 
 
 @functools.cache
