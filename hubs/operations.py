@@ -1,4 +1,4 @@
-"""What is done to the fleet's records: count them, bring in an inventory."""
+"""What is done to the fleet's records: count them, bring in an inventory, keep it true."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from hubs import identifiers
-from hubs.models import SHOWN, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
-from portal.ground import audit
+from hubs.models import SHOWN, FirmwareVersion, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
+from portal.ground import audit, sql
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -45,6 +45,35 @@ def count_fleet(*, now: datetime) -> bool:
         cursor.execute("DELETE FROM hubs_fleetcount")
         cursor.execute(_COUNT, [now, [status.value for status in SHOWN]])
     return True
+
+
+# Raw SQL: one statement for all hubs of a lot of reports. The version is in no index, so these are HOT updates.
+RECORD = """
+UPDATE hubs_communicationshub hub SET installed_version_id = version.id
+FROM unnest(%(hubs)s::bigint[], %(numbers)s::bigint[]) AS reported (chf_id, number)
+JOIN hubs_firmwareversion version USING (number)
+WHERE hub.chf_id = reported.chf_id AND hub.installed_version_id <> version.id
+"""
+
+
+def record_versions(*, versions: Mapping[int, int]) -> int:
+    """
+    Set the installed version of hubs, by CHF ID, to the file versions that they reported.
+
+    Hubs whose inventory says so already are left alone. Returns how many were corrected.
+    """
+    if not versions:
+        return 0
+    numbers = set(versions.values())
+    known = FirmwareVersion.objects.filter(number__in=numbers).values_list("number", flat=True)
+    # only what is missing: each attempt to insert uses up one of the few small ids, also one that conflicts
+    if missing := sorted(numbers.difference(known)):
+        FirmwareVersion.objects.bulk_create(
+            [FirmwareVersion(number=number) for number in missing], ignore_conflicts=True
+        )
+    # in key order, as everything that locks hubs does
+    hubs = sorted(versions)
+    return sql.run(RECORD, {"hubs": hubs, "numbers": [versions[hub] for hub in hubs]})
 
 
 INVENTORY_COLUMNS = (
