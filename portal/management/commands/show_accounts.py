@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db.models import Q
 
-from portal.demo import PASSWORD
+from portal.demo import ACCOUNTS, PASSWORD
 from portal.models import User
 
 
@@ -16,9 +15,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         """Print one line for each account of the demo, DCC's first."""
-        users = User.objects.filter(
-            Q(email__endswith="@example.com") | Q(email__endswith="@example.org"), is_active=True
-        )
+        users = User.objects.filter(email__in=[account.email for account in ACCOUNTS], is_active=True)
         rows = [
             (user.email, who(user), user.supplier.name if user.supplier else "DCC")
             for user in users.select_related("supplier")
