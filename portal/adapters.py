@@ -41,7 +41,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Go on to the first page, by way of signing in again."""
-        return reverse("home")
+        return reverse("scheduling:home")
 
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
         """Tell whoever gave the right password that their access has ended, and stay at the door."""

@@ -6,7 +6,7 @@ from django.urls import include, path
 from portal import health, views
 
 urlpatterns = [
-    path("", views.HomeView.as_view(), name="home"),
+    path("", include("scheduling.urls")),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),

@@ -10,25 +10,12 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from portal import operations, queries
 from portal.forms import AcceptInvitationForm
 from portal.ground import clock
-from portal.ground.access import SupplierView
 from portal.models import Invitation
-
-
-class HomeView(SupplierView, TemplateView):
-    """A Supplier's first page."""
-
-    template_name = "portal/home.html"
-    extra_context = {"section": "home"}
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Name the Supplier that the person acts for."""
-        return super().get_context_data(supplier=self.supplier, **kwargs)
 
 
 @method_decorator(
@@ -71,7 +58,7 @@ class InvitationView(FormView[AcceptInvitationForm]):
         except operations.UnableToAccept:
             return self._refuse(queries.invitation_of(token=self.kwargs["token"]))
         response: HttpResponse = perform_login(
-            self.request, user, email=user.email, redirect_url=reverse("home")
+            self.request, user, email=user.email, redirect_url=reverse("scheduling:home")
         )
         return response
 

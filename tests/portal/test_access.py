@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import settings
@@ -38,7 +39,22 @@ def public(status: int, **kwargs: Any) -> Case:
 # A new route needs its line here: what each of the three may see of it. For an object, the
 # address is one that the Supplier does not have; its own tests show that it does see its own.
 CASES = {
-    "home": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:home": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:bookings": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:hubs": behind_login(supplier=200, staff="/admin/"),
+    **{
+        f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
+        for names, kwargs in (
+            (("release", "book"), {"pk": 1}),
+            (("when", "check", "refused"), {"pk": UUID(int=1)}),
+            (
+                ("booking", "progress", "cancel", "booked-hubs", "export", "calendar"),
+                {"reference": "BK-2222-2222"},
+            ),
+            (("hub",), {"chf_id": 1}),
+        )
+        for name in names
+    },
     "health-live": public(200),
     "health-ready": public(200),
     "invitation": public(404, token="unknown"),

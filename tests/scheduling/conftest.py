@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from portal.ground import clock
 from tests.scheduling import world as worlds
 
 
@@ -17,3 +18,9 @@ def now() -> datetime:
 def world(db: None, now: datetime) -> worlds.World:
     """A published release, two Suppliers, no hubs and no slots yet."""
     return worlds.make(now=now)
+
+
+@pytest.fixture
+def todays_world(db: None) -> worlds.World:
+    """The same world by the database's own clock, which the pages go by."""
+    return worlds.make(now=clock.now())

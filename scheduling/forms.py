@@ -1,0 +1,192 @@
+"""What people tell the portal when they book, cancel and look for hubs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crispy_forms.helper import FormHelper
+from crispy_forms.layout import Column, Layout, Row
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+
+from hubs import identifiers
+from hubs.models import SHOWN, HubStatus, PaymentMode
+from hubs.queries import Filters
+from scheduling.models import Booking, HubSelection
+from scheduling.queries.standings import Choice
+
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes of an uploaded list of hubs: three million CHF IDs."""
+FACETS = {
+    "network": "Network",
+    "model": "Hub model",
+    "installed_version": "Installed version",
+    "payment_mode": "Payment mode",
+}
+FILTERED = ("network", "model", "installed_version", "status", "payment_mode")
+
+
+class ChooseForm(forms.Form):
+    """Which hubs: all that are left, those that a filter names, or those of a file."""
+
+    method = forms.ChoiceField(choices=HubSelection.Method, widget=forms.RadioSelect)
+    file = forms.FileField(
+        label="CSV file of CHF IDs", required=False, widget=forms.FileInput(attrs={"accept": ".csv,.txt"})
+    )
+
+    def __init__(self, *args: Any, choices: Mapping[str, Sequence[Choice]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.facet_choices = choices
+        for facet, label in FACETS.items():
+            self.fields[facet] = forms.TypedMultipleChoiceField(
+                label=label,
+                required=False,
+                coerce=int,
+                choices=[(choice.value, choice.word) for choice in choices[facet]],
+                widget=forms.CheckboxSelectMultiple,
+                error_messages={"invalid_choice": "Choose from the values shown."},
+            )
+
+    @property
+    def facets(self) -> list[tuple[str, str, list[tuple[Choice, bool]]]]:
+        """Return (name, label, choices with whether each is ticked) of each facet, for the page."""
+        return [
+            (
+                facet,
+                label,
+                [(choice, str(choice.value) in self._ticked(facet)) for choice in self.facet_choices[facet]],
+            )
+            for facet, label in FACETS.items()
+        ]
+
+    @property
+    def chosen(self) -> str:
+        """Return the method that is chosen, for the page."""
+        value: str = self["method"].value() or str(HubSelection.Method.ALL)
+        return value
+
+    def _ticked(self, facet: str) -> set[str]:
+        return {str(value) for value in self[facet].value() or ()}
+
+    def clean_file(self) -> "UploadedFile[bytes] | None":
+        """Refuse what is too large to be a list of hubs."""
+        file: UploadedFile[bytes] | None = self.cleaned_data["file"]
+        if file and file.size and file.size > FILE_LIMIT:
+            raise forms.ValidationError(
+                f"The file has {file.size / 1024 / 1024:.0f} MB; the limit is {FILE_LIMIT // 1024 // 1024} MB. "
+                "Split it and book in parts."
+            )
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for what the chosen method needs."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        method = cleaned.get("method")
+        if method == HubSelection.Method.FILE and not cleaned.get("file") and "file" not in self.errors:
+            self.add_error("file", "Choose a file, or another way to say which hubs.")
+        if (
+            method == HubSelection.Method.FILTER
+            and not any(cleaned.get(facet) for facet in FACETS)
+            and not any(facet in self.errors for facet in FACETS)
+        ):
+            self.add_error("method", "Tick at least one value to filter by, or choose all remaining hubs.")
+        return cleaned
+
+    @property
+    def criteria(self) -> dict[str, list[int]]:
+        """Return the ticked values by facet; none unless the method is the filter."""
+        if self.cleaned_data["method"] != HubSelection.Method.FILTER:
+            return {}
+        return {facet: self.cleaned_data[facet] for facet in FACETS}
+
+
+class PlanForm(forms.Form):
+    """When: as early as possible, or one slot by its start."""
+
+    plan = forms.ChoiceField(choices=Booking.Plan)
+    start = forms.DateTimeField(required=False, input_formats=["%Y-%m-%dT%H:%M:%S%z"])
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for a start where one slot is wanted, and only there."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("plan") == Booking.Plan.EARLIEST:
+            cleaned["start"] = None
+        elif not cleaned.get("start"):
+            raise forms.ValidationError("Choose a slot.")
+        return cleaned
+
+
+class CancelForm(forms.Form):
+    """Why a booking is taken back."""
+
+    reason = forms.CharField(
+        label="Why do you cancel?",
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Kept in the booking's history, which your colleagues and DCC can read.",
+    )
+
+    helper = FormHelper()
+    helper.form_tag = False
+    helper.disable_csrf = True
+
+
+class HubFilterForm(forms.Form):
+    """Which hubs to list: by facet, or one by its identifier."""
+
+    network = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
+    model = forms.TypedChoiceField(label="Hub model", coerce=int, empty_value=None, required=False)
+    installed_version = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
+    status = forms.TypedChoiceField(
+        coerce=int,
+        empty_value=None,
+        required=False,
+        choices=[("", "All"), *((int(status), HubStatus(status).label) for status in SHOWN)],
+    )
+    payment_mode = forms.TypedChoiceField(
+        coerce=int, empty_value=None, required=False, choices=[("", "All"), *PaymentMode.choices]
+    )
+    search = forms.CharField(
+        label="CHF ID, MPAN or MPRN",
+        required=False,
+        max_length=40,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(
+        self,
+        *args: Any,
+        networks: Sequence[tuple[int, str]],
+        models: Sequence[tuple[int, str]],
+        versions: Sequence[tuple[int, str]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        for name, choices in (("network", networks), ("model", models), ("installed_version", versions)):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+            field.choices = [("", "All"), *choices]
+        self.helper = FormHelper()
+        self.helper.form_tag = False
+        self.helper.disable_csrf = True
+        self.helper.layout = Layout(
+            Row(
+                *(Column(name, css_class="col-6 col-md-4 col-xl-2") for name in FILTERED),
+                Column("search", css_class="col-12 col-md-4 col-xl-2"),
+            )
+        )
+
+    def clean_search(self) -> str:
+        """Refuse what is no identifier."""
+        text: str = self.cleaned_data["search"].strip()
+        if text:
+            try:
+                identifiers.recognise(text)
+            except identifiers.InvalidIdentifier as error:
+                raise forms.ValidationError(str(error)) from error
+        return text
+
+    @property
+    def filters(self) -> Filters:
+        """Return what the list is narrowed to."""
+        wanted = {name: self.cleaned_data.get(name) for name in FILTERED}
+        return Filters(**wanted, search=self.cleaned_data.get("search") or "")

@@ -1,0 +1,89 @@
+"""What happened to a booking, and what cancelling it would do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import F, Sum
+
+from portal.ground.models import AuditEntry
+from scheduling.lifecycle import FINAL, State
+from scheduling.models import Booking
+
+PAGE = 5_000
+VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a history (for `components/timeline`)."""
+
+    moment: datetime
+    shape: str
+    title: str
+    text: str
+
+
+def of_booking(*, booking: Booking) -> list[Event]:
+    """Return what was decided about a booking and when its last hub ended, in order of time; one query."""
+    events = []
+    entries = AuditEntry.objects.filter(subject=f"booking:{booking.reference}").select_related("actor")
+    for entry in entries.order_by("id"):
+        hubs = entry.facts.get("hubs")
+        words = VERBS.get(entry.verb, entry.verb.partition(".")[2].replace("_", " ").capitalize())
+        who = "the portal" if entry.actor is None else ("DCC" if entry.actor.is_staff else str(entry.actor))
+        events.append(
+            Event(
+                entry.recorded_at,
+                "cancelled" if entry.verb == "booking.cancelled" else "booked",
+                f"{words} by {who}"
+                + (f": {hubs:,} hub{'' if hubs == 1 else 's'}" if hubs is not None else ""),
+                entry.reason,
+            )
+        )
+    if booking.done_at:
+        events.append(Event(booking.done_at, "succeeded", "The last hub ended", ""))
+    return events
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What cancelling would do, in hubs, and until when."""
+
+    would_go: int
+    past_cut_off: int
+    activating: int
+    ended: int
+    change_until: datetime | None
+
+
+def cancellation(*, booking: Booking, now: datetime) -> Cancellation:
+    """Say in numbers what cancelling a booking would do now; from the counts of its lots."""
+    waiting = F("provisional") + F("booked") + F("staging") + F("staged") + F("held")
+    ended = sum((F(str(state)) for state in FINAL), start=F("succeeded") * 0)
+    would_go = past = activating = over = 0
+    until: datetime | None = None
+    rows = (
+        booking.lots.order_by("change_until")
+        .values("change_until")
+        .annotate(waits=Sum(waiting), runs=Sum(str(State.ACTIVATING)), ends=Sum(ended))
+    )
+    for row in rows:
+        activating += row["runs"]
+        over += row["ends"]
+        if row["change_until"] > now:
+            would_go += row["waits"]
+            if row["waits"]:
+                until = min(until or row["change_until"], row["change_until"])
+        else:
+            past += row["waits"]
+    return Cancellation(would_go, past, activating, over, until)
+
+
+def every_unplaced(*, booking: Booking) -> Iterator[int]:
+    """Yield the CHF IDs for which no slot had room, in order, read in pages."""
+    after = -(2**63)
+    hubs = booking.unplaced_hubs.order_by("hub").values_list("hub", flat=True)
+    while page := list(hubs.filter(hub__gt=after)[:PAGE]):
+        yield from page
+        after = page[-1]

@@ -1,0 +1,91 @@
+"""What scheduling knows of a Supplier's hubs: where each is booked, and whether it may be."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from firmware.models import FirmwareRelease
+from hubs.models import BOOKABLE, SHOWN, CommunicationsHub, FirmwareVersion, Supplier
+from portal.ground import sql
+from scheduling.eligibility import Refusal
+from scheduling.lifecycle import State
+from scheduling.models import Deployment, Lot
+from scheduling.queries import eligibility
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDeployment:
+    """Where a hub is booked now. Only the Supplier that booked sees the release and the booking's reference."""
+
+    state: State
+    release: str
+    reference: str
+
+
+def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, OpenDeployment]:
+    """Return where the hubs of one page are booked now, by CHF ID; two queries."""
+    deployments = list(Deployment.objects.filter(hub__in=hubs, ended_at=None))
+    lots = Lot.objects.select_related("release", "booking").in_bulk(
+        {deployment.lot_id for deployment in deployments}
+    )
+    found = {}
+    for deployment in deployments:
+        lot = lots[deployment.lot_id]
+        own = lot.supplier_id == supplier.pk
+        found[deployment.hub_id] = OpenDeployment(
+            State(deployment.state),
+            lot.release.name if own else "Booked by the other Supplier",
+            lot.booking.reference if own else "",
+        )
+    return found
+
+
+def verdicts(
+    *, hub: CommunicationsHub, supplier: Supplier, releases_shown: Sequence[FirmwareRelease], now: datetime
+) -> list[tuple[FirmwareRelease, Refusal | None]]:
+    """
+    Say of each release, given with its facts (`standings.with_facts`), whether the hub may be booked for it.
+
+    The judgement is the one of the booking itself, for all releases in one statement.
+    """
+    if not releases_shown:
+        return []
+    versions = list(FirmwareVersion.objects.all())
+    parts: list[str] = []
+    parameters: dict[str, Any] = {"hub": hub.pk}
+    for number, release in enumerate(releases_shown):
+        rules = rules_of(release=release, supplier=supplier, versions=versions, now=now)
+        judged = re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", eligibility.REFUSAL)
+        parts.append(
+            f"SELECT {number}, {judged} FROM hubs_communicationshub hub {eligibility.OPEN_DEPLOYMENT}"  # noqa: S608
+            " WHERE hub.chf_id = %(hub)s"
+        )
+        parameters |= {f"{name}_{number}": value for name, value in rules.items()}
+    found = dict(sql.rows(" UNION ALL ".join(parts), parameters))
+    return [
+        (release, None if found[number] is None else Refusal(found[number]))
+        for number, release in enumerate(releases_shown)
+    ]
+
+
+def rules_of(
+    *, release: FirmwareRelease, supplier: Supplier, versions: Sequence[FirmwareVersion], now: datetime
+) -> dict[str, Any]:
+    """Return what `eligibility.rules` returns, from a release fetched with its facts and all known versions."""
+    if release.has_no_predecessor:
+        older = [version.pk for version in versions if version.number < release.version.number]
+    else:
+        older = [predecessor.version_id for predecessor in release.predecessors.all()]
+    return {
+        "supplier": supplier.pk,
+        "bookable": [int(status) for status in BOOKABLE],
+        "shown": [int(status) for status in SHOWN],
+        "models": [model.pk for model in release.hub_models.all()],
+        "minimum_hardware": release.minimum_hardware,
+        "maximum_hardware": release.maximum_hardware,
+        "version": release.version_id,
+        "versions": older,
+        "networks": [period.network_id for period in release.periods.all() if period.end_at > now],
+    }

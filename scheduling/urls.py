@@ -1,0 +1,57 @@
+"""The addresses of a Supplier's pages."""
+
+from django.urls import path, register_converter
+
+from hubs.identifiers import format_eui64, parse_eui64
+from scheduling.views import bookings, home, hubs, releases, selections
+
+
+class ReferenceConverter:
+    """A booking's reference."""
+
+    regex = "BK-[0-9A-Z]{4}-[0-9A-Z]{4}"
+
+    def to_python(self, value: str) -> str:
+        """Keep it as it is."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """Keep it as it is."""
+        return value
+
+
+class ChfIdConverter:
+    """A CHF ID as it is shown: 16 hexadecimal digits with hyphens."""
+
+    regex = "[0-9A-Fa-f]{2}(?:-[0-9A-Fa-f]{2}){7}"
+
+    def to_python(self, value: str) -> int:
+        """Read the number that the database keeps."""
+        return parse_eui64(value)
+
+    def to_url(self, value: int) -> str:
+        """Write it as it is shown."""
+        return format_eui64(value)
+
+
+register_converter(ReferenceConverter, "reference")
+register_converter(ChfIdConverter, "chf_id")
+
+app_name = "scheduling"
+urlpatterns = [
+    path("", home.HomeView.as_view(), name="home"),
+    path("releases/<int:pk>/", releases.ReleaseView.as_view(), name="release"),
+    path("releases/<int:pk>/book/", selections.BookView.as_view(), name="book"),
+    path("selections/<uuid:pk>/", selections.WhenView.as_view(), name="when"),
+    path("selections/<uuid:pk>/check/", selections.CheckView.as_view(), name="check"),
+    path("selections/<uuid:pk>/refused.csv", selections.RefusedView.as_view(), name="refused"),
+    path("bookings/", bookings.BookingsView.as_view(), name="bookings"),
+    path("bookings/<reference:reference>/", bookings.BookingView.as_view(), name="booking"),
+    path("bookings/<reference:reference>/progress/", bookings.ProgressView.as_view(), name="progress"),
+    path("bookings/<reference:reference>/cancel/", bookings.CancelView.as_view(), name="cancel"),
+    path("bookings/<reference:reference>/hubs/", bookings.BookedHubsView.as_view(), name="booked-hubs"),
+    path("bookings/<reference:reference>.csv", bookings.ExportView.as_view(), name="export"),
+    path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),
+    path("hubs/", hubs.HubsView.as_view(), name="hubs"),
+    path("hubs/<chf_id:chf_id>/", hubs.HubView.as_view(), name="hub"),
+]

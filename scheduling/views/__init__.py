@@ -1,0 +1,1 @@
+"""A Supplier's pages."""

@@ -1,0 +1,274 @@
+"""Bookings, and what becomes of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.generic import TemplateView
+from django.views.generic.edit import FormView
+
+from firmware import queries as releases
+from hubs.identifiers import format_eui64
+from portal.ground.uk_time import LONDON
+from scheduling.forms import CancelForm
+from scheduling.lifecycle import State
+from scheduling.models import Booking
+from scheduling.operations import bookings as acts
+from scheduling.queries import bookings, histories, progress, standings
+from scheduling.queries.progress import Progress
+from scheduling.tables import BookedHubTable, BookingTable, SlotTable
+from scheduling.views.base import SupplierPage
+from scheduling.views.downloads import calendar_response, csv_response
+
+PAGE = 25
+HUBS = 50
+SLOTS = 60
+"""Slots that a booking's page lists one by one."""
+UNPLACED = 20
+EXPORT = 5_000
+STOP_POLLING = 286
+"""The status on which htmx stops asking."""
+EXPORT_HEADER = ("CHF ID", "Network", "Slot (UK time)", "State", "Reason", "Since (UK time)")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One booking in a list, with its progress."""
+
+    booking: Booking
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLine:
+    """One slot of a booking, with its progress."""
+
+    network: str
+    start_at: datetime
+    end_at: datetime
+    progress: Progress
+    change_until: datetime
+
+
+class BookingsView(SupplierPage, TemplateView):
+    """All bookings, newest first, paged by their key."""
+
+    template_name = "scheduling/bookings.html"
+    extra_context = {"section": "bookings"}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Fetch one page."""
+        own = bookings.of_supplier(supplier=self.supplier)
+        before = _key(self.request.GET.get("before", ""))
+        rows = list((own.filter(pk__lt=before) if before else own)[: PAGE + 1])
+        shown = rows[:PAGE]
+        progress_of = progress.by_booking(bookings=[booking.pk for booking in shown])
+        here = reverse("scheduling:bookings")
+        return super().get_context_data(
+            table=BookingTable(
+                [Line(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in shown]
+            ),
+            has_bookings=bool(shown),
+            is_first=before is None,
+            shown=f"{len(shown)} booking{'' if len(shown) == 1 else 's'}, newest first",
+            first=here if before else "",
+            next=f"{here}?before={shown[-1].pk}" if len(rows) > PAGE else "",
+            **kwargs,
+        )
+
+
+def _key(text: str) -> int | None:
+    """Read a key of a page; what is none, or beyond any, is ignored."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+class OneBookingView(SupplierPage):
+    """A page of one of the Supplier's own bookings, which it calls `self.booking`."""
+
+    booking: Booking
+
+    def find(self) -> None:
+        """
+        Fetch the booking.
+
+        :raises Http404: if it is another Supplier's, unknown or abandoned
+        """
+        booking = (
+            bookings.of_supplier(supplier=self.supplier)
+            .select_related("selection", "release__policy")
+            .filter(reference=self.kwargs["reference"])
+            .first()
+        )
+        if booking is None:
+            raise Http404
+        self.booking = booking
+
+    def live(self) -> dict[str, Any]:
+        """Return what the live part of the page shows."""
+        now = progress.of_lots(lots=self.booking.lots.all())
+        slots = [
+            SlotLine(network, start_at, end_at, state, self.booking.release.policy.cut_off.before(start_at))
+            for network, start_at, end_at, state in progress.by_slot(lots=self.booking.lots.all())
+        ]
+        return {
+            "booking": self.booking,
+            "progress": now,
+            "is_over": now.total > 0 and not now.open,
+            "slots": SlotTable(slots[:SLOTS]),
+            "slot_count": len(slots),
+            "slots_more": max(len(slots) - SLOTS, 0),
+            "now": self.now,
+        }
+
+
+class BookingView(OneBookingView, TemplateView):
+    """One booking: how far it is, in which slots, what can still be done, what happened."""
+
+    template_name = "scheduling/booking.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Ask a fixed number of questions."""
+        live = self.live()
+        span = bookings.span(booking=self.booking)
+        return super().get_context_data(
+            **live,
+            section="bookings",
+            span=span,
+            release_is_shown=releases.open_to(supplier=self.supplier)
+            .filter(pk=self.booking.release_id)
+            .exists(),
+            can_cancel=bool(span.change_until and span.change_until > self.now and not live["is_over"]),
+            unplaced=bookings.unplaced(booking=self.booking, limit=UNPLACED) if self.booking.unplaced else [],
+            refused_count=sum(self.booking.selection.refused.values()),
+            history=histories.of_booking(booking=self.booking),
+            **kwargs,
+        )
+
+
+class ProgressView(OneBookingView):
+    """The live part of a booking's page, alone."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer with the fragment; once every hub has ended, also say that there is no need to ask again."""
+        live = self.live()
+        response = TemplateView(
+            request=request, template_name="scheduling/_progress.html"
+        ).render_to_response(live)
+        response.status_code = STOP_POLLING if live["is_over"] else 200
+        return response
+
+
+class BookedHubsView(OneBookingView, TemplateView):
+    """The hubs of a booking, by state, paged by key."""
+
+    template_name = "scheduling/booked_hubs.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Fetch one page; the numbers beside the states come from the lots."""
+        asked = self.request.GET.get("state", "")
+        state = State(asked) if asked in State.values else None
+        after = _key(self.request.GET.get("after", "")) or 0
+        rows = bookings.hubs(booking=self.booking, after=after, limit=HUBS + 1, state=state)
+        shown = rows[:HUBS]
+        here = reverse("scheduling:booked-hubs", args=[self.booking.reference])
+        chosen = f"state={state}&" if state else ""
+        return super().get_context_data(
+            section="bookings",
+            booking=self.booking,
+            state=state,
+            here=here,
+            progress=progress.of_lots(lots=self.booking.lots.all()),
+            table=BookedHubTable(shown),
+            has_hubs=bool(shown),
+            shown=f"{len(shown)} hub{'' if len(shown) == 1 else 's'} on this page",
+            first=f"{here}?{chosen}" if after else "",
+            next=f"{here}?{chosen}after={shown[-1].deployment}" if len(rows) > HUBS else "",
+            **kwargs,
+        )
+
+
+class CancelView(OneBookingView, FormView[CancelForm]):
+    """Take a booking back: what would go and what stays, in numbers, then do it."""
+
+    template_name = "scheduling/cancel.html"
+    form_class = CancelForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say what would happen."""
+        return super().get_context_data(
+            section="bookings",
+            booking=self.booking,
+            outlook=histories.cancellation(booking=self.booking, now=self.now),
+            **kwargs,
+        )
+
+    def form_valid(self, form: CancelForm) -> HttpResponse:
+        """Cancel, and say how many went."""
+        try:
+            freed = acts.cancel(
+                booking=self.booking, by=self.person, reason=form.cleaned_data["reason"], now=self.now
+            )
+        except acts.UnableToCancel as refusal:
+            form.add_error(None, str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        messages.success(
+            self.request,
+            f"{freed:,} hub{' is' if freed == 1 else 's are'} cancelled; their places are free again.",
+        )
+        return redirect("scheduling:booking", self.booking.reference)
+
+
+class ExportView(OneBookingView):
+    """Every hub of a booking as CSV, those without a place included."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """Send the file while it is written."""
+        return csv_response(name=f"{self.booking.reference}.csv", header=EXPORT_HEADER, rows=self.rows())
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the hubs page by page, then those for which no slot had room."""
+        after = 0
+        while page := bookings.hubs(booking=self.booking, after=after, limit=EXPORT):
+            for line in page:
+                yield (
+                    format_eui64(line.hub),
+                    line.network,
+                    _uk(line.slot_start),
+                    line.state.label,
+                    line.ending.label,
+                    _uk(line.moved_at),
+                )
+            after = page[-1].deployment
+        for hub in histories.every_unplaced(booking=self.booking):
+            yield format_eui64(hub), "", "", "Not placed", "No open slot had room", ""
+
+
+def _uk(moment: datetime) -> str:
+    return f"{moment.astimezone(LONDON):%Y-%m-%d %H:%M %Z}"
+
+
+class CalendarView(OneBookingView):
+    """The slots of a booking as calendar entries."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Answer with one entry for each slot that has hubs to go or had them."""
+        return calendar_response(
+            name=f"{self.booking.reference}.ics",
+            address=reverse("scheduling:booking", args=[self.booking.reference]),
+            events=[
+                (
+                    f"{self.booking.reference}-{network}-{start_at:%Y%m%dT%H%M%SZ}".replace(" ", "-"),
+                    start_at,
+                    end_at,
+                    f"{self.booking.release.name}: {hubs:,} hubs on {network} ({self.booking.reference})",
+                )
+                for network, start_at, end_at, state in progress.by_slot(lots=self.booking.lots.all())
+                if (hubs := state.total - state.by_state[State.CANCELLED])
+            ],
+            written_at=self.now,
+        )

@@ -1,0 +1,77 @@
+"""A Supplier's first page: what needs it, what is happening, what comes next."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.views.generic import TemplateView
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease, ReleaseState
+from scheduling.queries import bookings, progress, standings
+from scheduling.queries.progress import Standing
+from scheduling.views.base import SupplierPage
+from scheduling.views.wording import Stand, bar_of, time_left
+
+SLOTS = 6
+BOOKINGS = 5
+TROUBLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One open release as the home page shows it."""
+
+    release: FirmwareRelease
+    standing: Standing
+    bar: dict[Stand, int]
+    closes_at: datetime
+    left: str
+    health: str
+    can_book: bool
+
+
+def card_of(*, standing: Standing, now: datetime) -> Card:
+    """Put a standing into the words of the page."""
+    release = standing.release
+    closes_at = standings.last_end(release=release)
+    is_published = release.state == ReleaseState.PUBLISHED
+    return Card(
+        release=release,
+        standing=standing,
+        bar=bar_of(standing),
+        closes_at=closes_at,
+        left=time_left(until=closes_at, now=now),
+        health="healthy" if is_published else "halted",
+        can_book=is_published and closes_at > now and standing.left > 0,
+    )
+
+
+class HomeView(SupplierPage, TemplateView):
+    """The page that a Supplier's people see first."""
+
+    template_name = "scheduling/home.html"
+    extra_context = {"section": "home"}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Ask a fixed number of questions, whatever the number of releases, bookings and hubs."""
+        shown = list(standings.with_facts(releases.open_to(supplier=self.supplier)).order_by("-published_at"))
+        cards = [
+            card_of(standing=standing, now=self.now)
+            for standing in standings.standings(supplier=self.supplier, releases_shown=shown)
+        ]
+        troubles, trouble_count = standings.troubles(
+            supplier=self.supplier, releases_shown=shown, limit=TROUBLES
+        )
+        latest = list(bookings.of_supplier(supplier=self.supplier)[:BOOKINGS])
+        progress_of = progress.by_booking(bookings=[booking.pk for booking in latest])
+        return super().get_context_data(
+            supplier=self.supplier,
+            cards=cards,
+            to_book=[card for card in cards if card.can_book],
+            troubles=troubles,
+            troubles_more=trouble_count - len(troubles),
+            next_slots=bookings.next_slots(supplier=self.supplier, now=self.now, limit=SLOTS),
+            latest=[(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in latest],
+            **kwargs,
+        )

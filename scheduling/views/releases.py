@@ -1,0 +1,135 @@
+"""One release, as a Supplier sees it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.views.generic import TemplateView
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease, ReleaseState
+from scheduling.queries import bookings, progress, standings
+from scheduling.queries.progress import Share
+from scheduling.tables import BookingTable, ShareTable
+from scheduling.views.base import SupplierPage
+from scheduling.views.bookings import Line
+from scheduling.views.home import card_of
+
+BOOKINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ShareLine:
+    """So many hubs that have something in common, where they are listed, and what the release is to them."""
+
+    network: str
+    model: str
+    version_text: str
+    hubs: int
+    address: str
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodBar:
+    """An availability period, with its place (percent) in the span of all of them."""
+
+    network: str
+    start_at: datetime
+    end_at: datetime
+    x: float
+    width: float
+    state: str
+
+
+class ReleaseView(SupplierPage, TemplateView):
+    """What a release is, when it is available, for which of one's hubs, and how far everyone has come."""
+
+    template_name = "scheduling/release.html"
+    release: FirmwareRelease
+
+    def find(self) -> None:
+        """Fetch the release, open to this Supplier."""
+        shown = standings.with_facts(releases.open_to(supplier=self.supplier))
+        self.release = get_object_or_404(shown, pk=self.kwargs["pk"])
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Ask a fixed number of questions."""
+        release = self.release
+        [standing] = standings.standings(supplier=self.supplier, releases_shown=[release])
+        own = list(bookings.of_release(supplier=self.supplier, release=release)[:BOOKINGS])
+        progress_of = progress.by_booking(bookings=[booking.pk for booking in own])
+        halt = releases.standing_halt(release=release) if release.state == ReleaseState.HALTED else None
+        periods, now_x = self.period_bars(release)
+        return super().get_context_data(
+            release=release,
+            card=card_of(standing=standing, now=self.now),
+            standing=standing,
+            halt=halt,
+            periods=periods,
+            now_x=now_x,
+            predecessors=sorted(release.predecessors.all(), key=lambda one: one.version.number),
+            shares=ShareTable(self.share_lines(release)),
+            bookings=BookingTable(
+                [Line(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in own]
+            ),
+            has_bookings=bool(own),
+            **kwargs,
+        )
+
+    def period_bars(self, release: FirmwareRelease) -> tuple[list[PeriodBar], float | None]:
+        """Lay the periods on one line of time; say where on it now is, None where it is elsewhere."""
+        periods = sorted(release.periods.all(), key=lambda period: (period.start_at, period.network.name))
+        first = min(period.start_at for period in periods)
+        whole = max(max(period.end_at for period in periods) - first, timedelta(seconds=1))
+        bars = [
+            PeriodBar(
+                network=period.network.name,
+                start_at=period.start_at,
+                end_at=period.end_at,
+                x=100 * ((period.start_at - first) / whole),
+                width=100 * ((period.end_at - period.start_at) / whole),
+                state="opens"
+                if self.now < period.start_at
+                else ("open" if self.now < period.end_at else "over"),
+            )
+            for period in periods
+        ]
+        at = 100 * ((self.now - first) / whole)
+        return bars, at if 0 <= at <= 100 else None
+
+    def share_lines(self, release: FirmwareRelease) -> list[ShareLine]:
+        """Put the Supplier's numbers of hubs into lines that lead to those hubs."""
+        networks = {period.network_id for period in release.periods.all()}
+
+        def word_of(share: Share) -> str:
+            if share.eligible:
+                return "Is for them"
+            if share.version_id == release.version_id:
+                return "Runs it already"
+            if share.network_id not in networks:
+                return "Not available on this network"
+            return "Installed version is not a predecessor"
+
+        return [
+            ShareLine(
+                network=share.network,
+                model=share.model,
+                version_text=f"{share.version:08X}",
+                hubs=share.hubs,
+                address=reverse("scheduling:hubs")
+                + "?"
+                + urlencode(
+                    {
+                        "network": share.network_id,
+                        "model": share.model_id,
+                        "installed_version": share.version_id,
+                    }
+                ),
+                word=word_of(share),
+            )
+            for share in progress.shares(supplier=self.supplier, release=release)
+        ]

@@ -1,0 +1,344 @@
+"""Booking in three steps: which hubs, when, check and book."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.generic import TemplateView
+from django.views.generic.edit import FormView
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease, ReleaseState
+from hubs.models import Network
+from portal.ground import clock
+from portal.ground.uk_time import LONDON, day_bounds
+from scheduling.forms import ChooseForm, PlanForm
+from scheduling.models import Booking, HubSelection
+from scheduling.operations import bookings, selections
+from scheduling.queries import previews, refusals, slots, standings
+from scheduling.queries.slots import Moment
+from scheduling.tables import PlannedSlotTable
+from scheduling.views.base import SupplierPage
+from scheduling.views.downloads import csv_response
+
+PLANNED = 50
+"""Slots that the last step lists one by one."""
+REFUSED_HEADER = ("CHF ID", "Reason", "Way forward")
+
+
+class BookView(SupplierPage, FormView[ChooseForm]):
+    """Step 1: which hubs."""
+
+    template_name = "scheduling/book.html"
+    form_class = ChooseForm
+    release: FirmwareRelease
+
+    def find(self) -> None:
+        """Fetch the release, open to this Supplier."""
+        shown = standings.with_facts(releases.open_to(supplier=self.supplier))
+        self.release = get_object_or_404(shown, pk=self.kwargs["pk"])
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Offer the choices, unless nothing can be booked."""
+        return self.refuse_closed() or super().get(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Keep the choice, unless nothing can be booked."""
+        return self.refuse_closed() or super().post(request, *args, **kwargs)
+
+    def refuse_closed(self) -> HttpResponse | None:
+        """Send back to the release's page where it is not open for booking."""
+        if self.release.state == ReleaseState.PUBLISHED:
+            return None
+        messages.warning(self.request, "This release is halted, so nothing can be booked for it now.")
+        return redirect("scheduling:release", self.release.pk)
+
+    def get_initial(self) -> dict[str, Any]:
+        """Begin with all that are left."""
+        return {"method": HubSelection.Method.ALL}
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Give the form the values that this Supplier's hubs have."""
+        counts = releases.eligible_counts(release=self.release)
+        return {
+            **super().get_form_kwargs(),
+            "choices": standings.facets(supplier=self.supplier, release=self.release, counts=counts),
+        }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Show what is left."""
+        [standing] = standings.standings(supplier=self.supplier, releases_shown=[self.release])
+        return super().get_context_data(release=self.release, standing=standing, **kwargs)
+
+    def form_valid(self, form: ChooseForm) -> HttpResponse:
+        """Keep and judge the choice, then ask when."""
+        try:
+            if form.cleaned_data["method"] == HubSelection.Method.FILE:
+                upload = form.cleaned_data["file"]
+                selection = selections.choose_from_file(
+                    supplier=self.supplier,
+                    release=self.release,
+                    file=upload.file,
+                    name=upload.name,
+                    by=self.person,
+                    now=self.now,
+                )
+            else:
+                selection = selections.choose(
+                    supplier=self.supplier,
+                    release=self.release,
+                    criteria=form.criteria,
+                    by=self.person,
+                    now=self.now,
+                )
+        except selections.UnableToChoose as refusal:
+            form.add_error("file", str(refusal))
+            return self.form_invalid(form)
+        return redirect("scheduling:when", selection.pk)
+
+
+class SelectionView(SupplierPage):
+    """A page of the Supplier's own selection, which it calls `self.selection`."""
+
+    selection: HubSelection
+
+    def find(self) -> None:
+        """Fetch the selection, with what its pages ask of its release."""
+        self.selection = get_object_or_404(
+            HubSelection.objects.filter(
+                supplier=self.supplier, release__in=releases.open_to(supplier=self.supplier)
+            )
+            .select_related("release__policy", "release__version", "supplier")
+            .prefetch_related("release__periods"),
+            pk=self.kwargs["pk"],
+        )
+
+    def booked(self) -> HttpResponse | None:
+        """Send to the booking of the selection where there is one already."""
+        booking = Booking.objects.filter(selection=self.selection, abandoned_at=None).first()
+        return redirect("scheduling:booking", booking.reference) if booking else None
+
+    def summary(self) -> dict[str, Any]:
+        """Return what every step says of the choice."""
+        needed = previews.needed(selection=self.selection)
+        names = dict(Network.objects.values_list("id", "name"))
+        refused = previews.refusals(selection=self.selection)
+        return {
+            "selection": self.selection,
+            "release": self.selection.release,
+            "chosen": sum(needed.values()),
+            "by_network": sorted((names[network], hubs) for network, hubs in needed.items()),
+            "refused": refused,
+            "refused_count": sum(refusal.count for refusal in refused),
+            "halted": self.selection.release.state != ReleaseState.PUBLISHED,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One start time in the picture; without a moment there is no slot."""
+
+    moment: Moment | None
+    address: str = ""
+    label: str = ""
+    room: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One row of the picture: an hour of the UK day, with its start times."""
+
+    word: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A UK day that can be chosen."""
+
+    day: date
+    address: str
+    is_chosen: bool
+
+
+class WhenView(SelectionView, TemplateView):
+    """Step 2: as early as possible, or one slot from a picture of a day."""
+
+    template_name = "scheduling/when.html"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the picture, unless the choice is booked already."""
+        return self.booked() or super().get(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Offer the earliest plan, the days, and the slots of one day."""
+        needed = previews.needed(selection=self.selection)
+        release = self.selection.release
+        context = super().get_context_data(**self.summary(), **kwargs)
+        span = slots.span(release=release, networks=list(needed), now=self.now) if needed else None
+        if span is None or context["halted"]:
+            return {**context, "span": None}
+        earliest = previews.preview(
+            selection=self.selection, plan=Booking.Plan.EARLIEST, start_at=None, now=self.now
+        )
+        day = self.day_between(*span)
+        start, end = day_bounds(day)
+        moments = slots.moments(release=release, needed=needed, start=start, end=end, now=self.now)
+        minutes, hours = self.picture(moments, names=dict(Network.objects.values_list("id", "name")))
+        return {
+            **context,
+            "span": span,
+            "earliest": earliest,
+            "earliest_address": self.check_address(Booking.Plan.EARLIEST, None),
+            "day": day,
+            "days": self.days_between(*span, chosen=day),
+            "minutes": minutes,
+            "hours": hours,
+        }
+
+    def day_between(self, first: datetime, last: datetime) -> date:
+        """Return the asked-for UK day, kept within the span; the first where none is asked for."""
+        low, high = first.astimezone(LONDON).date(), last.astimezone(LONDON).date()
+        try:
+            asked = date.fromisoformat(self.request.GET.get("day", ""))
+        except ValueError:
+            return low
+        return min(max(asked, low), high)
+
+    def days_between(self, first: datetime, last: datetime, *, chosen: date) -> list[Day]:
+        """Return every UK day of the span."""
+        low, high = first.astimezone(LONDON).date(), last.astimezone(LONDON).date()
+        return [
+            Day(day, f"?day={day.isoformat()}", day == chosen)
+            for day in (low + timedelta(days=number) for number in range((high - low).days + 1))
+        ]
+
+    def check_address(self, plan: Booking.Plan, start_at: datetime | None) -> str:
+        """Return where the last step for a plan is."""
+        asked = {"plan": str(plan)}
+        if start_at:
+            asked["start"] = start_at.isoformat(timespec="seconds")
+        return f"{reverse('scheduling:check', args=[self.selection.pk])}?{urlencode(asked)}"
+
+    def picture(self, moments: Sequence[Moment], *, names: Mapping[int, str]) -> tuple[list[int], list[Hour]]:
+        """Lay start times out by hour and minute: the minutes of the columns, and the rows."""
+        minutes = sorted({moment.start_at.minute for moment in moments})
+        hours: dict[datetime, dict[int, Cell]] = {}
+        chosen = sum(previews.needed(selection=self.selection).values())
+        for moment in moments:
+            hour = moment.start_at.replace(minute=0, second=0, microsecond=0)
+            rooms = ", ".join(f"{names[network]} {room:,}" for network, room in sorted(moment.room.items()))
+            verdict = (
+                f"all {chosen:,} hubs fit" if moment.fits else f"{moment.placed:,} of {chosen:,} hubs fit"
+            )
+            at = f"{moment.start_at.astimezone(LONDON):%A %-d %B, %H:%M}"
+            hours.setdefault(hour, {})[moment.start_at.minute] = Cell(
+                moment,
+                self.check_address(Booking.Plan.ONE_SLOT, moment.start_at) if moment.fits else "",
+                f"{at}: {verdict}. Room left: {rooms}.",
+                sum(moment.room.values()),
+            )
+        return minutes, [
+            Hour(
+                _hour_word(hour),
+                [cells.get(minute, Cell(None)) for minute in minutes],
+            )
+            for hour, cells in sorted(hours.items())
+        ]
+
+
+def _hour_word(hour: datetime) -> str:
+    local = hour.astimezone(LONDON)
+    twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
+    return f"{local:%H:00 %Z}" if twice else f"{local:%H:00}"
+
+
+class CheckView(SelectionView, TemplateView):
+    """Step 3: what will happen, in numbers; then book."""
+
+    template_name = "scheduling/check.html"
+    refusal = ""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Say what would happen, unless the choice is booked already."""
+        if booked := self.booked():
+            return booked
+        if not self.read_plan(request.GET):
+            return self.ask_again()
+        return super().get(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Book; a second press finds the first one's booking."""
+        if not self.read_plan(request.POST):
+            return self.ask_again()
+        try:
+            booking = bookings.book(
+                selection=self.selection,
+                plan=self.plan,
+                start_at=self.start_at,
+                by=self.person,
+                clock=clock.now,
+            )
+        except bookings.UnableToBook as refusal:
+            self.refusal = str(refusal)
+            return self.render_to_response(self.get_context_data(**kwargs), status=409)
+        return redirect("scheduling:booking", booking.reference)
+
+    def read_plan(self, asked: Mapping[str, str]) -> bool:
+        """Read the plan and its start; say whether they can be."""
+        form = PlanForm(asked)
+        if not form.is_valid():
+            return False
+        self.plan = Booking.Plan(form.cleaned_data["plan"])
+        self.start_at: datetime | None = form.cleaned_data["start"]
+        return True
+
+    def ask_again(self) -> HttpResponse:
+        """Send back to the choice of a time."""
+        messages.warning(self.request, "Choose a slot, or “as early as possible”.")
+        return redirect("scheduling:when", self.selection.pk)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say what would happen."""
+        preview = previews.preview(
+            selection=self.selection, plan=self.plan, start_at=self.start_at, now=self.now
+        )
+        context = super().get_context_data(**self.summary(), **kwargs)
+        one_slot = self.plan == Booking.Plan.ONE_SLOT
+        return {
+            **context,
+            "plan": self.plan,
+            "one_slot": one_slot,
+            "start": self.start_at.isoformat(timespec="seconds") if self.start_at else "",
+            "preview": preview,
+            "slots": PlannedSlotTable(preview.parts[:PLANNED]),
+            "slots_more": max(preview.slots - PLANNED, 0),
+            "unplaced": sorted(preview.unplaced.items()),
+            "refusal": self.refusal,
+            "can_book": not context["halted"] and preview.placed > 0 and not (one_slot and preview.left_over),
+        }
+
+
+class RefusedView(SelectionView):
+    """Every refused hub or row with its reason, in the form in which it came."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """Send the file while it is written."""
+        return csv_response(
+            name=f"refused-{self.selection.pk}.csv",
+            header=REFUSED_HEADER,
+            rows=self.rows(),
+        )
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Yield the identifier as it was written, the reason, and the way forward; then the row's other cells."""
+        for text, refusal in refusals.refused(selection=self.selection, now=self.now):
+            written, *others = next(csv.reader([text]), None) or [text]
+            yield written, refusal.label, refusal.way_forward, *others
