@@ -1,0 +1,237 @@
+"""What DCC sees of capacity, bookings and e-mails."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from hubs.identifiers import format_eui64
+from portal.ground import clock
+from scheduling.lifecycle import State
+from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot, StrayReport
+from scheduling.operations import slots
+from scheduling.queries import capacity, progress
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+    """A table that DCC reads, and that only the portal's own operations write."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Say no."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Say no."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Say no."""
+        return False
+
+
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin):
+    """Every e-mail, owed or sent; one that was sent is shown as it went out."""
+
+    list_display = ("kind", "title", "address", "supplier", "owed_at", "sent_at", "attempts")
+    list_filter = ("kind", ("sent_at", admin.EmptyFieldListFilter), "supplier")
+    list_select_related = ("supplier",)
+    search_fields = ("address", "subject", "subject_key")
+    search_help_text = "Address, subject, or what it is about, such as booking:BK-7F3K-92QD"
+    ordering = ("-id",)
+    fieldsets = (
+        (None, {"fields": ("kind", "address", "supplier", "subject_key", "message_id")}),
+        ("Sending", {"fields": ("owed_at", "sent_at", "attempts", "next_try_at", "last_error")}),
+        ("The e-mail as it was sent", {"fields": ("subject", "words", "picture", "attachment")}),
+    )
+
+    @admin.display(description="subject")
+    def title(self, notice: Notice) -> str:
+        """Show the subject, or that it is not written yet."""
+        return notice.subject or "(written when it is sent)"
+
+    @admin.display(description="text")
+    def words(self, notice: Notice) -> SafeString | str:
+        """Show the text with its own lines."""
+        return format_html("<pre>{}</pre>", notice.text) if notice.text else "–"
+
+    @admin.display(description="as a mail program shows it")
+    def picture(self, notice: Notice) -> SafeString | str:
+        """
+        Show the HTML in a frame that may do nothing: no script, no form, and no page of ours to reach.
+
+        The frame inherits our policy, which refuses inline style, so the colours are the mail program's alone.
+        """
+        if not notice.html:
+            return "–"
+        return format_html(
+            '<iframe class="sent-mail" sandbox="" title="The e-mail as HTML" srcdoc="{}" width="640" height="520">'
+            "</iframe><details><summary>Its source</summary><pre>{}</pre></details>",
+            notice.html,
+            notice.html,
+        )
+
+    @admin.display(description="attached: slots.ics")
+    def attachment(self, notice: Notice) -> SafeString | str:
+        """Show the calendar file."""
+        return format_html("<pre>{}</pre>", notice.calendar) if notice.calendar else "None"
+
+
+class CapacityPatternForm(forms.ModelForm[CapacityPattern]):
+    """A pattern that no other of its network and weekday overlaps."""
+
+    class Meta:
+        model = CapacityPattern
+        fields = ("network", "weekday", "starts", "ends", "slot_minutes", "capacity")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an overlap, naming the other pattern."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if {"network", "weekday", "starts"} - cleaned.keys():
+            return cleaned
+        other = capacity.overlapping(
+            network=cleaned["network"],
+            weekday=cleaned["weekday"],
+            starts=cleaned["starts"],
+            ends=cleaned.get("ends"),
+            besides=self.instance.pk,
+        )
+        if other:
+            until = f"{other.ends:%H:%M}" if other.ends else "midnight"
+            raise ValidationError(
+                f"On {other.get_weekday_display()} {other.network} has a pattern from {other.starts:%H:%M} to "
+                f"{until} already, and this one overlaps it. Change or delete that one first."
+            )
+        return cleaned
+
+
+@admin.register(CapacityPattern)
+class CapacityPatternAdmin(admin.ModelAdmin[CapacityPattern]):
+    """How many hubs a network takes, week by week; a change reaches the slots that have not begun."""
+
+    form = CapacityPatternForm
+    list_display = ("network", "weekday", "starts", "until", "slot_minutes", "capacity")
+    list_filter = ("network", "weekday")
+    list_select_related = ("network",)
+    ordering = ("network", "weekday", "starts")
+
+    @admin.display(description="to")
+    def until(self, pattern: CapacityPattern) -> str:
+        """Show when it ends; nothing kept means midnight."""
+        return f"{pattern.ends:%H:%M}" if pattern.ends else "midnight"
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: CapacityPattern,
+        form: forms.ModelForm[CapacityPattern],
+        change: bool,
+    ) -> None:
+        """Keep it, and make the slots follow."""
+        super().save_model(request, obj, form, change)
+        slots.open_slots(now=clock.now())
+
+    def delete_model(self, request: HttpRequest, obj: CapacityPattern) -> None:
+        """Delete it, and close the slots that it made and that nobody has taken."""
+        super().delete_model(request, obj)
+        slots.open_slots(now=clock.now())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CapacityPattern]) -> None:
+        """Delete several, and close the slots that they made and that nobody has taken."""
+        super().delete_queryset(request, queryset)
+        slots.open_slots(now=clock.now())
+
+
+@admin.register(Slot)
+class SlotAdmin(ReadOnlyAdmin):
+    """How full the slots are."""
+
+    list_display = ("network", "start_at", "end_at", "capacity", "taken", "left")
+    list_filter = ("network",)
+    list_select_related = ("network",)
+    date_hierarchy = "start_at"
+    ordering = ("start_at", "network")
+
+    @admin.display(description="room")
+    def left(self, slot: Slot) -> int:
+        """Show the places not taken."""
+        return slot.room
+
+
+@admin.register(Booking)
+class BookingAdmin(ReadOnlyAdmin):
+    """What Suppliers have booked."""
+
+    list_display = (
+        "reference",
+        "supplier",
+        "release",
+        "plan",
+        "hubs",
+        "unplaced",
+        "created_at",
+        "placed_at",
+        "done_at",
+    )
+    list_filter = ("release", "supplier", "plan", ("done_at", admin.EmptyFieldListFilter))
+    list_select_related = ("supplier", "release")
+    search_fields = ("reference",)
+    ordering = ("-id",)
+    fields = (
+        "reference",
+        "supplier",
+        "release",
+        "booked_by",
+        "plan",
+        "start_at",
+        "hubs",
+        "unplaced",
+        "outcome",
+        "created_at",
+        "placed_at",
+        "abandoned_at",
+        "done_at",
+    )
+
+    @admin.display(description="hubs by state")
+    def outcome(self, booking: Booking) -> str:
+        """Show how its hubs stand."""
+        present = progress.of_lots(lots=booking.lots.all()).present
+        return ", ".join(f"{hubs:,} {state.label.lower()}" for state, hubs in present) or "–"
+
+
+@admin.register(Lot)
+class LotAdmin(ReadOnlyAdmin):
+    """The units of work: what is due, who has it, and how its hubs stand."""
+
+    list_display = ("id", "booking", "network", "slot", "size", "due_at", "lease_until", "token", "states")
+    list_filter = ("network", "release", ("due_at", admin.EmptyFieldListFilter))
+    list_select_related = ("booking", "network", "slot__network")
+    search_fields = ("booking__reference",)
+    ordering = ("-id",)
+
+    @admin.display(description="hubs by state")
+    def states(self, lot: Lot) -> str:
+        """Show the counts that the lot carries."""
+        return ", ".join(f"{hubs} {state.label.lower()}" for state in State if (hubs := getattr(lot, state)))
+
+
+@admin.register(StrayReport)
+class StrayReportAdmin(ReadOnlyAdmin):
+    """Reports for commands that the portal never gave. There should be none."""
+
+    list_display = ("received_at", "hub_id", "deployment_id", "phase", "attempt", "outcome", "version")
+    ordering = ("-id",)
+
+    @admin.display(description="hub")
+    def hub_id(self, report: StrayReport) -> str:
+        """Show the CHF ID as it is written."""
+        return format_eui64(report.hub)
