@@ -120,7 +120,7 @@ def _version_in_path(path: Path) -> float:
 
 
 class Services:
-    """The two servers of one profile of one checkout: `demo` keeps its data safe, `test` is quick."""
+    """The two servers of one profile of one checkout: `demo` and `benchmark` keep data safe, `test` is quick."""
 
     def __init__(self, *, profile: str) -> None:
         self.profile = profile

@@ -1,0 +1,79 @@
+"""How fast it is, measured beside the bare statement that nothing can beat."""
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+BENCHMARKS = ("tests.benchmarks.figures", "tests.benchmarks.database")
+
+
+class Command(BaseCommand):
+    """Run one benchmark in a database of its own, which is dropped afterwards."""
+
+    help = "Measure one figure in a database of its own: fleet, booking, pages"
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take which figure, and how large."""
+        parser.add_argument("name", help="which figure")
+        parser.add_argument("--hubs", type=int, metavar="N", help="of how many hubs")
+        parser.add_argument(
+            "--fleet", type=int, metavar="N", help="size of the fleet, where it is not --hubs"
+        )
+        parser.add_argument(
+            "--repeat", type=int, default=1, metavar="N", help="measure so often; the median counts"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="end with one line of JSON instead of a table"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Measure, telling each step on stderr, and print the result."""
+        try:
+            figures, database = map(importlib.import_module, BENCHMARKS)
+        except ModuleNotFoundError as missing:
+            raise CommandError(
+                f"The benchmarks need {missing.name}, which is not installed here: they belong to the development "
+                "group of requirements.lock. Run this command in a checkout, with the .venv that manage.py makes."
+            ) from missing
+        figure = figures.FIGURES.get(options["name"])
+        if figure is None:
+            known = "\n".join(f"  {name:10} {figure.about}" for name, figure in figures.FIGURES.items())
+            raise CommandError(f"There is no figure {options['name']}. There are:\n{known}")
+        hubs = figure.hubs if options["hubs"] is None else options["hubs"]
+        if hubs < 1 or options["repeat"] < 1:
+            raise CommandError("--hubs and --repeat must be at least 1.")
+        try:
+            tell("making a database")
+            with database.scratch():
+                result = figure.run(hubs=hubs, fleet=options["fleet"], repeat=options["repeat"], tell=tell)
+        except database.UnableToMeasure as refusal:
+            raise CommandError(str(refusal)) from refusal
+        if options["json"]:
+            self.stdout.write(json.dumps(result))
+        else:
+            self.stdout.write("\n".join(table(result)))
+
+
+def tell(step: str) -> None:
+    """Say on stderr what is being done, so that stdout holds nothing but the result."""
+    print(f"benchmark: {step}", file=sys.stderr, flush=True)
+
+
+def table(result: Mapping[str, Any], *, indent: str = "") -> list[str]:
+    """Lay a result out for people: a line for each number, what belongs together below its name."""
+    lines = []
+    for name, value in result.items():
+        word = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{word}", *table(value, indent=indent + "  ")]
+        else:
+            shown = (
+                "not known" if value is None else f"{value:,}" if isinstance(value, int | float) else value
+            )
+            lines.append(f"{indent}{word:<{24 - len(indent)}}{shown}")
+    return lines

@@ -1,0 +1,127 @@
+"""Booking hubs as early as possible, against a bare COPY and a bare INSERT … SELECT of the same deployments."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection, transaction
+
+from portal.ground import clock
+from scheduling.models import Booking, Lot, Slot
+from scheduling.operations import bookings
+from tests.benchmarks import database, meter
+from tests.benchmarks import world as worlds
+from tests.benchmarks.world import Tell, World
+
+DEPLOYMENTS = "scheduling_deployment"
+SMALLEST_FLEET = 1_000_000
+FLEET_PER_HUB = 6
+"""The largest Supplier leads about a quarter of the fleet; not all of that can be booked."""
+
+
+class LockWatch:
+    """How long the slots were locked, from asking for the locks to the commit that ends them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        """Look at a statement on its way to the database."""
+        if "scheduling_slot" in sql and "FOR UPDATE" in sql and not self._since:
+            self._since = time.perf_counter()
+            transaction.on_commit(self._let_go)
+        return execute(sql, params, many, context)
+
+    def _let_go(self) -> None:
+        self.seconds += time.perf_counter() - self._since
+        self._since = 0.0
+
+
+def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, Any]:
+    """Measure `bookings.book` for so many hubs of one Supplier, in a fleet of the size `fleet`."""
+    fleet = fleet or max(SMALLEST_FLEET, FLEET_PER_HUB * hubs)
+    world = worlds.make(hubs=fleet, room=2 * hubs, tell=tell)
+    worlds.leave(world=world, hubs=hubs, tell=tell)
+    costs: list[meter.Cost] = []
+    copies: list[meter.Cost] = []
+    inserts: list[meter.Cost] = []
+    locks: list[float] = []
+    parts: dict[str, int] = {}
+    for number in range(repeat):
+        tell(f"run {number + 1}: booking")
+        watch = LockWatch()
+        cost, parts = _book(world, watch, hubs)
+        costs.append(cost)
+        locks.append(watch.seconds)
+        tell(f"run {number + 1}: bare COPY and INSERT … SELECT")
+        copies.append(_bare_copy())
+        inserts.append(_bare_insert())
+        _forget_bookings()
+    return {
+        "figure": "booking",
+        "hubs": hubs,
+        "fleet": fleet,
+        "repeat": repeat,
+        **parts,
+        "measured": {
+            **meter.median(costs).as_measured(hubs=hubs),
+            "slots_locked_s": round(statistics.median(locks), 3),
+        },
+        "limit": {
+            "statement": "COPY of the same deployments, same indexes and constraints",
+            **meter.median(copies).as_measured(hubs=hubs),
+        },
+        **meter.ratio(costs=costs, limits=copies),
+        "insert_select": {
+            "limit": {
+                "statement": "INSERT … SELECT of the same deployments, same indexes and constraints",
+                **meter.median(inserts).as_measured(hubs=hubs),
+            },
+            **meter.ratio(costs=costs, limits=inserts),
+        },
+    }
+
+
+def _book(world: World, watch: LockWatch, hubs: int) -> tuple[meter.Cost, dict[str, int]]:
+    selection = world.choose()
+    with connection.execute_wrapper(watch), meter.measured() as cost:
+        booking = bookings.book(
+            selection=selection, plan=Booking.Plan.EARLIEST, start_at=None, by=world.person, clock=clock.now
+        )
+    if booking.hubs != hubs or booking.unplaced:
+        raise database.UnableToMeasure(f"{booking.hubs:,} hubs were booked instead of {hubs:,}.")
+    lots = booking.lots.all()
+    return cost, {"slots": lots.values("slot").distinct().count(), "lots": lots.count()}
+
+
+def _bare_copy() -> meter.Cost:
+    with (
+        database.copied(source=DEPLOYMENTS) as rows,
+        database.twin(table=DEPLOYMENTS) as bare,
+    ):
+        with meter.measured() as limit:
+            database.copy_in(target=bare, file=rows)
+        return limit
+
+
+def _bare_insert() -> meter.Cost:
+    with connection.cursor() as cursor, database.twin(table=DEPLOYMENTS) as bare:
+        cursor.execute(f"CREATE TEMPORARY TABLE placed AS TABLE {DEPLOYMENTS}")
+        with meter.measured() as limit:
+            cursor.execute(f"INSERT INTO {bare} SELECT * FROM placed")
+        cursor.execute("DROP TABLE placed")
+        return limit
+
+
+def _forget_bookings() -> None:
+    """Empty the slots again for the next run."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {DEPLOYMENTS}")
+    Lot.objects.all().delete()
+    Booking.objects.all().delete()
+    Slot.objects.update(taken=0)
+    database.tidy("scheduling_lot", "scheduling_slot")

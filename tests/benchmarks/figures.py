@@ -1,0 +1,30 @@
+"""Every figure by its name."""
+
+from typing import Any, NamedTuple, Protocol
+
+from tests.benchmarks import booking, fleet
+from tests.benchmarks.world import Tell
+
+
+class Run(Protocol):
+    """Measure, and return the result as it is printed."""
+
+    def __call__(self, *, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, Any]: ...
+
+
+class Figure(NamedTuple):
+    """What is measured, at how many hubs where nobody says."""
+
+    run: Run
+    hubs: int
+    about: str
+
+
+FIGURES = {
+    "fleet": Figure(fleet.run, 1_000_000, "load_fleet against a bare COPY of the same rows"),
+    "booking": Figure(
+        booking.run,
+        100_000,
+        "booking as early as possible against a bare COPY and a bare INSERT … SELECT of the same deployments",
+    ),
+}

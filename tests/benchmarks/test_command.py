@@ -1,0 +1,89 @@
+"""The benchmarks still run, and say what they promise to say; how fast they are is not asserted."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from portal.management.commands.benchmark import table
+
+COST = {"wall_s", "cpu_s", "cpu_us_per_hub", "peak_mb", "hubs_per_s"}
+RATIOS = {"ratio", "ratio_wall", "ratio_cpu"}
+
+
+def benchmark(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command as a person does, on the servers of the tests."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "benchmark", *words],
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"DATABASE_URL": settings.DATABASE_URL, "REDIS_URL": settings.REDIS_URL},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def result(*words: str) -> dict[str, Any]:
+    """Return what a benchmark measured."""
+    ended = benchmark(*words, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert "benchmark: " in ended.stderr
+    [line] = ended.stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+class TestFleet:
+    def test_says_what_it_measured_and_the_limit_and_leaves_no_database_behind(self, db: None) -> None:
+        found = result("fleet", "--hubs", "500")
+
+        assert {"figure": "fleet", "hubs": 500, "repeat": 1}.items() <= found.items()
+        assert found["measured"].keys() == COST
+        assert found["limit"].keys() == COST | {"statement"}
+        assert found.keys() >= RATIOS
+        assert found["ratio"] > 0
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE '%benchmark%'")
+            assert cursor.fetchall() == []
+
+
+class TestBooking:
+    def test_books_so_many_hubs_twice_and_says_what_it_measured_and_both_limits(self) -> None:
+        found = result("booking", "--hubs", "50", "--fleet", "1000", "--repeat", "2")
+
+        assert {"figure": "booking", "hubs": 50, "fleet": 1_000, "repeat": 2}.items() <= found.items()
+        assert found["slots"] >= 1
+        assert found["measured"].keys() == COST | {"slots_locked_s"}
+        assert 0 < found["measured"]["slots_locked_s"] < found["measured"]["wall_s"]
+        assert found["limit"].keys() == found["insert_select"]["limit"].keys() == COST | {"statement"}
+        assert found["ratio"] > 0
+        assert found["insert_select"]["ratio"] > 0
+
+    def test_says_that_the_fleet_is_too_small(self) -> None:
+        ended = benchmark("booking", "--hubs", "900", "--fleet", "1000")
+
+        assert ended.returncode == 1
+        assert "ask for a larger one with --fleet" in ended.stderr
+        assert ended.stdout == ""
+
+
+class TestTheCommand:
+    def test_names_the_figures_where_there_is_none_of_that_name(self) -> None:
+        ended = benchmark("speed")
+
+        assert ended.returncode == 1
+        assert "There is no figure speed" in ended.stderr
+        assert "booking" in ended.stderr
+
+
+class TestTable:
+    def test_has_a_line_for_each_number_and_indents_what_belongs_together(self) -> None:
+        assert table({"hubs": 1_000, "limit": {"cpu_s": None}}) == [
+            "hubs                    1,000",
+            "limit",
+            "  cpu s                 not known",
+        ]

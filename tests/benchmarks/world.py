@@ -1,0 +1,117 @@
+"""What the benchmarks stand on: a fleet, a release for all of it, a Supplier's person, a month of slots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.models import Sum
+
+from firmware.models import FirmwareRelease
+from hubs.models import FirmwareVersion, FleetCount, HubModel, Network, Supplier
+from hubs.operations import count_fleet
+from portal.ground import clock
+from portal.models import User
+from scheduling.models import CapacityPattern, HubSelection, Weekday
+from scheduling.operations import selections, slots
+from scheduling.queries import eligibility
+from tests import factories
+from tests.benchmarks import database
+
+Tell = Callable[[str], None]
+SEED = 24
+NEWEST = 0x7F000000
+NIGHTS = timedelta(days=29)
+SLOT_MINUTES = 60
+HUBS_PER_SLOT = 1_000
+SLOTS = 28 * 24
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The largest Supplier, a person of it, and a release that every hub of the fleet may take."""
+
+    supplier: Supplier
+    person: User
+    release: FirmwareRelease
+
+    def choose(self, **criteria: list[int]) -> HubSelection:
+        """Choose all hubs that the Supplier has left, or those that match."""
+        return selections.choose(
+            supplier=self.supplier, release=self.release, criteria=criteria, by=self.person, now=clock.now()
+        )
+
+
+def make(*, hubs: int, room: int, tell: Tell) -> World:
+    """Make a fleet of so many hubs, and slots of an hour with room for at least `room` on every network."""
+    tell(f"making a fleet of {hubs:,} hubs")
+    call_command("load_fleet", hubs=hubs, seed=SEED, quiet=True)
+    now = clock.now()
+    leads = FleetCount.objects.filter(lead__isnull=False).values("lead").annotate(led=Sum("hubs"))
+    supplier = Supplier.objects.get(pk=leads.order_by("-led").values_list("lead", flat=True)[0])
+    release = _release(now)
+    CapacityPattern.objects.bulk_create(
+        CapacityPattern(
+            network=network,
+            weekday=weekday,
+            starts=time(),
+            slot_minutes=SLOT_MINUTES,
+            capacity=max(HUBS_PER_SLOT, -(-room // SLOTS)),
+        )
+        for network in _networks()
+        for weekday in Weekday
+    )
+    slots.open_slots(now=now)
+    database.tidy("scheduling_slot")
+    return World(supplier, factories.UserFactory.create(supplier=supplier), release)
+
+
+def _networks() -> list[Network]:
+    return list(Network.objects.filter(pk__in=FleetCount.objects.values("network")).order_by("pk"))
+
+
+def _release(now: datetime) -> FirmwareRelease:
+    """Publish a release over every installed version of every model on every network."""
+    installed = list(FirmwareVersion.objects.order_by("pk"))
+    release = factories.FirmwareReleaseFactory.create(
+        published=True, version=factories.FirmwareVersionFactory.create(number=NEWEST)
+    )
+    release.hub_models.set(HubModel.objects.all())
+    for version in installed:
+        factories.PredecessorFactory.create(release=release, version=version)
+    for network in _networks():
+        factories.AvailabilityPeriodFactory.create(
+            release=release, network=network, start_at=now, end_at=now + NIGHTS
+        )
+    factories.RolloutPolicyFactory.create(release=release, cut_off="1 hours", staging_opens="4 hours")
+    return FirmwareRelease.objects.get(pk=release.pk)  # the spans of its policy read as spans
+
+
+def leave(*, world: World, hubs: int, tell: Tell) -> None:
+    """
+    Let the Supplier have exactly so many hubs left to book; the others run the release already.
+
+    :raises UnableToMeasure: if the Supplier has too few
+    """
+    chosen, parameters = eligibility.chosen_hubs(selection=world.choose(), now=clock.now())
+    tell(f"leaving {hubs:,} hubs to book")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE left_hub AS SELECT hub FROM ({chosen}) judged WHERE refusal IS NULL",
+            parameters,
+        )
+        cursor.execute("SELECT count(*) FROM left_hub")
+        if (have := cursor.fetchone()[0]) < hubs:
+            raise database.UnableToMeasure(
+                f"The largest Supplier of this fleet leads {have:,} hubs that it can book, fewer than "
+                f"{hubs:,}: ask for a larger one with --fleet."
+            )
+        cursor.execute(  # by a hash: what is left is spread over the whole fleet
+            """UPDATE hubs_communicationshub SET installed_version_id = %s WHERE chf_id IN
+               (SELECT hub FROM left_hub ORDER BY hashint8(hub), hub OFFSET %s)""",
+            [world.release.version_id, hubs],
+        )
+        cursor.execute("DROP TABLE left_hub")
+    count_fleet(now=clock.now())
+    database.tidy("hubs_communicationshub", "hubs_fleetcount")
