@@ -11,7 +11,7 @@ from datetime import datetime, time, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db.models import Max, Sum
 
@@ -85,6 +85,7 @@ def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
     if not (settings.DEMO or settings.DEBUG):
         raise UnableToFill("The demo's passwords are known to everybody, so it is not made in production.")
     groups.ensure_groups()
+    _open_the_fleet()
     if FirmwareRelease.objects.exists():
         tell(_welcome_back(now))
         return
@@ -106,6 +107,13 @@ def _welcome_back(now: datetime) -> str:
     if last["end"] is None or last["end"] <= now:
         return "The demo's data is here, but its releases have closed: --fresh makes new ones."
     return "The demo's data is here from an earlier start; --fresh makes it anew."
+
+
+def _open_the_fleet() -> None:
+    """Let release managers of the demo see the modelled fleet, and inject faults; in production nobody does."""
+    Group.objects.get(name=groups.RELEASE_MANAGERS).permissions.add(
+        *Permission.objects.filter(content_type__app_label="modelled_fleet")
+    )
 
 
 def _make_people() -> None:

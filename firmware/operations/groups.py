@@ -20,6 +20,11 @@ _VIEW = (
     "hubs.view_hubmodel",
     "hubs.view_firmwareversion",
     "ground.view_auditentry",
+    # by name alone: this app knows nothing of those above it
+    *(
+        f"scheduling.view_{part}"
+        for part in ("capacitypattern", "slot", "booking", "lot", "notice", "strayreport")
+    ),
 )
 _PERMISSIONS = {
     AUDITORS: _VIEW,
@@ -40,6 +45,7 @@ _PERMISSIONS = {
             for part in ("network", "supplier", "hubmodel", "firmwareversion")
             for act in ("add", "change")
         ),
+        *(f"scheduling.{act}_capacitypattern" for act in ("add", "change", "delete")),
     ),
 }
 
@@ -51,7 +57,7 @@ class PermissionsMissing(Exception):
 @transaction.atomic
 def ensure_groups() -> None:
     """
-    Make the groups of DCC staff, and give each the permissions of this app; harmless when repeated.
+    Make the groups of DCC staff, and give each its permissions; harmless when repeated.
 
     Permissions that other apps or people added to a group stay.
 

@@ -38,6 +38,14 @@ class TestEnsureGroups:
         assert all(codename.startswith("view_") for codename in may(groups.AUDITORS))
         assert not any("delete_firmwarerelease" in may(group) for group in groups.NAMES)
 
+    def test_lets_all_read_e_mails_and_bookings_and_managers_set_the_capacity(self) -> None:
+        groups.ensure_groups()
+
+        for name in groups.NAMES:
+            codenames = set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
+            assert {"view_notice", "view_booking", "view_lot", "view_slot"} <= codenames
+            assert ("change_capacitypattern" in codenames) is (name == groups.RELEASE_MANAGERS)
+
     def test_says_what_to_do_before_the_first_migrate(self) -> None:
         Permission.objects.filter(codename="halt_firmwarerelease").delete()
 
