@@ -1,0 +1,234 @@
+"""Bookings: lists, live progress, cancelling, and what people take away."""
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from icalendar import Calendar
+
+from hubs.identifiers import format_eui64
+from hubs.operations import count_fleet
+from scheduling.models import Booking, Deployment
+from scheduling.operations import bookings as acts
+from tests.scheduling.test_views_home import queries_of
+from tests.scheduling.world import World
+
+
+@pytest.fixture
+def world(todays_world: World, client: Client) -> World:
+    """A world with three hubs, a slot with room for two, and the northern person signed in."""
+    todays_world.hubs(3)
+    todays_world.slot(start=timedelta(hours=5), room=2)
+    count_fleet(now=todays_world.clock())
+    client.force_login(todays_world.person)
+    return todays_world
+
+
+def words(response: Any) -> str:
+    return " ".join(response.content.decode().split())
+
+
+def page(client: Client, name: str, booking: Booking, **query: str) -> Any:
+    return client.get(reverse(f"scheduling:{name}", args=[booking.reference]), query)
+
+
+def end(booking: Booking, state: str, ending: str = "") -> None:
+    """End every hub of a booking."""
+    Deployment.objects.filter(state="booked").update(state="staging")
+    Deployment.objects.filter(state="staging").update(
+        state=state, ending=ending, ended_at=booking.created_at, next_at=None
+    )
+
+
+class TestBookings:
+    def test_lists_them_newest_first_page_by_page(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("scheduling.views.bookings.PAGE", 2)
+        world.slot(start=timedelta(hours=6), room=100)
+        references = [world.book().reference]
+        for _ in range(2):
+            world.hubs(1)
+            references.insert(0, world.book().reference)
+
+        first = client.get(reverse("scheduling:bookings"))
+        second = client.get(first.context["next"])
+
+        shown = [
+            [row.record.booking.reference for row in one.context["table"].rows] for one in (first, second)
+        ]
+        assert shown == [references[:2], references[2:]]
+        assert second.context["next"] == ""
+
+    def test_says_what_would_be_here(self, world: World, client: Client) -> None:
+        assert "No bookings yet" in words(client.get(reverse("scheduling:bookings")))
+        assert "There are no older bookings" in words(
+            client.get(reverse("scheduling:bookings"), {"before": 1})
+        )
+
+    @pytest.mark.parametrize("before", ["x", "-1", "9" * 30, "²"])
+    def test_ignores_a_key_that_is_none(self, before: str, world: World, client: Client) -> None:
+        world.book()
+
+        assert client.get(reverse("scheduling:bookings"), {"before": before}).context["has_bookings"]
+
+    def test_asks_the_same_questions_for_one_or_many(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=6), room=100)
+        world.book()
+        few = queries_of(client, reverse("scheduling:bookings"))
+        for _ in range(4):
+            world.hubs(1)
+            world.book()
+
+        # session, user, Supplier, clock; the page's bookings; their progress
+        many = queries_of(client, reverse("scheduling:bookings"))
+        assert len(few) == len(many) == 6, "\n".join(many)
+
+
+class TestBooking:
+    def test_shows_slots_unplaced_hubs_and_history(self, world: World, client: Client) -> None:
+        booking = world.book()
+
+        shown = words(page(client, "booking", booking))
+
+        assert "0 of 2 hubs have ended" in shown
+        assert "1 hub without a place" in shown
+        assert format_eui64(booking.unplaced_hubs.get().hub) in shown
+        assert "Booked by person@northern.example.com: 2 hubs" in shown
+        assert 'hx-trigger="every 2s"' in shown
+
+    def test_asks_the_same_questions_for_one_slot_or_many(self, world: World, client: Client) -> None:
+        few = queries_of(client, reverse("scheduling:booking", args=[world.book().reference]))
+        for number in range(6, 12):
+            world.slot(start=timedelta(hours=number), room=3)
+        world.hubs(15)
+        booking = world.book()
+
+        # session, user, Supplier, clock; the booking; progress; slots; span; is the release shown; history
+        many = queries_of(client, reverse("scheduling:booking", args=[booking.reference]))
+        assert booking.lots.count() == 6
+        assert not [query for query in many if "scheduling_deployment" in query]
+        # the first has unplaced hubs to name as well
+        assert (len(few), len(many)) == (11, 10), "\n".join(many)
+
+
+class TestProgress:
+    def test_goes_on_while_hubs_are_under_way(self, world: World, client: Client) -> None:
+        response = page(client, "progress", world.book())
+
+        assert response.status_code == 200
+        assert "hx-get" in words(response)
+        assert "<html" not in words(response)
+
+    def test_stops_when_all_have_ended(self, world: World, client: Client) -> None:
+        booking = world.book()
+        end(booking, "missed", "unreachable")
+
+        response = page(client, "progress", booking)
+
+        assert response.status_code == 286
+        assert "All 2 hubs have ended" in words(response)
+        assert "hx-get" not in words(response)
+
+
+class TestBookedHubs:
+    def test_narrows_to_a_state_and_says_why(self, world: World, client: Client) -> None:
+        booking = world.book()
+        end(booking, "failed", "hash_mismatch")
+
+        assert words(page(client, "booked-hubs", booking, state="failed")).count("hash did not match") == 2
+        assert "No hub is in this state" in words(page(client, "booked-hubs", booking, state="succeeded"))
+
+    def test_pages_by_key(self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("scheduling.views.bookings.HUBS", 1)
+        first = page(client, "booked-hubs", world.book())
+
+        second = client.get(first.context["next"])
+
+        shown = [row.record.hub for one in (first, second) for row in one.context["table"].rows]
+        assert len(set(shown)) == 2
+        assert second.context["next"] == ""
+
+
+class TestCancel:
+    def test_says_in_numbers_what_goes_and_what_stays(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=6), room=100)
+        world.hubs(99)
+        booking = world.book()
+        booking.lots.filter(slot=world.slots[0]).update(change_until=world.clock() - timedelta(minutes=1))
+
+        shown = words(page(client, "cancel", booking))
+
+        assert "Cancel 100 hubs" in shown
+        assert 'Stay: their cut-off has passed</div> <p class="stat-figure">2' in shown
+
+    def test_cancels_and_keeps_the_reason(self, world: World, client: Client) -> None:
+        booking = world.book()
+
+        response = client.post(
+            reverse("scheduling:cancel", args=[booking.reference]), {"reason": "Tariff change"}, follow=True
+        )
+
+        assert "2 hubs are cancelled; their places are free again." in words(response)
+        assert "Cancelled by person@northern.example.com: 2 hubs" in words(response)
+        assert "Tariff change" in words(response)
+        assert set(Deployment.objects.values_list("state", flat=True)) == {"cancelled"}
+
+    def test_asks_for_a_reason(self, world: World, client: Client) -> None:
+        booking = world.book()
+
+        response = client.post(reverse("scheduling:cancel", args=[booking.reference]), {"reason": " "})
+
+        assert "This field is required." in words(response)
+        assert not Deployment.objects.filter(state="cancelled").exists()
+
+    def test_says_that_nothing_can_be_cancelled_any_more(self, world: World, client: Client) -> None:
+        booking = world.book()
+        acts.cancel(booking=booking, by=world.person, reason="First", now=world.clock())
+
+        response = client.post(reverse("scheduling:cancel", args=[booking.reference]), {"reason": "Second"})
+
+        assert response.status_code == 409
+        assert "Nothing in this booking can still be cancelled" in words(response)
+
+
+class TestExport:
+    def test_names_every_hub_and_those_without_a_place(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("scheduling.views.bookings.EXPORT", 1)
+        booking = world.book()
+        end(booking, "failed", "hash_mismatch")
+
+        response = page(client, "export", booking)
+
+        content = b"".join(response.streaming_content).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(content)))
+        assert [(row["State"], row["Reason"]) for row in rows] == [
+            ("Failed", "The image's hash did not match"),
+            ("Failed", "The image's hash did not match"),
+            ("Not placed", "No open slot had room"),
+        ]
+        assert rows[2]["CHF ID"] == format_eui64(booking.unplaced_hubs.get().hub)
+        assert response.headers["Content-Disposition"] == f'attachment; filename="{booking.reference}.csv"'
+
+
+class TestCalendar:
+    def test_has_one_entry_for_each_slot_that_is_not_cancelled(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=6), room=100)
+        booking = world.book()
+        acts.cancel_lots(
+            lots=booking.lots.filter(slot=world.slots[1]).values_list("id", "slot_id"),  # type: ignore[arg-type]
+            ending="by_supplier",  # type: ignore[arg-type]
+            now=world.clock(),
+        )
+
+        [entry] = Calendar.from_ical(page(client, "calendar", booking).content).walk("VEVENT")
+
+        assert entry["SUMMARY"] == f"Spring release: 2 hubs on North ({booking.reference})"
+        assert entry["DTSTART"].dt == world.slots[0].start_at.replace(microsecond=0)
+        assert entry["URL"].endswith(f"/bookings/{booking.reference}/")

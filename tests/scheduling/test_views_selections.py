@@ -1,0 +1,307 @@
+"""Booking in three steps, and every way in which it is refused."""
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from firmware.operations import decisions
+from hubs.identifiers import format_eui64
+from hubs.operations import count_fleet
+from scheduling import forms
+from scheduling.models import Booking, Deployment, HubSelection, Slot
+from tests.scheduling.world import World
+
+
+@pytest.fixture
+def world(todays_world: World, client: Client) -> World:
+    """A world with three hubs, counted, and the northern person signed in."""
+    todays_world.hubs(3)
+    count_fleet(now=todays_world.clock())
+    client.force_login(todays_world.person)
+    return todays_world
+
+
+def words(response: Any) -> str:
+    return " ".join(response.content.decode().split())
+
+
+def choose(client: Client, world: World, **data: Any) -> HttpResponse:
+    return client.post(reverse("scheduling:book", args=[world.release.pk]), data)  # type: ignore[return-value]
+
+
+def check(client: Client, selection: HubSelection, **data: str) -> HttpResponse:
+    return client.post(reverse("scheduling:check", args=[selection.pk]), data)  # type: ignore[return-value]
+
+
+class TestBook:
+    def test_offers_all_that_are_left_and_the_values_that_the_hubs_have(
+        self, world: World, client: Client
+    ) -> None:
+        page = words(client.get(reverse("scheduling:book", args=[world.release.pk])))
+
+        assert "All that are left: 3 hubs" in page
+        assert "01000001" in page
+        assert world.model.name in page
+
+    def test_keeps_a_choice_of_all_and_asks_when(self, world: World, client: Client) -> None:
+        response = choose(client, world, method="all")
+
+        selection = HubSelection.objects.get()
+        assert response.headers["Location"] == reverse("scheduling:when", args=[selection.pk])
+        assert (selection.method, selection.chosen_by) == ("all", world.person)
+
+    def test_keeps_a_choice_by_filter(self, world: World, client: Client) -> None:
+        choose(client, world, method="filter", network=[world.network.pk], payment_mode=["1"])
+
+        assert HubSelection.objects.get().criteria == {"network": [world.network.pk], "payment_mode": [1]}
+
+    @pytest.mark.parametrize(
+        ("data", "sentence"),
+        [
+            ({"method": "filter"}, "Tick at least one value to filter by"),
+            ({"method": "filter", "network": ["9999"]}, "Choose from the values shown."),
+            ({"method": "file"}, "Choose a file, or another way to say which hubs."),
+            ({"method": "rest"}, "Select a valid choice."),
+        ],
+    )
+    def test_says_what_is_missing(
+        self, data: dict[str, Any], sentence: str, world: World, client: Client
+    ) -> None:
+        assert sentence in words(choose(client, world, **data))
+        assert not HubSelection.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [(b"\xff\xfe\x00", "is not text in UTF-8"), (b"CHF ID\n\n", "holds no rows")],
+    )
+    def test_says_why_a_file_cannot_be_read(
+        self, content: bytes, sentence: str, world: World, client: Client
+    ) -> None:
+        file = SimpleUploadedFile("hubs.csv", content)
+
+        assert sentence in words(choose(client, world, method="file", file=file))
+        assert not HubSelection.objects.exists()
+
+    def test_says_that_a_file_is_too_large(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(forms, "FILE_LIMIT", 1024 * 1024)
+        file = SimpleUploadedFile("hubs.csv", b"x" * 1_200_000)
+
+        assert "The file has 1 MB; the limit is 1 MB." in words(
+            choose(client, world, method="file", file=file)
+        )
+
+    @pytest.mark.parametrize("verb", ["get", "post"])
+    def test_sends_back_to_the_page_of_a_halted_release(
+        self, verb: str, world: World, client: Client
+    ) -> None:
+        decisions.halt(release=world.release, by=world.staff, reason="Silence.", now=world.clock())
+
+        response = getattr(client, verb)(
+            reverse("scheduling:book", args=[world.release.pk]), {"method": "all"}, follow=True
+        )
+
+        assert "so nothing can be booked for it now" in words(response)
+        assert "Silence." in words(response)
+        assert not HubSelection.objects.exists()
+
+
+class TestWhen:
+    def test_says_who_can_go_and_why_others_cannot(self, world: World, client: Client) -> None:
+        selection = world.choose_ids("CHF ID\nnonsense\n00-00-00-00-00-00-00-01\n")
+
+        page = words(client.get(reverse("scheduling:when", args=[selection.pk])))
+
+        assert "1 line: Not a CHF ID" in page
+        assert "1 line: Not one of your hubs" in page
+        assert "Check the CHF ID against your inventory." in page
+        assert "None of these hubs can go" in page
+
+    def test_enables_only_the_slots_in_which_all_fit(self, world: World, client: Client) -> None:
+        start = world.clock().replace(minute=0, second=0, microsecond=0) + timedelta(hours=30)
+        for minute, room in ((5, 2), (10, 3)):
+            Slot.objects.create(
+                network=world.network,
+                start_at=start + timedelta(minutes=minute),
+                end_at=start + timedelta(minutes=minute + 5),
+                capacity=room,
+            )
+        selection = world.choose()
+
+        page = words(client.get(reverse("scheduling:when", args=[selection.pk])))
+
+        assert "2 of 3 hubs fit. Room left: North 2." in page
+        assert "all 3 hubs fit. Room left: North 3. Choose it." in page
+        assert page.count("plan=one_slot") == 1
+        assert "3 hubs in 2 slots" in page  # as early as possible
+
+    def test_shows_the_day_that_is_asked_for_kept_within_the_span(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=5)
+        last = world.slot(start=timedelta(days=20), room=5)
+        address = reverse("scheduling:when", args=[world.choose().pk])
+
+        for asked in (last.start_at.date().isoformat(), "2999-01-01"):
+            assert last.start_at.isoformat(timespec="seconds").replace("+", "%2B").replace(
+                ":", "%3A"
+            ) in words(client.get(address, {"day": asked}))
+        for asked in ("", "nonsense", "1999-01-01"):
+            assert client.get(address, {"day": asked}).context["day"] == client.get(address).context["day"]
+
+    def test_says_that_no_slot_is_open(self, world: World, client: Client) -> None:
+        page = words(client.get(reverse("scheduling:when", args=[world.choose().pk])))
+
+        assert "No slot is open for these hubs" in page
+
+    def test_leads_to_the_booking_once_there_is_one(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=5)
+        selection = world.choose()
+        booking = world.book(selection)
+
+        for name in ("when", "check"):
+            response = client.get(reverse(f"scheduling:{name}", args=[selection.pk]), {"plan": "earliest"})
+            assert response.headers["Location"] == reverse("scheduling:booking", args=[booking.reference])
+
+
+class TestCheck:
+    def test_says_in_numbers_what_will_happen(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=2)
+        selection = world.choose()
+
+        page = words(client.get(reverse("scheduling:check", args=[selection.pk]), {"plan": "earliest"}))
+
+        assert "<strong>2 hubs</strong> will get version" in page
+        assert "1 hub without a place" in page
+        assert "Book 2 hubs" in page
+        assert not Booking.objects.exists()
+
+    def test_books_and_leads_to_the_booking(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=3)
+        Slot.objects.update(start_at=world.clock().replace(microsecond=0) + timedelta(hours=5))
+        selection = world.choose()
+
+        response = check(client, selection, plan="one_slot", start=Slot.objects.get().start_at.isoformat())
+
+        booking = Booking.objects.get()
+        assert response.headers["Location"] == reverse("scheduling:booking", args=[booking.reference])
+        assert (booking.hubs, booking.booked_by, booking.plan) == (3, world.person, "one_slot")
+
+    def test_books_once_when_it_is_sent_twice(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=3)
+        selection = world.choose()
+
+        first = check(client, selection, plan="earliest")
+        second = check(client, selection, plan="earliest")
+
+        assert first.headers["Location"] == second.headers["Location"]
+        assert Booking.objects.count() == 1
+        assert Deployment.objects.count() == 3
+
+    def test_says_why_nothing_was_booked_and_keeps_the_choice(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=3)
+        selection = world.choose()
+        Slot.objects.update(taken=3)
+
+        response = check(client, selection, plan="earliest")
+
+        assert response.status_code == 409
+        assert "Nothing was booked." in words(response)
+        assert "There is no room left in any open slot for these hubs." in words(response)
+        Slot.objects.update(taken=0)
+        assert check(client, selection, plan="earliest").status_code == 302
+
+    def test_says_that_the_hubs_were_booked_elsewhere(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=10)
+        selection = world.choose()
+        world.book()
+
+        response = check(client, selection, plan="earliest")
+
+        assert response.status_code == 409
+        assert "None of the chosen hubs can be booked any more" in words(response)
+
+    def test_says_that_the_release_was_halted(self, world: World, client: Client) -> None:
+        world.slot(start=timedelta(hours=5), room=10)
+        selection = world.choose()
+        decisions.halt(release=world.release, by=world.staff, reason="Silence.", now=world.clock())
+
+        response = check(client, selection, plan="earliest")
+
+        assert response.status_code == 409
+        assert "This release is halted" in words(response)
+
+    @pytest.mark.parametrize(
+        "plan", [{}, {"plan": "soon"}, {"plan": "one_slot"}, {"plan": "one_slot", "start": "x"}]
+    )
+    @pytest.mark.parametrize("verb", ["get", "post"])
+    def test_asks_again_for_a_time_that_it_cannot_read(
+        self, verb: str, plan: dict[str, str], world: World, client: Client
+    ) -> None:
+        selection = world.choose()
+
+        response = getattr(client, verb)(reverse("scheduling:check", args=[selection.pk]), plan)
+
+        assert response.headers["Location"] == reverse("scheduling:when", args=[selection.pk])
+
+
+class TestRefused:
+    def rows(self, client: Client, selection: HubSelection) -> list[list[str]]:
+        response = client.get(reverse("scheduling:refused", args=[selection.pk]))
+        content = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+        return list(csv.reader(io.StringIO(content)))
+
+    def test_gives_every_line_back_as_it_came_with_its_reason(self, world: World, client: Client) -> None:
+        foreign = world.hubs(1, supplier=world.southern)[0]
+        selection = world.choose_ids(f"CHF ID,Note\nnonsense,my note\n{foreign.chf_id:016X}\n")
+
+        assert self.rows(client, selection) == [
+            ["CHF ID", "Reason", "Way forward"],
+            [
+                "nonsense",
+                "Not a CHF ID",
+                "Give 16 hexadecimal digits, such as 00-DB-12-34-56-78-90-A0.",
+                "my note",
+            ],
+            [f"{foreign.chf_id:016X}", "Not one of your hubs", "Check the CHF ID against your inventory."],
+        ]
+
+    @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1+1", '"\t=1"'])
+    def test_lets_no_spreadsheet_take_a_line_for_a_formula(
+        self, cell: str, world: World, client: Client
+    ) -> None:
+        selection = world.choose_ids(f"{cell},{cell}\n")
+
+        [_, row] = self.rows(client, selection)
+
+        assert row[0].startswith("'")
+        assert row[3].startswith("'")
+
+    def test_reads_the_answer_back_without_its_header(self, world: World, client: Client) -> None:
+        selection = world.choose_ids("nonsense\n")
+        again = "\n".join(",".join(row) for row in self.rows(client, selection))
+
+        assert world.choose_ids(again).refused == {"1": 1}
+
+    def test_names_the_hubs_of_a_filter(self, world: World, client: Client) -> None:
+        recovering = world.hubs(2, status=6)
+
+        assert [row[:2] for row in self.rows(client, world.choose())[1:]] == [
+            [format_eui64(hub.chf_id), "Status does not allow it"] for hub in recovering
+        ]
+
+    def test_reads_page_after_page(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("scheduling.queries.refusals.PAGE", 2)
+        world.hubs(5, status=6)
+        by_file = world.choose_ids("\n".join(["a", "b", "c", "d", "e"]))
+
+        assert len(self.rows(client, world.choose())) == 6
+        assert [row[0] for row in self.rows(client, by_file)[1:]] == ["a", "b", "c", "d", "e"]
