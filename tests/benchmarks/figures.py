@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, fleet
+from tests.benchmarks import booking, fleet, pages
 from tests.benchmarks.world import Tell
 
 
@@ -26,5 +26,8 @@ FIGURES = {
         booking.run,
         100_000,
         "booking as early as possible against a bare COPY and a bare INSERT … SELECT of the same deployments",
+    ),
+    "pages": Figure(
+        pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"
     ),
 }

@@ -71,6 +71,22 @@ class TestBooking:
         assert ended.stdout == ""
 
 
+class TestPages:
+    def test_says_of_every_page_how_long_how_many_queries_and_how_large(self) -> None:
+        found = result("pages", "--hubs", "2000")
+
+        assert {"figure": "pages", "hubs": 2_000}.items() <= found.items()
+        assert {"home", "release", "book", "when", "check", "booking", "hubs, rare", "hub"} <= found[
+            "pages"
+        ].keys()
+        for page in found["pages"].values():
+            assert page.keys() == {"p50_ms", "p95_ms", "queries", "slowest_query_ms", "bytes"}
+            assert page["queries"] > 1
+        assert found["measured"].keys() == {"p50_ms", "slowest_query_ms", "queries"}
+        assert found["slowest"]["page"] in found["pages"]
+        assert "SELECT" in found["slowest"]["statement"]
+
+
 class TestTheCommand:
     def test_names_the_figures_where_there_is_none_of_that_name(self) -> None:
         ended = benchmark("speed")
@@ -87,3 +103,9 @@ class TestTable:
             "limit",
             "  cpu s                 not known",
         ]
+
+    def test_puts_rows_of_the_same_numbers_into_columns(self) -> None:
+        head, row = table({"pages": {"home": {"queries": 9, "bytes": 12_345}}})
+
+        assert head.split() == ["pages", "queries", "bytes"]
+        assert row.split() == ["home", "9", "12,345"]

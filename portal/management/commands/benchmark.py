@@ -69,11 +69,22 @@ def table(result: Mapping[str, Any], *, indent: str = "") -> list[str]:
     lines = []
     for name, value in result.items():
         word = name.replace("_", " ")
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value and all(isinstance(row, Mapping) for row in value.values()):
+            lines += grid(word, value)
+        elif isinstance(value, Mapping):
             lines += [f"{indent}{word}", *table(value, indent=indent + "  ")]
         else:
             shown = (
                 "not known" if value is None else f"{value:,}" if isinstance(value, int | float) else value
             )
             lines.append(f"{indent}{word:<{24 - len(indent)}}{shown}")
+    return lines
+
+
+def grid(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lay out rows of the same numbers as columns."""
+    heads = list(next(iter(rows.values())))
+    lines = [f"{name:<24}" + "".join(f"{head.replace('_', ' '):>18}" for head in heads)]
+    for row, values in rows.items():
+        lines.append(f"  {row:<22}" + "".join(f"{values[head]:>18,}" for head in heads))
     return lines
