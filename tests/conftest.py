@@ -19,7 +19,7 @@ from pytest_django import Settings
 from portal import embedded
 from portal.celery import app
 
-StartWorker = Callable[..., "subprocess.Popen[bytes]"]
+StartCelery = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def pytest_configure() -> None:
@@ -58,38 +58,60 @@ def audit_emptied_between_tests() -> Iterator[None]:
 
 
 @pytest.fixture
-def start_worker(transactional_db: None, tmp_path: Path) -> Iterator[StartWorker]:
+def start_celery(transactional_db: None, tmp_path: Path) -> Iterator[StartCelery]:
     """
-    Start a real Celery worker on the test's database; it has said that it is ready when the call returns.
+    Start a real Celery worker, or beat, on the test's database; it is ready when the call returns.
 
-    It leads a process group of its own: `os.killpg(worker.pid, signal.SIGKILL)` is what a power cut does.
+    It leads a process group of its own, and `kill` is what a power cut does to it.
     """
     with app.connection_or_acquire() as broker:
         broker.default_channel.client.flushdb()
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*, concurrency: int = 1, **environment: str) -> "subprocess.Popen[bytes]":
-        said = tmp_path / f"worker-{len(started)}.log"  # a pipe that nobody reads would stop it when full
-        celery = ["celery", "-A", "portal.celery", "worker", "--concurrency", str(concurrency)]
+    def start(kind: str, *words: str, **environment: str) -> "subprocess.Popen[bytes]":
+        said = tmp_path / f"celery-{len(started)}.log"  # a pipe that nobody reads would stop it when full
         with said.open("wb") as output:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", *celery, "--loglevel", "info", "--without-gossip", "--without-mingle"],
+            program = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "portal.celery",
+                    kind,
+                    "--loglevel",
+                    "info",
+                    *CELERY_OPTIONS[kind],
+                    *words,
+                ],
                 cwd=django_settings.BASE_DIR,
                 env=os.environ | {"DATABASE_URL": database_url()} | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        started.append(worker)
-        eventually(lambda: " ready.\n" in said.read_text() or worker.poll() is not None, within=60)
-        assert worker.poll() is None, said.read_text()
-        return worker
+        started.append(program)
+        eventually(lambda: CELERY_READY[kind] in said.read_text() or program.poll() is not None, within=60)
+        assert program.poll() is None, said.read_text()
+        return program
 
     yield start
-    for worker in started:
-        if worker.poll() is None:
-            os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
+    for program in started:
+        kill(program)
+
+
+CELERY_OPTIONS = {
+    "worker": ["--loglevel", "info", "--without-gossip", "--without-mingle"],
+    "beat": ["--loglevel", "info", "--pidfile="],
+}
+CELERY_READY = {"worker": " ready.\n", "beat": "beat: Starting..."}
+
+
+def kill(program: "subprocess.Popen[bytes]") -> None:
+    """Kill a program and all its children at once, and wait until it is gone."""
+    if program.poll() is None:
+        os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
 
 
 def database_url() -> str:

@@ -167,6 +167,14 @@ UPDATE scheduling_deployment SET state = 'missed', ending = %(unreachable)s, nex
     ended_at = %(now)s
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'staged' AND first_miss_at <= %(grace_began)s
 """
+# a command that never left cannot have been answered: its wait begins when it is sent, which is now
+NEVER_LEFT = """
+UPDATE scheduling_deployment deployment SET next_at = %(silent_at)s
+FROM scheduling_command command
+WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at <= %(now)s
+  AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+  AND command.attempt = deployment.attempt AND command.sent_at IS NULL
+"""
 SILENT = """
 UPDATE scheduling_deployment SET
     state = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN 'unconfirmed' ELSE state END,
@@ -248,6 +256,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
     sql.run(RECALL, terms)
     sql.run(SLOT_OVER, terms)
     sql.run(GRACE_OVER, terms)
+    sql.run(NEVER_LEFT, terms)
     sql.run(SILENT, terms)
     if terms["halted"]:
         sql.run(HOLD, terms)

@@ -5,7 +5,7 @@ from django.conf import settings
 from django.db import connection
 
 from portal.celery import TIMETABLE, app
-from tests.conftest import StartWorker
+from tests.conftest import StartCelery
 
 
 class TestTimetable:
@@ -35,9 +35,9 @@ class TestApp:
 
 
 class TestWorker:
-    def test_runs_on_the_test_s_own_database_and_queue(self, start_worker: StartWorker) -> None:
+    def test_runs_on_the_test_s_own_database_and_queue(self, start_celery: StartCelery) -> None:
         """Whatever a fault test kills is this process, and nothing but this test speaks to it."""
-        worker = start_worker()
+        worker = start_celery("worker", "--concurrency", "1")
 
         assert (
             psutil.Process(worker.pid)

@@ -305,6 +305,19 @@ class TestLeases:
         assert set(CommandLog.objects.filter(phase=Phase.READ).values_list("repeats", flat=True)) == {1}
         assert set(Deployment.objects.values_list("state", flat=True)) == {State.STAGED}
 
+    def test_do_not_let_silence_pass_over_commands_that_never_left(self, booked: World) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        booked.clock.move(hours=4)
+        dead = deployments.claim(now=booked.clock())
+        assert dead
+        assert deployments.admit(claimed=dead, image_whole=True, clock=booked.clock) == 3
+        booked.release.policy.silence_deadline = "30 seconds"  # shorter than the lease
+        booked.release.policy.save()
+        Deployment.objects.update(next_at=booked.clock.move(seconds=61))
+        booked.work()
+        assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
+
 
 class TestRecordReports:
     def report(self, command: Command, **facts: object) -> Report:
