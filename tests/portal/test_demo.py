@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,38 @@ def finish(program: Demo) -> str:
 
 
 class TestDemo:
+    def test_opens_the_portal_and_stops_by_itself(
+        self, place: Path, demo: Callable[..., Demo], port: int
+    ) -> None:
+        running = demo("--hubs", "300", "--seconds", "4", "--port", str(port))
+
+        printed = wait_for(running, "The portal is open")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/accounts/login/") as page:
+            assert page.status == 200
+        printed += finish(running)
+
+        assert running.returncode == 0, printed
+        assert f"http://127.0.0.1:{port}/" in printed
+        assert "@example." in printed
+        assert "Traceback" not in printed
+        assert left_running(place) == []
+
+    def test_starts_again_after_it_was_killed(
+        self, place: Path, demo: Callable[..., Demo], port: int
+    ) -> None:
+        first = demo("--hubs", "300", "--port", str(port))
+        wait_for(first, "The portal is open")
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        assert left_running(place)
+
+        second = demo("--hubs", "300", "--seconds", "1", "--port", str(port))
+        printed = finish(second)
+
+        assert second.returncode == 0, printed
+        assert "The portal is open" in printed
+        assert left_running(place) == []
+
     @pytest.mark.parametrize(
         ("number", "words"),
         [
