@@ -155,12 +155,8 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
         if demand.plan == Booking.Plan.ONE_SLOT:
             _refuse_full(demand, {slot.network_id: slot for slot in locked.values()})
         raise _RoomTaken
-    for placement in sorted(wanted, key=lambda placement: placement.slot):
-        taken = Slot.objects.filter(pk=placement.slot, capacity__gte=F("taken") + placement.hubs).update(
-            taken=F("taken") + placement.hubs
-        )
-        if taken != 1:
-            raise _RoomTaken
+    if _move_places({placement.slot: placement.hubs for placement in wanted}) != len(wanted):
+        raise _RoomTaken
     placed = sum(placement.hubs for placement in wanted)
     booking = Booking.objects.create(
         reference=_reference(),
@@ -327,10 +323,23 @@ def _give_back(*, booking: Booking, now: datetime) -> bool:
     return True
 
 
+# Raw SQL: a booking can touch thousands of slots, and a statement for each would keep them locked for seconds.
+MOVE_PLACES = """
+UPDATE scheduling_slot slot SET taken = slot.taken + change.hubs
+FROM unnest(%(slots)s::bigint[], %(hubs)s::int[]) AS change (id, hubs)
+WHERE slot.id = change.id AND slot.capacity >= slot.taken + change.hubs
+"""
+
+
+def _move_places(places: Mapping[int, int]) -> int:
+    """Take places, by slot id, in slots that the caller has locked; return how many slots had the room."""
+    return sql.run(MOVE_PLACES, {"slots": list(places), "hubs": list(places.values())})
+
+
 def _free_places(places: Mapping[int, int]) -> None:
-    """Give places back, slot by slot in the order of their ids: two at once never deadlock."""
-    for slot, hubs in sorted(places.items()):
-        Slot.objects.filter(pk=slot).update(taken=F("taken") - hubs)
+    """Give places back; the slots are locked in the order of their ids, so that two at once never deadlock."""
+    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
+    _move_places({slot: -hubs for slot, hubs in places.items()})
 
 
 def give_back_abandoned(*, now: datetime) -> int:

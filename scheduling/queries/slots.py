@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models import F, Max, Min, Q, QuerySet, Sum, Window
 
 from firmware.models import FirmwareRelease
 from scheduling import planning
@@ -38,17 +38,17 @@ def rooms(*, release: FirmwareRelease, needed: Mapping[int, int], now: datetime)
     """
     found: list[planning.Room] = []
     for network, hubs in needed.items():
-        left = hubs
+        room = F("capacity") - F("taken")
+        earlier = Window(Sum(room), order_by=["start_at"]) - room
         slots = (
             open_slots(release=release, now=now)
             .filter(network_id=network, capacity__gt=F("taken"))
+            .annotate(earlier=earlier)
+            .filter(earlier__lt=hubs)
             .order_by("start_at")
+            .values_list("id", "network_id", "start_at", "end_at", room)
         )
-        for slot in slots.iterator(chunk_size=200):
-            if left <= 0:
-                break
-            found.append(planning.Room(slot.pk, network, slot.start_at, slot.end_at, slot.room))
-            left -= slot.room
+        found += [planning.Room(*slot) for slot in slots]
     return found
 
 
