@@ -61,7 +61,8 @@ class HubLine:
     moved_at: datetime
 
 
-# Raw SQL: the page of deployments is taken from each lot's stretch of the primary key, with no other index.
+# Raw SQL: the page of deployments is taken from each lot's stretch of the primary key, with no other index. Ordered
+# by lot first, though the ids say the lot: that lets PostgreSQL stop at the lot in which the page is full.
 _COUNT = " ".join(f"WHEN '{state}' THEN lot.{state}" for state in State)
 HUBS = f"""
 SELECT deployment.id, deployment.hub_id, network.name, slot.start_at, deployment.state, deployment.ending,
@@ -75,7 +76,7 @@ FROM (
         ORDER BY id LIMIT %(limit)s) deployment
     WHERE lot.booking_id = %(booking)s AND lot.id >= %(after)s / %(span)s
       AND (%(state)s::text IS NULL OR CASE %(state)s {_COUNT} END > 0)
-    ORDER BY deployment.id LIMIT %(limit)s) deployment
+    ORDER BY lot.id, deployment.id LIMIT %(limit)s) deployment
 JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
 JOIN scheduling_slot slot ON slot.id = lot.slot_id
 JOIN hubs_network network ON network.id = lot.network_id
