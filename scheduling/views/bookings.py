@@ -111,15 +111,18 @@ class OneBookingView(SupplierPage):
     def live(self) -> dict[str, Any]:
         """Return what the live part of the page shows."""
         now = progress.of_lots(lots=self.booking.lots.all())
-        slots = [
-            SlotLine(network, start_at, end_at, state, self.booking.release.policy.cut_off.before(start_at))
-            for network, start_at, end_at, state in progress.by_slot(lots=self.booking.lots.all())
-        ]
+        slots = progress.by_slot(lots=self.booking.lots.all())
+        cut_off = self.booking.release.policy.cut_off
         return {
             "booking": self.booking,
             "progress": now,
             "is_over": now.total > 0 and not now.open,
-            "slots": SlotTable(slots[:SLOTS]),
+            "slots": SlotTable(
+                [
+                    SlotLine(network, start_at, end_at, state, cut_off.before(start_at))
+                    for network, start_at, end_at, state in slots[:SLOTS]
+                ]
+            ),
             "slot_count": len(slots),
             "slots_more": max(len(slots) - SLOTS, 0),
             "now": self.now,
