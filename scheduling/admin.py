@@ -1,12 +1,17 @@
 """What DCC sees of capacity, bookings and e-mails."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+from csp.constants import NONE, SELF, UNSAFE_INLINE
+from csp.decorators import csp
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -16,6 +21,14 @@ from scheduling.lifecycle import State
 from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot, StrayReport
 from scheduling.operations import slots
 from scheduling.queries import capacity, progress
+
+MAIL_POLICY = {
+    "default-src": [NONE],
+    "style-src": [UNSAFE_INLINE],  # mail programs read no other style
+    "form-action": [NONE],
+    "base-uri": [NONE],
+    "frame-ancestors": [SELF],
+}
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -65,19 +78,28 @@ class NoticeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="as a mail program shows it")
     def picture(self, notice: Notice) -> SafeString | str:
-        """
-        Show the HTML in a frame that may do nothing: no script, no form, and no page of ours to reach.
-
-        The frame inherits our policy, which refuses inline style, so the colours are the mail program's alone.
-        """
+        """Show the HTML in a frame that may run nothing, send nothing and reach no page of ours."""
         if not notice.html:
             return "–"
         return format_html(
-            '<iframe class="sent-mail" sandbox="" title="The e-mail as HTML" srcdoc="{}" width="640" height="520">'
-            "</iframe><details><summary>Its source</summary><pre>{}</pre></details>",
-            notice.html,
-            notice.html,
+            '<iframe sandbox="" title="The e-mail as HTML" src="{}" width="640" height="520"></iframe>',
+            reverse("admin:scheduling_notice_html", args=[notice.pk]),
         )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that the frame shows."""
+        view = cast(
+            Callable[[HttpRequest], HttpResponse], self.html
+        )  # the types know of no address with a key
+        html = csp(MAIL_POLICY)(self.admin_site.admin_view(view))
+        return [path("<int:pk>/html/", html, name="scheduling_notice_html"), *super().get_urls()]
+
+    def html(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Answer with the HTML of an e-mail, alone, under a policy that lets it have its colours and nothing else."""
+        notice = get_object_or_404(Notice, pk=pk)
+        if not self.has_view_permission(request, notice):
+            raise PermissionDenied
+        return HttpResponse(notice.html, headers={"X-Frame-Options": "SAMEORIGIN"})
 
     @admin.display(description="attached: slots.ics")
     def attachment(self, notice: Notice) -> SafeString | str:

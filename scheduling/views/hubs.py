@@ -1,6 +1,7 @@
 """A Supplier's hubs."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from hubs.models import CommunicationsHub, FleetCount, Supplier
 from scheduling.forms import FILTERED, HubFilterForm
 from scheduling.lifecycle import State
 from scheduling.queries import deployments, hubs, standings
+from scheduling.queries.deployments import Happening, Story
 from scheduling.queries.hubs import OpenDeployment
 from scheduling.tables import HubTable
 from scheduling.views.base import SupplierPage
@@ -112,11 +114,16 @@ def _signed(text: str) -> int | None:
     return key if -(2**63) <= key < 2**63 else None
 
 
+def _shape_of(event: Happening, story: Story) -> str:
+    """Give the end of a deployment the shape of its state, and what goes before a plain one."""
+    return story.deployment.state if event.at == story.deployment.ended_at else "info"
+
+
 @dataclass(frozen=True, slots=True)
 class StoryEvent:
     """One line of a hub's story (for `components/timeline`)."""
 
-    moment: Any
+    moment: datetime
     shape: str
     title: str
     text: str
@@ -153,7 +160,10 @@ class HubView(SupplierPage, TemplateView):
                 (
                     story,
                     State(story.deployment.state),
-                    [StoryEvent(event.at, "info", event.words, event.detail) for event in story.happenings],
+                    [
+                        StoryEvent(event.at, _shape_of(event, story), event.words, event.detail)
+                        for event in story.happenings
+                    ],
                 )
                 for story in stories
             ],

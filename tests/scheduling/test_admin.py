@@ -58,8 +58,21 @@ class TestNotice:
         assert "is done: 0 of 2 hubs run Spring release" in notice.subject
         assert "The last hub of" in page
         assert 'sandbox=""' in page
-        assert "&lt;h1" in page
         assert "<h1 style" not in page
+
+    def test_shows_its_html_alone_where_nothing_can_run(self, world: World, client: Client) -> None:
+        notice = Notice.objects.get(kind="booking_done")
+        address = reverse("admin:scheduling_notice_html", args=[notice.pk])
+
+        response = client.get(address)
+
+        assert response.content.decode() == notice.html
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
+        client.force_login(world.person)
+        assert client.get(address).status_code == 404
 
     def test_is_found_by_address_and_subject(self, world: World, client: Client) -> None:
         for wanted, found in ((world.person.email, 1), ("Spring release", 1), ("nobody@", 0)):

@@ -1,0 +1,198 @@
+"""What a Supplier does in the portal, from the release to the outcome, in a real browser."""
+
+import csv
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from hubs.identifiers import format_eui64
+from scheduling.models import Booking, Deployment
+from scheduling.operations import bookings, notices
+from tests.browser.conftest import Passes, SignIn
+from tests.scheduling.world import World
+
+BOOK = re.compile(r"^Book \d+ hubs?$")
+
+
+def choose_all(page: Page) -> None:
+    page.get_by_role("link", name=BOOK).click()
+    page.get_by_label("All that are left").check()
+    page.get_by_role("button", name="Go on: when").click()
+
+
+class TestASupplier:
+    def test_books_as_early_as_possible_and_watches_every_hub_end(
+        self, world: World, page: Page, live_server: LiveServer, sign_in: SignIn, passes: Passes
+    ) -> None:
+        world.slot(start=timedelta(hours=5), room=10)
+        sign_in(world.person)
+        expect(page.get_by_role("heading", name="Needs you")).to_be_visible()
+        expect(page.get_by_text("3 hubs to book")).to_be_visible()
+        passes()
+
+        page.get_by_role("heading", name="Spring release").get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Spring release")
+        expect(page.get_by_text("Mends the clock.")).to_be_visible()
+        passes()
+
+        page.get_by_role("link", name="Book 3 hubs").click()
+        passes()
+        page.get_by_label("All that are left").check()
+        page.get_by_role("button", name="Go on: when").click()
+        expect(page.get_by_text("1 hub: Status does not allow it")).to_be_visible()
+        passes()
+        page.get_by_role("link", name="As early as possible").click()
+        expect(page.get_by_text("3 hubs will get version")).to_be_visible()
+        passes()
+        page.get_by_role("button", name="Book 3 hubs").click()
+
+        expect(page.get_by_role("heading", name="0 of 3 hubs have ended")).to_be_visible()
+        passes()
+        booking = Booking.objects.get()
+        expect(page.get_by_role("heading", level=1)).to_have_text(booking.reference)
+
+        # what Celery's timetable would wake, on a clock of our own; the page looks for itself
+        world.clock.move(hours=2)
+        world.work()
+        expect(page.get_by_role("row", name="Staged 1")).to_be_visible()
+        expect(page.get_by_role("row", name="Failed 1")).to_be_visible()
+        world.clock.move(hours=3, minutes=1)
+        world.work()
+        expect(page.get_by_role("row", name="Succeeded 1")).to_be_visible()
+        world.clock.move(hours=2)
+        world.work()
+        expect(page.get_by_role("heading", name="All 3 hubs have ended")).to_be_visible()
+        expect(page.get_by_role("row", name="Missed 1")).to_be_visible()
+        passes()
+
+        page.get_by_role("link", name="Its hubs").click()
+        page.get_by_role("link", name="Failed 1").click()
+        expect(page.get_by_text("The hub's hardware does not take this image")).to_be_visible()
+        passes()
+        page.get_by_role("region", name="Hubs of this booking").get_by_role("link").first.click()
+        expect(page.get_by_role("heading", name="Its story")).to_be_visible()
+        expect(page.get_by_text(f"Booked in {booking.reference}")).to_be_visible()
+        passes()
+
+        page.goto(live_server.url)
+        expect(page.get_by_text(f"in {booking.reference}, Spring release")).to_be_visible()
+        passes()
+        page.get_by_role("link", name="Bookings", exact=True).click()
+        expect(page.get_by_role("link", name=booking.reference)).to_be_visible()
+        passes()
+        page.get_by_role("link", name="Hubs", exact=True).click()
+        page.get_by_label("Status").select_option("Recovery")
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_text("1 hub on this page")).to_be_visible()
+        passes()
+
+        bookings.finish(now=world.clock())
+        notices.send(clock=world.clock, limit=10)
+        sign_in(world.staff)
+        page.goto(f"{live_server.url}/admin/scheduling/notice/?q={booking.reference}")
+        page.get_by_role("link", name="Booking done").first.click()
+        expect(
+            page.get_by_text(f"{booking.reference} is done: 1 of 3 hubs run Spring release").first
+        ).to_be_visible()
+        mail = page.frame_locator("iframe")
+        expect(mail.get_by_role("heading", name=f"{booking.reference} is done")).to_be_visible()
+
+    def test_chooses_one_slot_and_cancels_it(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        start = world.clock().replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
+        for hours, room in ((0, 1), (1, 7)):
+            slot = world.slot(start=timedelta(days=2), room=room)
+            slot.start_at = start + timedelta(hours=hours)
+            slot.end_at = slot.start_at + timedelta(hours=1)
+            slot.save()
+        sign_in(world.person)
+        choose_all(page)
+
+        picture = page.get_by_role("table", name="Start times")
+        expect(picture.get_by_text("1 of 3 hubs fit")).to_have_count(1)
+        fits = picture.get_by_role("link", name="all 3 hubs fit")
+        expect(fits).to_have_count(1)
+        fits.press("Enter")
+        page.get_by_role("button", name="Book 3 hubs").click()
+        page.get_by_role("link", name="Cancel").click()
+        expect(page.get_by_role("button", name="Cancel 3 hubs")).to_be_visible()
+        passes()
+        page.get_by_label("Why do you cancel?").fill("A tariff change is due that day")
+        page.get_by_role("button", name="Cancel 3 hubs").click()
+
+        expect(page.get_by_role("status").get_by_text("3 hubs are cancelled")).to_be_visible()
+        expect(page.get_by_role("heading", name="All 3 hubs have ended")).to_be_visible()
+        expect(page.get_by_text("A tariff change is due that day")).to_be_visible()
+        passes()
+        assert set(Deployment.objects.values_list("state", flat=True)) == {"cancelled"}
+
+    def test_turns_the_days_without_leaving_the_page(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        world.slot(start=timedelta(hours=30), room=10)
+        last = world.slot(start=timedelta(days=3), room=10)
+        sign_in(world.person)
+        choose_all(page)
+        day = f"{last.start_at:%a} {last.start_at.day} {last.start_at:%b}"
+
+        page.get_by_role("navigation", name="Days").get_by_role("link", name=day).click()
+
+        chosen = page.get_by_role("navigation", name="Days").get_by_role("link", name=day)
+        expect(chosen).to_have_attribute("aria-current", "date")
+        expect(page.get_by_role("heading", name="Your choice")).to_be_visible()
+        passes()
+
+    def test_uploads_a_file_and_gets_back_what_could_not_be_taken(
+        self, world: World, page: Page, tmp_path: Path, sign_in: SignIn, passes: Passes
+    ) -> None:
+        world.slot(start=timedelta(hours=5), room=10)
+        good = format_eui64(world.hubs(1)[0].chf_id)
+        file = tmp_path / "hubs.csv"
+        file.write_text(f"CHF ID\n{good}\n{good}\n=HYPERLINK(1)\n00-00-00-00-00-00-00-01\n")
+        sign_in(world.person)
+        page.get_by_role("link", name=BOOK).click()
+        page.get_by_label("Those in a file").check()
+        page.get_by_role("button", name="Go on: when").click()
+        expect(page.get_by_role("alert")).to_contain_text("Choose a file")
+        passes()
+
+        page.get_by_label("CSV file of CHF IDs").set_input_files(file)
+        page.get_by_role("button", name="Go on: when").click()
+
+        expect(page.get_by_text("1 hub can go")).to_be_visible()
+        expect(page.get_by_text("1 line: Named more than once")).to_be_visible()
+        passes()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download all 3").click()
+        rows = list(csv.reader(download.value.path().read_text("utf-8-sig").splitlines()))
+        assert [row[:2] for row in rows[1:]] == [
+            [good, "Named more than once"],
+            ["'=HYPERLINK(1)", "Not a CHF ID"],
+            ["00-00-00-00-00-00-00-01", "Not one of your hubs"],
+        ]
+
+
+class TestWithoutScript:
+    @pytest.fixture
+    def browser_context_args(self, browser_context_args: dict[str, object]) -> dict[str, object]:
+        """Switch JavaScript off, on a phone."""
+        return {
+            **browser_context_args,
+            "java_script_enabled": False,
+            "viewport": {"width": 390, "height": 844},
+        }
+
+    def test_a_booking_can_be_made(self, world: World, page: Page, sign_in: SignIn) -> None:
+        world.slot(start=timedelta(hours=5), room=10)
+        sign_in(world.person)
+
+        choose_all(page)
+        page.get_by_role("link", name="As early as possible").click()
+        page.get_by_role("button", name="Book 3 hubs").click()
+
+        expect(page.get_by_role("heading", name="0 of 3 hubs have ended")).to_be_visible()
