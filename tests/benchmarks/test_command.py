@@ -80,7 +80,7 @@ class TestPages:
             "pages"
         ].keys()
         for page in found["pages"].values():
-            assert page.keys() == {"p50_ms", "p95_ms", "queries", "slowest_query_ms", "bytes"}
+            assert page.keys() == {"p50_ms", "p95_ms", "cpu_ms", "queries", "slowest_query_ms", "bytes"}
             assert page["queries"] > 1
         assert found["measured"].keys() == {"p50_ms", "slowest_query_ms", "queries"}
         assert found["slowest"]["page"] in found["pages"]

@@ -84,7 +84,7 @@ def table(result: Mapping[str, Any], *, indent: str = "") -> list[str]:
 def grid(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Lay out rows of the same numbers as columns."""
     heads = list(next(iter(rows.values())))
-    lines = [f"{name:<24}" + "".join(f"{head.replace('_', ' '):>18}" for head in heads)]
+    lines = [f"{name:<24}" + "".join(f"{head.replace('_', ' '):>17}" for head in heads)]
     for row, values in rows.items():
-        lines.append(f"  {row:<22}" + "".join(f"{values[head]:>18,}" for head in heads))
+        lines.append(f"  {row:<22}" + "".join(f"{values[head]:>17,}" for head in heads))
     return lines
