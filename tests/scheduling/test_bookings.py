@@ -13,7 +13,7 @@ from scheduling.models import Booking, Deployment, Lot, Slot
 from scheduling.operations import bookings
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.queries import bookings as booking_queries
-from scheduling.queries import eligibility, progress
+from scheduling.queries import eligibility, progress, slots
 from tests.scheduling.world import World
 
 
@@ -102,6 +102,66 @@ class TestBookOneSlot:
 
         with pytest.raises(UnableToBook, match="has no open slot on"):
             world.book(start_at=world.clock() + timedelta(hours=9))
+
+
+class TestHubsOfABooking:
+    def test_come_page_by_page_across_lots_each_once(self, world: World) -> None:
+        world.hubs(7)
+        for hour in (5, 6, 7):
+            world.slot(start=timedelta(hours=hour), room=3)
+        booking = world.book()
+
+        pages, after = [], 0
+        while page := booking_queries.hubs(booking=booking, after=after, limit=2):
+            pages.append([line.deployment for line in page])
+            after = page[-1].deployment
+
+        assert [len(page) for page in pages] == [2, 2, 2, 1]
+        assert [key for page in pages for key in page] == list(
+            Deployment.objects.order_by("id").values_list("id", flat=True)
+        )
+
+    def test_leave_out_those_in_another_state(self, world: World) -> None:
+        world.hubs(3)
+        for hour in (5, 6, 7):
+            world.slot(start=timedelta(hours=hour), room=1)
+        booking = world.book()
+        last = Deployment.objects.order_by("id").last()
+        assert last
+        Deployment.objects.filter(pk=last.pk).update(state=State.STAGING)
+
+        staging = booking_queries.hubs(booking=booking, after=0, limit=2, state=State.STAGING)
+        booked = booking_queries.hubs(booking=booking, after=0, limit=5, state=State.BOOKED)
+
+        assert [line.deployment for line in staging] == [last.pk]
+        assert len(booked) == 2
+        assert last.pk not in {line.deployment for line in booked}
+
+
+class TestRooms:
+    def test_are_the_earliest_that_together_are_enough_whatever_is_taken(self, world: World) -> None:
+        for hour, room, taken in ((8, 9, 0), (7, 4, 4), (6, 5, 2), (5, 2, 0)):
+            slot = world.slot(start=timedelta(hours=hour), room=room)
+            Slot.objects.filter(pk=slot.pk).update(taken=taken)
+
+        found = {
+            needed: [
+                (room.start_at - world.clock(), room.room)
+                for room in slots.rooms(
+                    release=world.release, needed={world.network.pk: needed}, now=world.clock()
+                )
+            ]
+            for needed in (2, 3, 5, 6, 100)
+        }
+
+        five, six, eight = (timedelta(hours=5), 2), (timedelta(hours=6), 3), (timedelta(hours=8), 9)
+        assert found == {
+            2: [five],
+            3: [five, six],
+            5: [five, six],
+            6: [five, six, eight],
+            100: [five, six, eight],
+        }
 
 
 class TestRefusals:
