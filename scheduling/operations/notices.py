@@ -170,11 +170,13 @@ class _Row:
 def _remind(
     release: FirmwareRelease, kind: Notice.Kind, after: datetime, until: datetime, now: datetime
 ) -> None:
+    """Tell of every UK day whose next slot begins after `after` and not after `until`, with all its slots."""
     waiting = sum((F(str(state)) for state in OPEN if state != State.ACTIVATING), start=F("provisional") * 0)
+    end_of_day = uk_time.day_bounds(until.astimezone(uk_time.LONDON).date())[1]
     rows = [
         _Row(*row)
         for row in Lot.objects.filter(
-            release=release, slot__start_at__gt=after, slot__start_at__lte=until, due_at__isnull=False
+            release=release, slot__start_at__gt=now, slot__start_at__lt=end_of_day, due_at__isnull=False
         )
         .values_list("supplier_id", "network__name", "slot__start_at", "slot__end_at")
         .annotate(hubs=Sum(waiting))
@@ -186,6 +188,8 @@ def _remind(
         day = row.start_at.astimezone(uk_time.LONDON).date().isoformat()
         days.setdefault((row.supplier, day), []).append(row)
     for (supplier_id, day), of_day in days.items():
+        if not after < of_day[0].start_at <= until:
+            continue
         supplier = Supplier.objects.get(pk=supplier_id)
         owe(
             kind=kind,

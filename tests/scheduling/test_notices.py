@@ -93,6 +93,15 @@ class TestReminders:
         assert ["2 hubs" in str(event["summary"]) for event in events] == [True, False]
         assert all(event.walk("VALARM") for event in events)
 
+    def test_tell_of_every_slot_of_the_day_when_its_first_comes_near(self, world: World) -> None:
+        world.clock.move(days=4, hours=-1)  # the first slot begins in 25 hours, the second in 27
+        notices.owe_reminders(now=world.clock())
+        Notice.objects.all().delete()
+        world.clock.move(hours=1)
+        notices.owe_reminders(now=world.clock())
+        notice = Notice.objects.get()
+        assert (notice.kind, notice.context["hubs"]) == (Notice.Kind.LAST_REMINDER, 3)
+
     def test_do_not_come_for_hubs_that_were_cancelled(self, world: World) -> None:
         booking = bookings.Booking.objects.get()
         bookings.cancel(booking=booking, by=world.person, reason="", now=world.clock())
