@@ -8,9 +8,8 @@ at all: the database is the schedule, and the next one finds the same rows.
 from celery import shared_task
 
 from hubs import gateway
-from hubs.operations import count_fleet as count
 from portal.ground import clock
-from scheduling.operations import bookings, deployments, notices, slots
+from scheduling.operations import bookings, deployments, notices, slots, tallies
 
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
@@ -63,4 +62,4 @@ def open_slots(**_: object) -> None:
 @shared_task
 def count_fleet(**_: object) -> None:
     """Count the fleet anew, for every page that shows numbers of hubs."""
-    count(now=clock.now())
+    tallies.count_fleet(now=clock.now())

@@ -1,7 +1,15 @@
 """Who deploys what to which hubs, when, and how it went."""
 
 from scheduling.models.bookings import Booking, HubSelection, SelectionRow, UnplacedHub
-from scheduling.models.deployments import LOT_SIZE, LOT_SPAN, Command, Deployment, Lot, StrayReport
+from scheduling.models.deployments import (
+    LOT_SIZE,
+    LOT_SPAN,
+    Command,
+    Deployment,
+    Lot,
+    StrayReport,
+    SuccessTally,
+)
 from scheduling.models.notices import Notice
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
 
@@ -18,6 +26,7 @@ __all__ = [
     "SelectionRow",
     "Slot",
     "StrayReport",
+    "SuccessTally",
     "UnplacedHub",
     "Weekday",
 ]

@@ -193,3 +193,24 @@ class StrayReport(models.Model):
 
     def __str__(self) -> str:
         return f"Report for {self.deployment_id}/{self.phase}/{self.attempt}"
+
+
+class SuccessTally(models.Model):
+    """
+    How many of a Supplier's hubs had succeeded with a release when the fleet was last counted.
+
+    What has succeeded since then is in the lots' counts but not yet in the fleet's: the difference keeps a
+    page from offering hubs that are done.
+    """
+
+    release = models.ForeignKey(FirmwareRelease, on_delete=models.CASCADE, related_name="+", db_index=False)
+    supplier = models.ForeignKey(Supplier, on_delete=models.CASCADE, related_name="+", db_index=False)
+    succeeded = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["release", "supplier"], name="success_tally_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.succeeded} of {self.release}"

@@ -6,7 +6,7 @@ booking itself and the list of refused hubs, so they cannot disagree.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -107,25 +107,3 @@ def judge(*, selection: HubSelection, now: datetime) -> Verdicts:
         else:
             refused[Refusal(refusal)] += count
     return Verdicts(eligible, refused)
-
-
-def refused_rows(
-    *, selection: HubSelection, now: datetime, limit: int
-) -> Sequence[tuple[str | int, Refusal]]:
-    """
-    Return up to `limit` refused hubs, or rows of the file as they were written, with their reason.
-
-    Hubs come as CHF IDs in order; rows of a file in the file's order.
-    """
-    hubs, parameters = chosen_hubs(selection=selection, now=now)
-    if selection.method == HubSelection.Method.FILE:
-        statement = f"""
-            SELECT row.text, coalesce(row.refusal, judged.refusal) FROM scheduling_selectionrow row
-            LEFT JOIN ({hubs}) judged ON judged.hub = row.hub AND row.refusal IS NULL
-            WHERE row.selection_id = %(selection)s AND coalesce(row.refusal, judged.refusal) IS NOT NULL
-            ORDER BY row.line LIMIT %(limit)s"""  # noqa: S608
-    else:
-        statement = f"""
-            SELECT hub, refusal FROM ({hubs}) judged WHERE refusal IS NOT NULL
-            ORDER BY hub LIMIT %(limit)s"""  # noqa: S608
-    return [(text, Refusal(refusal)) for text, refusal in sql.rows(statement, {**parameters, "limit": limit})]

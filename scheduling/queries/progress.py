@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
@@ -41,6 +41,7 @@ class Progress:
         return [(state, hubs) for state, hubs in self.by_state.items() if hubs]
 
 
+NOTHING = Progress(dict.fromkeys(State, 0))
 _SUMS: dict[str, Any] = {f"sum_{state}": Sum(str(state)) for state in State}
 
 
@@ -59,6 +60,11 @@ def by_booking(*, bookings: Iterable[int]) -> dict[int, Progress]:
     return {row["booking"]: _progress(row) for row in rows}
 
 
+def by_release(*, lots: QuerySet[Lot]) -> dict[int, Progress]:
+    """Return the progress of some lots by the id of their release; releases without lots are absent."""
+    return {row["release"]: _progress(row) for row in lots.order_by().values("release").annotate(**_SUMS)}
+
+
 def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progress]]:
     """Return (network, start, end, progress) of each slot of some lots, in order of time."""
     rows = (
@@ -69,60 +75,6 @@ def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progr
     return [
         (row["network__name"], row["slot__start_at"], row["slot__end_at"], _progress(row)) for row in rows
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where one Supplier stands with one release, in hubs, as counted at `counted_at`."""
-
-    release: FirmwareRelease
-    to_do: int
-    """Hubs that the release is for and that do not run it yet, booked or not."""
-    done: int
-    """Hubs that run it."""
-    progress: Progress
-    """The Supplier's own bookings."""
-    national: Progress
-    """Every Supplier's bookings."""
-    counted_at: datetime | None
-
-    @property
-    def booked(self) -> int:
-        """Hubs with an open deployment."""
-        return self.progress.open
-
-    @property
-    def left(self) -> int:
-        """Hubs that still have to be booked."""
-        return max(self.to_do - self.booked, 0)
-
-    @property
-    def total(self) -> int:
-        """All hubs that the release concerns."""
-        return self.booked + self.left + self.done
-
-
-def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) -> list[Standing]:
-    """Say where a Supplier stands with each release; a fixed number of queries for each."""
-    return [standing(supplier=supplier, release=release) for release in releases_shown]
-
-
-def standing(*, supplier: Supplier, release: FirmwareRelease) -> Standing:
-    """Say where a Supplier stands with a release."""
-    to_do = releases.eligible_counts(release=release).filter(lead=supplier).aggregate(hubs=Sum("hubs"))
-    done = FleetCount.objects.filter(
-        lead=supplier, model__in=release.hub_models.values("pk"), installed_version=release.version_id
-    ).aggregate(hubs=Sum("hubs"))
-    counted = FleetCount.objects.filter(lead=supplier).aggregate(at=Max("counted_at"))
-    lots = Lot.objects.filter(release=release)
-    return Standing(
-        release=release,
-        to_do=to_do["hubs"] or 0,
-        done=done["hubs"] or 0,
-        progress=of_lots(lots=lots.filter(supplier=supplier)),
-        national=of_lots(lots=lots),
-        counted_at=counted["at"],
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,50 @@
 """Where a Supplier stands with its releases: the same few queries, however many releases and hubs there are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db.models import F, QuerySet, Sum
 
 from firmware.models import FirmwareRelease
 from hubs.models import BOOKABLE, FirmwareVersion, FleetCount, Supplier
 from scheduling.lifecycle import State
-from scheduling.models import Booking, Lot
-from scheduling.queries.progress import Progress, Standing
+from scheduling.models import Booking, Lot, SuccessTally
+from scheduling.queries.progress import NOTHING, Progress, by_release
 
 BAD = (State.FAILED, State.MISSED, State.UNCONFIRMED)
 """The endings that somebody has to see to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one Supplier stands with one release, in hubs, as counted at `counted_at`."""
+
+    release: FirmwareRelease
+    to_do: int
+    """Hubs that the release is for and that do not run it yet, booked or not."""
+    done: int
+    """Hubs that run it."""
+    progress: Progress
+    """The Supplier's own bookings."""
+    national: Progress
+    """Every Supplier's bookings."""
+    counted_at: datetime | None
+
+    @property
+    def booked(self) -> int:
+        """Hubs with an open deployment."""
+        return self.progress.open
+
+    @property
+    def left(self) -> int:
+        """Hubs that still have to be booked."""
+        return max(self.to_do - self.booked, 0)
+
+    @property
+    def total(self) -> int:
+        """All hubs that the release concerns."""
+        return self.booked + self.left + self.done
 
 
 def with_facts(releases_shown: QuerySet[FirmwareRelease]) -> QuerySet[FirmwareRelease]:
@@ -25,44 +55,38 @@ def with_facts(releases_shown: QuerySet[FirmwareRelease]) -> QuerySet[FirmwareRe
 
 
 def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) -> list[Standing]:
-    """Say where a Supplier stands with each release, given with its facts (`with_facts`); four queries."""
+    """Say where a Supplier stands with each release, given with its facts (`with_facts`); five queries."""
     shown = list(releases_shown)
     counts = list(FleetCount.objects.filter(lead=supplier))
     numbers = dict(FirmwareVersion.objects.values_list("id", "number"))
     lots = Lot.objects.filter(release__in=shown)
-    own = _by_release(lots.filter(supplier=supplier))
-    national = _by_release(lots)
+    own = by_release(lots=lots.filter(supplier=supplier))
+    national = by_release(lots=lots)
     counted_at = max((count.counted_at for count in counts), default=None)
+    tallies = dict(
+        SuccessTally.objects.filter(supplier=supplier, release__in=shown).values_list("release", "succeeded")
+    )
     standing = []
     for release in shown:
+        progress = own.get(release.pk, NOTHING)
+        # done since the fleet was counted, so that nobody is asked to book hubs that have succeeded
+        since = max(progress.by_state[State.SUCCEEDED] - tallies.get(release.pk, 0), 0)
         models = {model.pk for model in release.hub_models.all()}
         of_models = [count for count in counts if count.model_id in models]
         standing.append(
             Standing(
                 release=release,
-                to_do=sum(count.hubs for count in of_models if _is_for(release, count, numbers)),
+                to_do=sum(count.hubs for count in of_models if _is_for(release, count, numbers)) - since,
                 done=sum(
                     count.hubs for count in of_models if count.installed_version_id == release.version_id
-                ),
-                progress=own.get(release.pk, NOTHING),
+                )
+                + since,
+                progress=progress,
                 national=national.get(release.pk, NOTHING),
                 counted_at=counted_at,
             )
         )
     return standing
-
-
-NOTHING = Progress(dict.fromkeys(State, 0))
-_SUMS: dict[str, Any] = {f"sum_{state}": Sum(str(state)) for state in State}
-
-
-def _by_release(lots: QuerySet[Lot]) -> dict[int, Progress]:
-    rows = lots.order_by().values("release").annotate(**_SUMS)
-    return {row["release"]: _progress(row) for row in rows}
-
-
-def _progress(row: Mapping[str, Any]) -> Progress:
-    return Progress({state: row[f"sum_{state}"] or 0 for state in State})
 
 
 def _is_for(release: FirmwareRelease, count: FleetCount, numbers: dict[int, int]) -> bool:

@@ -19,7 +19,7 @@ from scheduling.forms import CancelForm
 from scheduling.lifecycle import State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
-from scheduling.queries import bookings, histories, progress, standings
+from scheduling.queries import bookings, histories, progress
 from scheduling.queries.progress import Progress
 from scheduling.tables import BookedHubTable, BookingTable, SlotTable
 from scheduling.views.base import SupplierPage
@@ -71,7 +71,7 @@ class BookingsView(SupplierPage, TemplateView):
         here = reverse("scheduling:bookings")
         return super().get_context_data(
             table=BookingTable(
-                [Line(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in shown]
+                [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in shown]
             ),
             has_bookings=bool(shown),
             is_first=before is None,

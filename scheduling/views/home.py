@@ -9,7 +9,7 @@ from django.views.generic import TemplateView
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from scheduling.queries import bookings, progress, standings
-from scheduling.queries.progress import Standing
+from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
 from scheduling.views.wording import Stand, bar_of, time_left
 
@@ -72,6 +72,6 @@ class HomeView(SupplierPage, TemplateView):
             troubles=troubles,
             troubles_more=trouble_count - len(troubles),
             next_slots=bookings.next_slots(supplier=self.supplier, now=self.now, limit=SLOTS),
-            latest=[(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in latest],
+            latest=[(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in latest],
             **kwargs,
         )

@@ -74,7 +74,7 @@ class ReleaseView(SupplierPage, TemplateView):
             predecessors=sorted(release.predecessors.all(), key=lambda one: one.version.number),
             shares=ShareTable(self.share_lines(release)),
             bookings=BookingTable(
-                [Line(booking, progress_of.get(booking.pk, standings.NOTHING)) for booking in own]
+                [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in own]
             ),
             has_bookings=bool(own),
             **kwargs,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import TextChoices
 
-from scheduling.queries.progress import Standing
+from scheduling.queries.standings import Standing
 
 
 class Stand(TextChoices):

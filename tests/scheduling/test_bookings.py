@@ -13,7 +13,7 @@ from scheduling.models import Booking, Deployment, Lot, Slot
 from scheduling.operations import bookings
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.queries import bookings as booking_queries
-from scheduling.queries import eligibility, progress, slots
+from scheduling.queries import progress, refusals, slots
 from tests.scheduling.world import World
 
 
@@ -212,7 +212,7 @@ class TestRefusals:
         selection = world.choose_ids(text)
 
         assert selection.eligible == {str(world.network.pk): 2}
-        assert eligibility.refused_rows(selection=selection, now=world.clock(), limit=100) == [
+        assert list(refusals.refused(selection=selection, now=world.clock())) == [
             (format_eui64(mine.chf_id).replace("-", "").lower() + ",again", Refusal.REPEATED),
             (format_eui64(foreign.chf_id), Refusal.NOT_FOUND),
             (format_eui64(shared.chf_id), Refusal.NOT_LEAD),

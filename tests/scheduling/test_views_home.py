@@ -10,9 +10,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from firmware.operations import decisions
+from hubs.models import HubStatus
 from hubs.operations import count_fleet
 from scheduling.models import Deployment
-from scheduling.queries import progress, standings
+from scheduling.operations import tallies
+from scheduling.queries import standings
 from scheduling.views.wording import time_left
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
@@ -100,27 +102,47 @@ class TestHome:
         count_fleet(now=todays_world.clock())
 
         # session, user, Supplier, clock; releases and their models, predecessors, versions of these, periods,
-        # networks of these; counts, versions, own and national lots; troubles and their bookings; the latest
+        # networks of these; counts, versions, own and national lots, tallies; troubles and their bookings; the latest
         # bookings, the next slots, the latest bookings' progress
         many = queries_of(client, address)
-        assert len(many) == len(few) == 18, "\n".join(many)
+        assert len(many) == len(few) == 19, "\n".join(many)
         assert not [query for query in many if "hubs_communicationshub" in query]
 
 
 class TestStandings:
-    def test_agree_with_the_standing_of_each_release(self, todays_world: World) -> None:
+    @pytest.fixture
+    def counted(self, todays_world: World) -> World:
+        """Four eligible hubs, two of them booked, and two that the release is not for."""
         todays_world.hubs(3)
-        todays_world.hubs(1, status=5)
-        todays_world.hubs(1, status=6)
+        todays_world.hubs(1, status=HubStatus.SUSPENDED)
+        todays_world.hubs(1, status=HubStatus.RECOVERY)
         todays_world.hubs(1, hardware_version=-1)
         todays_world.slot(start=timedelta(hours=5), room=2)
         todays_world.book()
-        count_fleet(now=todays_world.clock())
-        releases = type(todays_world.release).objects.all()
+        tallies.count_fleet(now=todays_world.clock())
+        return todays_world
 
-        assert standings.standings(
-            supplier=todays_world.northern, releases_shown=standings.with_facts(releases)
-        ) == [progress.standing(supplier=todays_world.northern, release=todays_world.release)]
+    def standing(self, world: World) -> standings.Standing:
+        releases = type(world.release).objects.all()
+        [standing] = standings.standings(
+            supplier=world.northern, releases_shown=standings.with_facts(releases)
+        )
+        return standing
+
+    def test_divide_the_hubs_into_booked_left_and_done(self, counted: World) -> None:
+        standing = self.standing(counted)
+        assert (standing.booked, standing.left, standing.done, standing.total) == (2, 2, 0, 4)
+
+    def test_do_not_wait_for_the_next_count_to_know_what_is_done(self, counted: World) -> None:
+        counted.clock.move(hours=5)
+        counted.work()
+        expected = (0, 2, 2, 4)
+        standing = self.standing(counted)
+        assert (standing.booked, standing.left, standing.done, standing.total) == expected
+
+        tallies.count_fleet(now=counted.clock())
+        standing = self.standing(counted)
+        assert (standing.booked, standing.left, standing.done, standing.total) == expected
 
 
 class TestTimeLeft:
