@@ -1,5 +1,6 @@
 """What happened to one hub."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +35,13 @@ ASKED = {
     Phase.ACTIVATE: "Told to activate",
     Phase.VERIFY: "Asked to confirm its version",
 }
-ANSWERED = {
-    Outcome.DONE: "The hub answered",
+DONE = {
+    Phase.READ: "The hub answered",
+    Phase.STAGE: "The image is on the hub, whole and verified",
+    Phase.ACTIVATE: "The hub says that it has activated the image",
+    Phase.VERIFY: "The hub answered",
+}
+NOT_DONE = {
     Outcome.UNREACHABLE: "The hub could not be reached",
     Outcome.NO_IMAGE_HELD: "The hub held no image to activate",
     Outcome.HASH_MISMATCH: "The image's hash did not match",
@@ -72,11 +78,17 @@ def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[S
 def _happenings(deployment: Deployment, lots: dict[int, Lot], commands: Sequence[Command]) -> list[Happening]:
     lot = lots[deployment.pk // LOT_SPAN]
     told = [Happening(lot.booking.created_at, f"Booked in {lot.booking.reference}", str(lot.release))]
+    tries: Counter[int] = Counter()
     for command in commands:
-        told.append(Happening(command.sent_at or command.admitted_at, ASKED[Phase(command.phase)], ""))
+        phase = Phase(command.phase)
+        tries[phase] += 1
+        again = "" if tries[phase] == 1 else f"Try {tries[phase]}."
+        told.append(Happening(command.sent_at or command.admitted_at, ASKED[phase], again))
         if command.answered_at and command.outcome:
+            outcome = Outcome(command.outcome)
+            words = DONE[phase] if outcome is Outcome.DONE else NOT_DONE[outcome]
             version = "" if command.version is None else f"It runs {command.version:08X}."
-            told.append(Happening(command.answered_at, ANSWERED[Outcome(command.outcome)], version))
+            told.append(Happening(command.answered_at, words, version))
     if deployment.state in FINAL and deployment.ended_at:
         ending = Ending(deployment.ending).label if deployment.ending else ""
         told.append(Happening(deployment.ended_at, State(deployment.state).label, ending))
