@@ -1,10 +1,11 @@
 """Where a Supplier stands with its releases: the same few queries, however many releases and hubs there are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Max, QuerySet, Sum
 
 from firmware.models import FirmwareRelease
 from hubs.models import BOOKABLE, FirmwareVersion, FleetCount, Supplier
@@ -57,7 +58,13 @@ def with_facts(releases_shown: QuerySet[FirmwareRelease]) -> QuerySet[FirmwareRe
 def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) -> list[Standing]:
     """Say where a Supplier stands with each release, given with its facts (`with_facts`); five queries."""
     shown = list(releases_shown)
-    counts = list(FleetCount.objects.filter(lead=supplier))
+    counts = [
+        _Count(*row)
+        for row in FleetCount.objects.filter(lead=supplier)
+        .order_by()
+        .values_list("model_id", "network_id", "installed_version_id", "hardware_version", "status")
+        .annotate(total=Sum("hubs"), latest=Max("counted_at"))
+    ]
     numbers = dict(FirmwareVersion.objects.values_list("id", "number"))
     lots = Lot.objects.filter(release__in=shown)
     own = by_release(lots=lots.filter(supplier=supplier))
@@ -72,15 +79,12 @@ def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) 
         # done since the fleet was counted, so that nobody is asked to book hubs that have succeeded
         since = max(progress.by_state[State.SUCCEEDED] - tallies.get(release.pk, 0), 0)
         models = {model.pk for model in release.hub_models.all()}
-        of_models = [count for count in counts if count.model_id in models]
+        of_models = [count for count in counts if count.model in models]
         standing.append(
             Standing(
                 release=release,
-                to_do=sum(count.hubs for count in of_models if _is_for(release, count, numbers)) - since,
-                done=sum(
-                    count.hubs for count in of_models if count.installed_version_id == release.version_id
-                )
-                + since,
+                to_do=sum(count.hubs for count in _it_is_for(release, of_models, numbers)) - since,
+                done=sum(count.hubs for count in of_models if count.version == release.version_id) + since,
                 progress=progress,
                 national=national.get(release.pk, NOTHING),
                 counted_at=counted_at,
@@ -89,20 +93,35 @@ def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) 
     return standing
 
 
-def _is_for(release: FirmwareRelease, count: FleetCount, numbers: dict[int, int]) -> bool:
-    """Say whether a release is for the hubs of a count of one of its models."""
+class _Count(NamedTuple):
+    """So many of a Supplier's hubs that share these facts."""
+
+    model: int
+    network: int
+    version: int
+    hardware: int
+    status: int
+    hubs: int
+    counted_at: datetime
+
+
+def _it_is_for(
+    release: FirmwareRelease, of_its_models: Iterable[_Count], numbers: Mapping[int, int]
+) -> Iterator[_Count]:
+    """Yield the counts of the hubs that a release is for, by the same rules as `firmware.queries`."""
+    networks = {period.network_id for period in release.periods.all()}
     if release.has_no_predecessor:
-        version_fits = numbers[count.installed_version_id] < release.version.number
+        versions = {version for version, number in numbers.items() if number < release.version.number}
     else:
-        version_fits = count.installed_version_id in {
-            predecessor.version_id for predecessor in release.predecessors.all()
-        }
-    return (
-        version_fits
-        and count.network_id in {period.network_id for period in release.periods.all()}
-        and release.minimum_hardware <= count.hardware_version <= release.maximum_hardware
-        and count.status in BOOKABLE
-    )
+        versions = {predecessor.version_id for predecessor in release.predecessors.all()}
+    for count in of_its_models:
+        if (
+            count.version in versions
+            and count.network in networks
+            and release.minimum_hardware <= count.hardware <= release.maximum_hardware
+            and count.status in BOOKABLE
+        ):
+            yield count
 
 
 @dataclass(frozen=True, slots=True)
