@@ -50,13 +50,29 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return False
 
 
+class SentFilter(admin.SimpleListFilter):
+    """Which e-mails have gone out."""
+
+    title = "whether it was sent"
+    parameter_name = "sent"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Offer the two."""
+        return [("yes", "Sent"), ("no", "Owed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Notice]) -> QuerySet[Notice]:
+        """Narrow to the chosen one."""
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(sent_at__isnull=self.value() == "no")
+
+
 @admin.register(Notice)
 class NoticeAdmin(ReadOnlyAdmin):
     """Every e-mail, owed or sent; one that was sent is shown as it went out."""
 
-    list_display = ("kind", "title", "address", "supplier", "owed_at", "sent_at", "attempts")
-    list_filter = ("kind", ("sent_at", admin.EmptyFieldListFilter), "supplier")
-    list_select_related = ("supplier",)
+    list_display = ("title", "kind", "address", "sent_at")
+    list_filter = ("kind", SentFilter, "supplier")
     search_fields = ("address", "subject", "subject_key")
     search_help_text = "Address, subject, or what it is about, such as booking:BK-7F3K-92QD"
     ordering = ("-id",)

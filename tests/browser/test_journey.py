@@ -94,7 +94,7 @@ class TestASupplier:
         notices.send(clock=world.clock, limit=10)
         sign_in(world.staff)
         page.goto(f"{live_server.url}/admin/scheduling/notice/?q={booking.reference}")
-        page.get_by_role("link", name="Booking done").first.click()
+        page.get_by_role("link", name=f"{booking.reference} is done").click()
         expect(
             page.get_by_text(f"{booking.reference} is done: 1 of 3 hubs run Spring release").first
         ).to_be_visible()

@@ -60,6 +60,15 @@ class TestNotice:
         assert 'sandbox=""' in page
         assert "<h1 style" not in page
 
+    def test_is_told_from_one_that_is_owed(self, world: World, client: Client) -> None:
+        address = reverse("admin:scheduling_notice_changelist")
+
+        found = [
+            len(client.get(address, {"sent": sent}).context["cl"].result_list) for sent in ("yes", "no", "")
+        ]
+
+        assert found == [1, 0, 1]
+
     def test_shows_its_html_alone_where_nothing_can_run(self, world: World, client: Client) -> None:
         notice = Notice.objects.get(kind="booking_done")
         address = reverse("admin:scheduling_notice_html", args=[notice.pk])
