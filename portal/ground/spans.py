@@ -5,13 +5,24 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 
 from portal.ground.uk_time import Span, UnreadableSpan
+
+
+class _SpanAttribute(DeferredAttribute):
+    """Keeps a `Span` also where its words are assigned, so that nobody ever meets the words."""
+
+    field: "SpanField"
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        instance.__dict__[self.field.attname] = self.field.to_python(value)
 
 
 class SpanField(models.Field[Span | str, Span]):
     """A `Span`, stored as its words."""
 
+    descriptor_class = _SpanAttribute
     description = "A span such as “2 working days”"
 
     def get_internal_type(self) -> str:

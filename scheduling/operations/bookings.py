@@ -145,16 +145,13 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
             "There is no room left in any open slot for these hubs. DCC opens more slots for as long as the "
             "release is available: come back later, or ask the contact on the release's page."
         )
-    locked = {
-        slot.pk: slot
-        for slot in Slot.objects.filter(pk__in=[placement.slot for placement in wanted])
-        .order_by("pk")
-        .select_for_update()
-    }
-    if any(locked[placement.slot].room < placement.hubs for placement in wanted):
-        if demand.plan == Booking.Plan.ONE_SLOT:
-            _refuse_full(demand, {slot.network_id: slot for slot in locked.values()})
-        raise _RoomTaken
+    chosen = sorted(placement.slot for placement in wanted)
+    # in the order of their ids, so that two bookers never wait for each other
+    list(Slot.objects.filter(pk__in=chosen).order_by("pk").select_for_update().values_list("pk"))
+    # a statement of its own: it sees what whoever held the locks before has taken
+    room = slots.rooms_in(release=release, supplier=demand.selection.supplier, slots=chosen, now=now)
+    if any(room.get(placement.slot, 0) < placement.hubs for placement in wanted):
+        raise _RoomTaken  # the next look sees the room that is left, or says that there is none
     if _move_places({placement.slot: placement.hubs for placement in wanted}) != len(wanted):
         raise _RoomTaken
     placed = sum(placement.hubs for placement in wanted)
@@ -176,8 +173,9 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
 
 def _wanted(demand: _Demand, now: datetime) -> list[planning.Placement]:
     release = demand.selection.release
+    supplier = demand.selection.supplier
     if demand.plan == Booking.Plan.EARLIEST:
-        rooms = slots.rooms(release=release, needed=demand.hubs, now=now)
+        rooms = slots.rooms(release=release, supplier=supplier, needed=demand.hubs, now=now)
         return [
             placement
             for network, hubs in demand.hubs.items()
@@ -187,24 +185,28 @@ def _wanted(demand: _Demand, now: datetime) -> list[planning.Placement]:
         ]
     assert demand.start_at  # noqa: S101 - the CHECK booking_start_at_for_one_slot holds it
     at = {
-        slot.network_id: slot
-        for slot in slots.open_slots(release=release, now=now).filter(
-            start_at=demand.start_at, network_id__in=demand.hubs
+        room.network: room
+        for room in slots.rooms_between(
+            release=release,
+            supplier=supplier,
+            networks=demand.hubs,
+            start=demand.start_at,
+            end=demand.start_at + timedelta(microseconds=1),
+            now=now,
         )
     }
-    if any(network not in at or at[network].room < hubs for network, hubs in demand.hubs.items()):
-        _refuse_full(demand, at)
+    _check_room(demand, at)
     return [
-        planning.Placement(at[network].pk, network, at[network].start_at, at[network].end_at, hubs)
+        planning.Placement(at[network].slot, network, at[network].start_at, at[network].end_at, hubs)
         for network, hubs in demand.hubs.items()
     ]
 
 
-def _refuse_full(demand: _Demand, at: Mapping[int, Slot]) -> None:
+def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
     """
-    Say of the first network what is lacking in the chosen slot.
+    Pass when the chosen slot takes all hubs of every network.
 
-    :raises UnableToBook: always
+    :raises UnableToBook: saying of the first network what is lacking
     """
     assert demand.start_at  # noqa: S101 - one slot has a start
     moment = f"{demand.start_at.astimezone(uk_time.LONDON):%A %d %B, %H:%M}"
@@ -216,10 +218,9 @@ def _refuse_full(demand: _Demand, at: Mapping[int, Slot]) -> None:
             )
         if (room := at[network].room) < hubs:
             raise UnableToBook(
-                f"The {names[network]} slot on {moment} has room for {room:,}; {hubs:,} of your hubs are on that "
-                "network. Nothing was booked. Choose another slot, fewer hubs, or “as early as possible”."
+                f"The {names[network]} slot on {moment} has room for {room:,} of your hubs; {hubs:,} of them are on "
+                "that network. Nothing was booked. Choose another slot, fewer hubs, or “as early as possible”."
             )
-    raise _RoomTaken
 
 
 def _reference() -> str:

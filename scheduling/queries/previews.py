@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hubs.models import Network
 from scheduling import planning
@@ -71,15 +71,17 @@ def preview(
     wanted = needed(selection=selection)
     release = selection.release
     if plan == Booking.Plan.EARLIEST:
-        rooms = slots.rooms(release=release, needed=wanted, now=now)
+        rooms = slots.rooms(release=release, supplier=selection.supplier, needed=wanted, now=now)
     else:
         assert start_at  # noqa: S101 - one slot has a start
-        rooms = [
-            planning.Room(slot.pk, slot.network_id, slot.start_at, slot.end_at, slot.room)
-            for slot in slots.open_slots(release=release, now=now).filter(
-                network_id__in=wanted, start_at=start_at
-            )
-        ]
+        rooms = slots.rooms_between(
+            release=release,
+            supplier=selection.supplier,
+            networks=wanted,
+            start=start_at,
+            end=start_at + timedelta(microseconds=1),
+            now=now,
+        )
     names = dict(Network.objects.values_list("id", "name"))
     parts: list[Part] = []
     unplaced: dict[str, int] = {}

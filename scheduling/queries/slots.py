@@ -1,13 +1,17 @@
-"""Which slots are open for a release, and how much room they have."""
+"""Which slots are open for a release, and how much room a Supplier has in them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import F, Max, Min, Q, QuerySet, Sum, Window
+from django.db.models import Max, Min, Q, QuerySet, Sum
 
+from firmware import queries as releases
 from firmware.models import FirmwareRelease
+from hubs.models import Supplier
+from portal.ground import sql
 from scheduling import planning
 from scheduling.models import Slot
 
@@ -30,26 +34,117 @@ def open_slots(*, release: FirmwareRelease, now: datetime) -> QuerySet[Slot]:
     return Slot.objects.filter(within)
 
 
-def rooms(*, release: FirmwareRelease, needed: Mapping[int, int], now: datetime) -> list[planning.Room]:
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A Supplier's part of one network: its eligible hubs among all, as last counted."""
+
+    network: int
+    hubs: int
+    of: int
+
+
+def shares(*, release: FirmwareRelease, supplier: Supplier) -> list[Share]:
+    """Return the Supplier's part of every network that the release is available on; a part is never nothing."""
+    counts = {
+        row["network"]: (row["own"], row["total"])
+        for row in releases.eligible_counts(release=release)
+        .order_by()
+        .values("network")
+        .annotate(own=Sum("hubs", filter=Q(lead=supplier), default=0), total=Sum("hubs"))
+    }
+    return [
+        Share(period.network_id, max(own, 1), max(total, 1))
+        for period in release.periods.all()
+        for own, total in [counts.get(period.network_id, (1, 1))]
+    ]
+
+
+# Raw SQL: the room that a Supplier has in each slot, one expression for the picture, the preview and the booking
+# itself, which asks it again under the slots' locks. DCC's reserve is kept from every slot; as long as the fair
+# share lasts, a Supplier takes no more than its part of the rest.
+ROOM = """
+SELECT slot.id, slot.network_id, slot.start_at, slot.end_at,
+       greatest(0, least(
+           slot.capacity - kept.reserve - slot.taken,
+           CASE WHEN slot.start_at > %(shared_after)s
+                THEN ceil((slot.capacity - kept.reserve) * available.hubs::numeric / available.total)
+                     - coalesce(own.hubs, 0) END))::int AS room
+FROM scheduling_slot slot
+JOIN unnest(%(networks)s::smallint[], %(opens)s::timestamptz[], %(closes)s::timestamptz[],
+            %(hubs)s::int[], %(totals)s::int[])
+    AS available (network_id, opens, closes, hubs, total) USING (network_id)
+CROSS JOIN LATERAL (SELECT slot.capacity * %(reserve)s / 100 AS reserve) kept
+LEFT JOIN (SELECT slot_id, sum(size - cancelled) AS hubs FROM scheduling_lot
+           WHERE supplier_id = %(supplier)s GROUP BY slot_id) own ON own.slot_id = slot.id
+WHERE slot.start_at >= available.opens AND slot.end_at <= available.closes
+"""
+EARLIEST = f"""
+SELECT id, network_id, start_at, end_at, room FROM (
+    SELECT room.*, sum(room) OVER (PARTITION BY network_id ORDER BY start_at) - room AS earlier
+    FROM ({ROOM}) room WHERE room > 0) room
+JOIN unnest(%(wanted_networks)s::smallint[], %(wanted_hubs)s::int[]) AS wanted (network_id, hubs) USING (network_id)
+WHERE earlier < wanted.hubs ORDER BY start_at, id
+"""  # noqa: S608 - our own statement
+
+
+def _terms(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
+    """Return the parameters of ROOM."""
+    earliest = bookable_from(release=release, now=now)
+    parts = {share.network: share for share in shares(release=release, supplier=supplier)}
+    periods = list(release.periods.all())
+    return {
+        "supplier": supplier.pk,
+        "reserve": release.policy.reserve_percent,
+        "shared_after": release.policy.fair_share_until.after(now),
+        "networks": [period.network_id for period in periods],
+        "opens": [max(earliest, period.start_at) for period in periods],
+        "closes": [period.end_at for period in periods],
+        "hubs": [parts[period.network_id].hubs for period in periods],
+        "totals": [parts[period.network_id].of for period in periods],
+    }
+
+
+def rooms(
+    *, release: FirmwareRelease, supplier: Supplier, needed: Mapping[int, int], now: datetime
+) -> list[planning.Room]:
     """
-    Return the earliest slots with room that together take the `needed` hubs of each network id.
+    Return the earliest slots with room for the Supplier that together take the `needed` hubs of each network id.
 
     As of now and without a lock: what is taken in between is asked again when the places are taken.
     """
-    found: list[planning.Room] = []
-    for network, hubs in needed.items():
-        room = F("capacity") - F("taken")
-        earlier = Window(Sum(room), order_by=["start_at"]) - room
-        slots = (
-            open_slots(release=release, now=now)
-            .filter(network_id=network, capacity__gt=F("taken"))
-            .annotate(earlier=earlier)
-            .filter(earlier__lt=hubs)
-            .order_by("start_at")
-            .values_list("id", "network_id", "start_at", "end_at", room)
+    wanted = {"wanted_networks": list(needed), "wanted_hubs": list(needed.values())}
+    terms = _terms(release=release, supplier=supplier, now=now)
+    return [planning.Room(*row) for row in sql.rows(EARLIEST, terms | wanted)]
+
+
+def rooms_between(
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    networks: Collection[int],
+    start: datetime,
+    end: datetime,
+    now: datetime,
+) -> list[planning.Room]:
+    """Return the Supplier's room in the slots of some networks that begin in a half-open span, full ones too."""
+    terms = _terms(release=release, supplier=supplier, now=now)
+    return [
+        planning.Room(*row)
+        for row in sql.rows(
+            f"{ROOM} AND slot.network_id = ANY (%(wanted)s)"
+            " AND slot.start_at >= %(start)s AND slot.start_at < %(end)s",
+            terms | {"wanted": list(networks), "start": start, "end": end},
         )
-        found += [planning.Room(*slot) for slot in slots]
-    return found
+    ]
+
+
+def rooms_in(
+    *, release: FirmwareRelease, supplier: Supplier, slots: Collection[int], now: datetime
+) -> dict[int, int]:
+    """Return the Supplier's room by slot id; a slot that is no longer open for it is absent."""
+    terms = _terms(release=release, supplier=supplier, now=now)
+    rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
+    return {row[0]: row[4] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +154,7 @@ class Moment:
     start_at: datetime
     end_at: datetime
     room: Mapping[int, int]
-    """Room left by network id; a network without a slot then is absent."""
+    """The Supplier's room by network id; a network without a slot then is absent."""
     fits: bool
     """All the chosen hubs of every network can go."""
     placed: int
@@ -67,16 +162,21 @@ class Moment:
 
 
 def moments(
-    *, release: FirmwareRelease, needed: Mapping[int, int], start: datetime, end: datetime, now: datetime
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    needed: Mapping[int, int],
+    start: datetime,
+    end: datetime,
+    now: datetime,
 ) -> Sequence[Moment]:
-    """Return the start times between `start` and `end`, with their room for the chosen hubs."""
+    """Return the start times between `start` and `end`, with the Supplier's room for the chosen hubs."""
     rooms: dict[datetime, dict[int, int]] = defaultdict(dict)
     ends: dict[datetime, datetime] = {}
-    slots = open_slots(release=release, now=now).filter(
-        network_id__in=needed, start_at__gte=start, start_at__lt=end
-    )
-    for slot in slots:
-        rooms[slot.start_at][slot.network_id] = slot.room
+    for slot in rooms_between(
+        release=release, supplier=supplier, networks=needed, start=start, end=end, now=now
+    ):
+        rooms[slot.start_at][slot.network] = slot.room
         ends[slot.start_at] = max(slot.end_at, ends.get(slot.start_at, slot.end_at))
     found = []
     for start_at, room in sorted(rooms.items()):

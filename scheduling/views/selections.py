@@ -190,8 +190,16 @@ class WhenView(SelectionView, TemplateView):
         )
         day = self.day_between(*span)
         start, end = day_bounds(day)
-        moments = slots.moments(release=release, needed=needed, start=start, end=end, now=self.now)
-        minutes, hours = self.picture(moments, names=dict(Network.objects.values_list("id", "name")))
+        moments = slots.moments(
+            release=release, supplier=self.supplier, needed=needed, start=start, end=end, now=self.now
+        )
+        names = dict(Network.objects.values_list("id", "name"))
+        minutes, hours = self.picture(moments, names=names)
+        parts = [
+            share
+            for share in slots.shares(release=release, supplier=self.supplier)
+            if share.network in needed
+        ]
         return {
             **context,
             "span": span,
@@ -201,6 +209,7 @@ class WhenView(SelectionView, TemplateView):
             "days": self.days_between(*span, chosen=day),
             "minutes": minutes,
             "hours": hours,
+            "parts": [(names[share.network], share, 100 * share.hubs / share.of) for share in parts],
         }
 
     def day_between(self, first: datetime, last: datetime) -> date:
@@ -242,7 +251,7 @@ class WhenView(SelectionView, TemplateView):
             hours.setdefault(hour, {})[moment.start_at.minute] = Cell(
                 moment,
                 self.check_address(Booking.Plan.ONE_SLOT, moment.start_at) if moment.fits else "",
-                f"{at}: {verdict}. Room left: {rooms}.",
+                f"{at}: {verdict}. Room for you: {rooms}.",
                 sum(moment.room.values()),
             )
         return minutes, [

@@ -3,6 +3,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 
+from firmware.models import RolloutPolicy
 from portal.ground.spans import SpanField
 from portal.ground.uk_time import Span
 
@@ -17,6 +18,12 @@ class TestSpanField:
     def test_takes_words_wherever_a_span_is_taken(self):
         assert SpanField().get_prep_value("72  hours") == "72 hours"
         assert SpanField(default="3 minutes").get_default() == Span(3, "minutes")
+
+    def test_is_a_span_as_soon_as_words_are_assigned(self):
+        policy = RolloutPolicy(grace="30 minutes")
+        assert policy.grace == Span(30, "minutes")
+        policy.grace = "2 hours"
+        assert policy.grace == Span(2, "hours")
 
     def test_leaves_nothing_as_nothing(self):
         field = SpanField(null=True)

@@ -6,7 +6,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from hubs.identifiers import format_eui64
-from hubs.models import HubStatus
+from hubs.models import CommunicationsHub, FleetCount, HubStatus, Supplier
+from hubs.operations import count_fleet
 from scheduling.eligibility import Refusal
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking, Deployment, Lot, Slot
@@ -90,7 +91,7 @@ class TestBookOneSlot:
         world.hubs(4)
         slot = world.slot(start=timedelta(hours=5), room=3)
 
-        with pytest.raises(UnableToBook, match=r"room for 3; 4 of your hubs.*Nothing was booked"):
+        with pytest.raises(UnableToBook, match=r"room for 3 of your hubs; 4 of them.*Nothing was booked"):
             world.book(start_at=slot.start_at)
         slot.refresh_from_db()
         assert slot.taken == 0
@@ -148,7 +149,10 @@ class TestRooms:
             needed: [
                 (room.start_at - world.clock(), room.room)
                 for room in slots.rooms(
-                    release=world.release, needed={world.network.pk: needed}, now=world.clock()
+                    release=world.release,
+                    supplier=world.northern,
+                    needed={world.network.pk: needed},
+                    now=world.clock(),
                 )
             ]
             for needed in (2, 3, 5, 6, 100)
@@ -162,6 +166,51 @@ class TestRooms:
             6: [five, six, eight],
             100: [five, six, eight],
         }
+
+
+class TestShares:
+    """Ten places, three kept for DCC; the northern Supplier has three quarters of the network's eligible hubs."""
+
+    @pytest.fixture
+    def shared(self, world: World) -> World:
+        """Nine hubs of the northern Supplier, three of the southern, and the policy of production."""
+        world.hubs(9)
+        world.hubs(3, supplier=world.southern)
+        count_fleet(now=world.clock())
+        policy = world.release.policy
+        policy.reserve_percent, policy.fair_share_until = 30, "5 working days"
+        policy.save()
+        return world
+
+    def test_keep_the_reserve_and_the_part_of_the_others_while_a_slot_is_far(self, shared: World) -> None:
+        shared.slot(start=timedelta(days=10), room=10)
+        assert shared.book().hubs == 6  # three quarters of seven, rounded up
+
+    def test_count_what_the_supplier_has_in_the_slot_already(self, shared: World) -> None:
+        slot = shared.slot(start=timedelta(days=10), room=10)
+        shared.book(shared.choose_ids(ids(shared.northern, 5)), start_at=slot.start_at)
+        with pytest.raises(UnableToBook, match="room for 1 of your hubs; 2 of them"):
+            shared.book(shared.choose_ids(ids(shared.northern, 7, skip=5)), start_at=slot.start_at)
+
+    def test_come_back_with_a_cancellation(self, shared: World) -> None:
+        shared.slot(start=timedelta(days=10), room=10)
+        bookings.cancel(booking=shared.book(), by=shared.person, reason="", now=shared.clock())
+        assert shared.book().hubs == 6
+
+    def test_leave_the_rest_to_whoever_comes_first_once_the_slot_is_near(self, shared: World) -> None:
+        shared.slot(start=timedelta(days=2), room=10)
+        assert shared.book().hubs == 7  # only the reserve is kept
+
+    def test_are_never_nothing(self, shared: World) -> None:
+        FleetCount.objects.filter(lead=shared.northern).delete()
+        shared.slot(start=timedelta(days=10), room=10)
+        assert shared.book().hubs == 3  # one third of seven, rounded up, of a part of one in three
+
+
+def ids(supplier: Supplier, until: int, *, skip: int = 0) -> str:
+    """Return the CHF IDs of some of a Supplier's hubs, as a file names them."""
+    hubs = CommunicationsHub.objects.filter(lead_id=supplier.pk).order_by("chf_id")[skip:until]
+    return "\n".join(format_eui64(hub.chf_id) for hub in hubs)
 
 
 class TestRefusals:

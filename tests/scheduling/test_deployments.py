@@ -396,6 +396,13 @@ class TestTheDatabase:
                             rows.update(state=target, **stamps)
                     transaction.set_rollback(True)
 
+    def test_has_the_moves_of_the_lifecycle_and_no_other(self, db: None) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT source, target FROM scheduling_move")
+            assert set(cursor.fetchall()) == {
+                (source, target) for source, targets in MOVES.items() for target in targets
+            }
+
     def test_keeps_the_counts_of_lots_through_every_move(self, booked: World) -> None:
         booked.clock.move(hours=5)
         for _ in range(10):

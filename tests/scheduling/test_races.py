@@ -12,6 +12,7 @@ from hubs.gateway import Phase
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
+from hubs.operations import count_fleet
 from scheduling.models import Booking, Deployment, Lot, Slot
 from scheduling.operations import bookings, deployments
 from scheduling.operations.bookings import UnableToBook
@@ -83,6 +84,25 @@ class TestTheLastPlaces:
         at_once(*[naive] * 8)
         slot.refresh_from_db()
         assert slot.taken < 8
+
+
+class TestAShare:
+    def test_is_never_exceeded_whoever_of_the_supplier_is_fastest(self, world: World) -> None:
+        hubs = world.hubs(30)
+        world.hubs(30, supplier=world.southern)
+        count_fleet(now=world.clock())
+        world.release.policy.reserve_percent, world.release.policy.fair_share_until = 20, "5 working days"
+        world.release.policy.save()
+        world.slot(start=timedelta(days=10), room=25)
+        selections = [world.choose_ids(format_eui64(hub.chf_id)) for hub in hubs]
+
+        results = at_once(
+            *[lambda selection=selection: world.book(selection) for selection in selections]  # type: ignore[misc]
+        )
+
+        won = [result for result in results if isinstance(result, Booking)]
+        assert len(won) == Slot.objects.get().taken == 10  # half of what the reserve leaves
+        assert all(isinstance(result, Booking | UnableToBook) for result in results)
 
 
 class TestTwoBookingsOfOneHub:

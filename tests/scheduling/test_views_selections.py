@@ -138,8 +138,8 @@ class TestWhen:
 
         page = words(client.get(reverse("scheduling:when", args=[selection.pk])))
 
-        assert "2 of 3 hubs fit. Room left: North 2." in page
-        assert "all 3 hubs fit. Room left: North 3. Choose it." in page
+        assert "2 of 3 hubs fit. Room for you: North 2." in page
+        assert "all 3 hubs fit. Room for you: North 3. Choose it." in page
         assert page.count("plan=one_slot") == 1
         assert "3 hubs in 2 slots" in page  # as early as possible
 

@@ -173,7 +173,12 @@ def publish(
                     network=network, start_at=now + timedelta(minutes=1), end_at=now + timedelta(days=60)
                 )
             ],
-            policy={"notice_before_opening": "0 minutes", "cut_off": "1 hours", "staging_opens": "4 hours"},
+            policy={
+                "notice_before_opening": "0 minutes",
+                "cut_off": "1 hours",
+                "staging_opens": "4 hours",
+                "reserve_percent": 0,
+            },
         ),
         content=io.BytesIO(content),
         author=staff,
