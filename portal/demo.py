@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
+from django.db import transaction
 from django.db.models import Max, Sum
 
 from firmware import images
@@ -39,7 +40,7 @@ POLICY = {
     "staging_opens": "10 minutes",
     "grace": "4 minutes",
     "retry_interval": "30 seconds",
-    "silence_deadline": "40 seconds",
+    "silence_deadline": "2 minutes",
     "first_reminder": "10 minutes",
     "last_reminder": "3 minutes",
 }
@@ -62,6 +63,7 @@ ACCOUNTS: Sequence[Account] = (
     Account("author@example.com", "Asha", "Mistry", group="DCC release managers"),
     Account("approver@example.com", "Bryn", "Hughes", group="DCC approvers"),
     Account("auditor@example.com", "Claire", "Novak", group="DCC auditors"),
+    Account("administrator@example.com", "Hana", "Okoro", group="DCC user administrators"),
     Account("northern.lights@example.com", "Dipa", "Rowan", supplier=0),
     Account("southern.power@example.com", "Ewan", "Fraser", supplier=1),
     Account("harbour@example.com", "Fiona", "Baker", supplier=2),
@@ -93,11 +95,14 @@ def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
         tell(f"Making a fleet of {hubs:,} hubs.")
         call_command("load_fleet", hubs=hubs, seed=SEED, time_scale=TIME_SCALE, quiet=True)
     tell("Making people, capacity and releases.")
-    _make_people()
-    _make_capacity(hubs)
-    _make_releases(now)
-    slots.open_slots(now=now)
-    notices.owe_published(now=now)
+    with (
+        transaction.atomic()
+    ):  # whole or not at all: a start that was interrupted here is made up for by the next
+        _make_people()
+        _make_capacity(hubs)
+        _make_releases(now)
+        slots.open_slots(now=now)
+        notices.owe_published(now=now)
 
 
 def _welcome_back(now: datetime) -> str:
@@ -141,7 +146,7 @@ def _make_capacity(hubs: int) -> None:
             starts=time(),
             ends=None,
             slot_minutes=SLOT_MINUTES,
-            capacity=max(20, hubs // 120),
+            capacity=max(20, hubs // 40),
         )
         for network in Network.objects.order_by("id")
         for weekday in Weekday

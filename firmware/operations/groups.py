@@ -1,4 +1,4 @@
-"""The groups of DCC staff, and what each may do with releases."""
+"""The groups of DCC staff, and what each may do."""
 
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
@@ -6,7 +6,9 @@ from django.db import transaction
 RELEASE_MANAGERS = "DCC release managers"
 APPROVERS = "DCC approvers"
 AUDITORS = "DCC auditors"
-NAMES = (RELEASE_MANAGERS, APPROVERS, AUDITORS)
+USER_ADMINISTRATORS = "DCC user administrators"
+"""Apart from the others: whoever can invite could invite a second self to sign off the first one's work."""
+NAMES = (RELEASE_MANAGERS, APPROVERS, AUDITORS, USER_ADMINISTRATORS)
 
 _VIEW = (
     "firmware.view_firmwarerelease",
@@ -28,6 +30,11 @@ _VIEW = (
 )
 _PERMISSIONS = {
     AUDITORS: _VIEW,
+    USER_ADMINISTRATORS: (
+        *_VIEW,
+        *(f"portal.{act}_user" for act in ("view", "change")),
+        *(f"portal.{act}_invitation" for act in ("view", "add", "change", "delete")),
+    ),
     APPROVERS: (*_VIEW, "firmware.sign_off_firmwarerelease", "firmware.halt_firmwarerelease"),
     RELEASE_MANAGERS: (
         *_VIEW,

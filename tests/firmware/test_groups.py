@@ -20,7 +20,7 @@ class TestEnsureGroups:
 
         call_command("ensure_groups", stdout=StringIO())
 
-        assert Group.objects.filter(name__startswith="DCC ").count() == 3
+        assert Group.objects.filter(name__startswith="DCC ").count() == len(groups.NAMES) == 4
         assert extra in auditors.permissions.all()
 
     def test_keeps_signing_off_and_publishing_apart(self) -> None:
@@ -37,6 +37,15 @@ class TestEnsureGroups:
         }
         assert all(codename.startswith("view_") for codename in may(groups.AUDITORS))
         assert not any("delete_firmwarerelease" in may(group) for group in groups.NAMES)
+
+    def test_lets_nobody_who_decides_invite_a_second_self(self) -> None:
+        groups.ensure_groups()
+
+        for name in groups.NAMES:
+            codenames = set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
+            assert ("add_invitation" in codenames) is (name == groups.USER_ADMINISTRATORS)
+            if name == groups.USER_ADMINISTRATORS:
+                assert not {code for code in codenames if "firmwarerelease" in code} - {"view_firmwarerelease"}
 
     def test_lets_all_read_e_mails_and_bookings_and_managers_set_the_capacity(self) -> None:
         groups.ensure_groups()
