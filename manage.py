@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Every command of the portal: `demo` and `test` need nothing but Python."""
 
+import io
 import os
 import sys
 
@@ -17,6 +18,8 @@ from portal import bootstrap
 def main() -> None:
     """Run one command in the locked environment, with servers of our own where no URL is given."""
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # each line when it is said, also into a pipe or a file
+        sys.stdout.reconfigure(line_buffering=True)
     if command == "demo":
         os.environ.setdefault("DEMO", "true")
     if command == "benchmark":  # as safe as the demo, on servers of its own

@@ -45,7 +45,9 @@ class TestEnsureGroups:
             codenames = set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
             assert ("add_invitation" in codenames) is (name == groups.USER_ADMINISTRATORS)
             if name == groups.USER_ADMINISTRATORS:
-                assert not {code for code in codenames if "firmwarerelease" in code} - {"view_firmwarerelease"}
+                assert not {code for code in codenames if "firmwarerelease" in code} - {
+                    "view_firmwarerelease"
+                }
 
     def test_lets_all_read_e_mails_and_bookings_and_managers_set_the_capacity(self) -> None:
         groups.ensure_groups()

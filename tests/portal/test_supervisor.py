@@ -29,6 +29,7 @@ class Stage:
     def __init__(self) -> None:
         self.output = io.StringIO()
         self.supervisor = Supervisor(output=self.output)
+        self.before = psutil.Process().children()
 
     def start(self, name: str, program: str) -> None:
         self.supervisor.start(
@@ -37,6 +38,10 @@ class Stage:
 
     def says(self, words: str) -> bool:
         return words in self.output.getvalue()
+
+    def left_behind(self) -> list[psutil.Process]:
+        """Return what runs below this process and did not before: a browser of other tests may."""
+        return [child for child in psutil.Process().children() if child not in self.before]
 
     def run(self, *, after: str = "", seconds: float | None = None) -> int:
         return self.supervisor.run(is_ready=lambda: self.says(after), when_ready="open", seconds=seconds)
@@ -52,7 +57,7 @@ class TestRun:
         stage.start("one", STAYS)
 
         assert stage.run(after="stays", seconds=0.1) == 0
-        assert psutil.Process().children() == []
+        assert stage.left_behind() == []
 
     def test_prints_each_line_with_the_name_of_its_program(self, stage: Stage) -> None:
         stage.start("one", STAYS)
@@ -68,7 +73,7 @@ class TestRun:
 
         assert stage.run(after="never said") == 1
         assert stage.says("two ended by itself (exit code 3)")
-        assert psutil.Process().children() == []
+        assert stage.left_behind() == []
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_ends_with_0_at_a_signal(self, stage: Stage, number: signal.Signals) -> None:
@@ -79,7 +84,7 @@ class TestRun:
             status = stage.run(after="never said")
 
         assert status == 0
-        assert psutil.Process().children() == []
+        assert stage.left_behind() == []
 
     def test_kills_at_a_second_signal_what_will_not_end(self, stage: Stage) -> None:
         stage.start("one", STUBBORN)
@@ -92,7 +97,7 @@ class TestRun:
 
         assert status == 0
         assert time.monotonic() - began < 20
-        assert psutil.Process().children() == []
+        assert stage.left_behind() == []
 
     def test_leaves_no_grandchild_behind(self, stage: Stage) -> None:
         stage.start("one", PARENT)
@@ -110,4 +115,4 @@ class TestRun:
         stage.output.close()
 
         assert stage.supervisor.run(is_ready=lambda: True, when_ready="open", seconds=0.1) == 0
-        assert psutil.Process().children() == []
+        assert stage.left_behind() == []
