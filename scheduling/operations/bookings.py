@@ -258,7 +258,8 @@ def _place(booking: Booking, now: datetime) -> None:
     lots: dict[int, list[Lot]] = {}
     for lot in booking.lots.order_by("slot__start_at", "id"):
         lots.setdefault(lot.network_id, []).append(lot)
-    for network, of_network in lots.items():
+    # in the order of their ids, whichever slots come first: two bookings of the same hubs must not deadlock
+    for network, of_network in sorted(lots.items()):
         sql.run(PLACE, _spans(of_network) | {"network": network, "now": now})
     sql.run(LEFT_OVER, {"booking": booking.pk, "networks": list(lots), "totals": _totals(lots)})
     Lot.objects.filter(booking=booking).update(due_at=F("staging_from"))

@@ -249,9 +249,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
     :raises LeaseLost: if another worker has claimed the lot
     """
     lot = claimed.lot
-    locks.admit_shared(release_id=lot.release_id)
-    now = clock()
-    _hold_lot(claimed, now)
+    now = _enter(claimed, clock)
     terms = _terms(claimed, image_whole, now)
     sql.run(RECALL, terms)
     sql.run(SLOT_OVER, terms)
@@ -270,14 +268,22 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
     return admitted
 
 
-def _hold_lot(claimed: Claim, now: datetime) -> None:
+def _enter(claimed: Claim, clock: Clock) -> datetime:
     """
-    Renew the lease and lock the lot's row.
+    Lock the lot's row, then take the release's lock shared; renew the lease and return the moment of all this.
+
+    In this order: whoever waits for the lot, which the recording of reports can hold for long, must not make a
+    halt wait as well.
 
     :raises LeaseLost: if the token is no longer the lot's
     """
-    if not Lot.objects.filter(pk=claimed.lot.pk, token=claimed.token).update(lease_until=now + LEASE):
+    mine = Lot.objects.filter(pk=claimed.lot.pk, token=claimed.token)
+    if not list(mine.select_for_update(no_key=True).values_list("pk")):
         raise LeaseLost
+    locks.admit_shared(release_id=claimed.lot.release_id)
+    now = clock()
+    mine.update(lease_until=now + LEASE)
+    return now
 
 
 def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
@@ -379,9 +385,7 @@ def send(*, claimed: Claim, gateway: HubGateway, clock: Clock) -> int:
 def _about_to_send(claimed: Claim, clock: Clock) -> tuple[list[door.Command], datetime]:
     """Choose the next commands and stamp them as sent, before any of them leaves."""
     lot = claimed.lot
-    locks.admit_shared(release_id=lot.release_id)
-    now = clock()
-    _hold_lot(claimed, now)
+    now = _enter(claimed, clock)
     state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
     if state == ReleaseState.HALTED:
         return [], now

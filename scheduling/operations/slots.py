@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -11,12 +12,26 @@ from portal.ground.uk_time import LONDON, day_bounds
 from scheduling.models import CapacityPattern
 
 # Raw SQL, because thousands of slots are made or changed at once: a slot that has begun is left alone, and
-# no capacity falls below what is taken.
+# no capacity falls below what is taken. Slots that are right already are not locked, and the others in the order
+# of their ids, as everybody who locks slots does: bookings wait for them.
+LOCK = """
+SELECT slot.id FROM scheduling_slot slot
+LEFT JOIN unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[], %(capacities)s::int[])
+    AS wanted (start_at, end_at, capacity) USING (start_at)
+WHERE slot.network_id = %(network)s AND slot.start_at > %(now)s
+  AND (slot.capacity <> greatest(coalesce(wanted.capacity, 0), slot.taken)
+       OR (slot.taken = 0 AND slot.end_at <> wanted.end_at))
+ORDER BY slot.id FOR UPDATE OF slot
+"""
 UPSERT = """
 INSERT INTO scheduling_slot (network_id, start_at, end_at, capacity, taken)
 SELECT %(network)s, start_at, end_at, capacity, 0
 FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[], %(capacities)s::int[])
     AS wanted (start_at, end_at, capacity)
+WHERE NOT EXISTS (
+    SELECT FROM scheduling_slot slot
+    WHERE slot.network_id = %(network)s AND slot.start_at = wanted.start_at
+      AND slot.id <> ALL (%(locked)s::bigint[]))
 ORDER BY start_at
 ON CONFLICT (network_id, start_at) DO UPDATE SET
     capacity = greatest(excluded.capacity, scheduling_slot.taken),
@@ -26,15 +41,13 @@ WHERE scheduling_slot.capacity <> greatest(excluded.capacity, scheduling_slot.ta
 """
 CLOSE = """
 UPDATE scheduling_slot SET capacity = taken
-WHERE network_id = %(network)s AND start_at > %(now)s AND capacity <> taken
-  AND start_at <> ALL (%(starts)s::timestamptz[])
+WHERE id = ANY (%(locked)s::bigint[]) AND capacity <> taken AND start_at <> ALL (%(starts)s::timestamptz[])
 """
 
 
-@transaction.atomic
 def open_slots(*, now: datetime) -> int:
     """
-    Make or change the slots of every network up to the end of its last availability period.
+    Make or change the slots of every network up to the end of its last availability period, network by network.
 
     Returns the number of slots made, changed or closed. Slots that have begun stay as they are.
     """
@@ -47,14 +60,16 @@ def open_slots(*, now: datetime) -> int:
     for network, end in sorted(ends.items()):
         patterns = list(CapacityPattern.objects.filter(network=network))
         spans = list(spans_of(patterns=patterns, start=now, end=end))
-        parameters = {
+        parameters: dict[str, Any] = {
             "network": network,
             "now": now,
             "starts": [start for start, _, _ in spans],
             "ends": [end for _, end, _ in spans],
             "capacities": [capacity for _, _, capacity in spans],
         }
-        changed += sql.run(UPSERT, parameters) + sql.run(CLOSE, parameters)
+        with transaction.atomic():
+            parameters["locked"] = [slot for (slot,) in sql.rows(LOCK, parameters)]
+            changed += sql.run(UPSERT, parameters) + sql.run(CLOSE, parameters)
     return changed
 
 

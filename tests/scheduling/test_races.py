@@ -5,17 +5,23 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connection, connections, transaction
 from django.db.models import F
 
+from firmware.models import FirmwareRelease, ReleaseState
+from firmware.operations import decisions
 from hubs.gateway import Phase
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
+from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
-from scheduling.models import Booking, Deployment, Lot, Slot
-from scheduling.operations import bookings, deployments
+from scheduling.lifecycle import State
+from scheduling.models import Booking, CapacityPattern, Deployment, Lot, Slot, Weekday
+from scheduling.operations import bookings, deployments, slots
 from scheduling.operations.bookings import UnableToBook
+from tests import factories
+from tests.conftest import eventually
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -184,3 +190,145 @@ class TestWorkers:
         )
         assert len(activations) == len(set(activations)) == 120
         assert Lot.objects.get().succeeded == 120
+
+
+class Aside:
+    """An act in a thread and a connection of its own, while the test does something else."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self.run, args=[act])
+        self.thread.start()
+
+    def run(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def is_done(self, *, within: float) -> bool:
+        self.thread.join(within)
+        return not self.thread.is_alive()
+
+
+def waiting() -> int:
+    """Return how many connections wait for a lock that another one holds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        number: int = cursor.fetchone()[0]
+    return number
+
+
+class TestAHalt:
+    @pytest.mark.parametrize("step", ["admit", "send"])
+    def test_does_not_wait_for_a_gate_that_waits_for_its_lot(self, world: World, step: str) -> None:
+        world.hubs(3)
+        world.slot(start=timedelta(hours=5), room=10)
+        world.book()
+        world.clock.move(hours=1)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        steps: dict[str, Callable[[], object]] = {
+            "admit": lambda: deployments.admit(claimed=claimed, image_whole=True, clock=world.clock),
+            "send": lambda: deployments.send(claimed=claimed, gateway=ModelledFleet(), clock=world.clock),
+        }
+        with transaction.atomic():
+            Lot.objects.select_for_update().get()  # as whoever records reports holds it
+            gate = Aside(steps[step])
+            assert eventually(waiting)
+            halt = Aside(
+                lambda: decisions.halt(
+                    release=world.release, by=world.staff, reason="Hubs go quiet", now=world.clock()
+                )
+            )
+            halted = halt.is_done(within=5)
+        assert gate.is_done(within=30)
+        assert halt.is_done(within=30)
+        assert halted
+        assert (gate.error, halt.error) == (None, None)
+        assert FirmwareRelease.objects.get().state == ReleaseState.HALTED
+
+
+class TestTwoNetworks:
+    @pytest.fixture
+    def second(self, world: World) -> worlds.World:
+        """Return the same world, but that hubs and slots are of another network."""
+        network = factories.NetworkProfileFactory.create(network__code="south").network
+        period = world.release.periods.get()
+        world.release.periods.create(network=network, start_at=period.start_at, end_at=period.end_at)
+        return worlds.World(
+            clock=world.clock,
+            network=network,
+            model=world.model,
+            northern=world.northern,
+            southern=world.southern,
+            release=world.release,
+            person=world.person,
+            staff=world.staff,
+            approver=world.approver,
+        )
+
+    def test_are_written_in_one_order_whichever_slots_come_first(self, world: World, second: World) -> None:
+        [north], [south] = world.hubs(1), second.hubs(1)
+        second.slot(start=timedelta(hours=5), room=1)
+        world.slot(start=timedelta(hours=6), room=1)
+        selection = world.choose()
+
+        def write(number: int, hub: CommunicationsHub) -> None:
+            Deployment.objects.create(
+                id=number, hub=hub, next_at=world.clock(), moved_at=world.clock(), state=State.BOOKED
+            )
+
+        assert world.network.pk < second.network.pk
+        with transaction.atomic():  # another booking of the same hubs, which is written at the same moment
+            write(1, north)
+            booker = Aside(lambda: world.book(selection))
+            assert eventually(waiting)
+            write(2, south)
+        assert booker.is_done(within=30)
+        assert isinstance(booker.error, UnableToBook)
+        assert "booked elsewhere" in str(booker.error)
+        assert set(Slot.objects.values_list("taken", flat=True)) == {0}
+
+    def test_do_not_let_the_making_of_slots_and_a_booking_lock_each_other_out(
+        self, world: World, second: World
+    ) -> None:
+        for network in (world.network, second.network):
+            CapacityPattern.objects.bulk_create(
+                CapacityPattern(network=network, weekday=weekday, starts="02:00", ends="05:00", capacity=10)
+                for weekday in Weekday
+            )
+        slots.open_slots(now=world.clock())
+        # slots that were made later have higher ids, whatever their network and start
+        first = Slot.objects.filter(network=world.network).earliest("start_at")
+        Slot.objects.filter(pk=first.pk).delete()
+        slots.open_slots(now=world.clock())
+        early, late = Slot.objects.filter(network=second.network).first(), Slot.objects.order_by("pk").last()
+        assert early
+        assert late
+        assert (late.network_id, late.start_at) == (world.network.pk, first.start_at)
+        CapacityPattern.objects.update(capacity=20)
+
+        with transaction.atomic():  # a booking locks its slots in the order of their ids
+            Slot.objects.select_for_update().get(pk=early.pk)
+            maker = Aside(lambda: slots.open_slots(now=world.clock()))
+            assert eventually(waiting)
+            Slot.objects.select_for_update().get(pk=late.pk)
+        assert maker.is_done(within=30)
+        assert maker.error is None
+        assert set(Slot.objects.values_list("capacity", flat=True)) == {20}
+
+    def test_do_not_make_bookings_wait_for_slots_that_stay_as_they_are(self, world: World) -> None:
+        CapacityPattern.objects.bulk_create(
+            CapacityPattern(network=world.network, weekday=weekday, starts="02:00", ends="05:00", capacity=10)
+            for weekday in Weekday
+        )
+        slots.open_slots(now=world.clock())
+        with transaction.atomic():
+            assert list(Slot.objects.select_for_update())
+            maker = Aside(lambda: slots.open_slots(now=world.clock()))
+            done = maker.is_done(within=10)
+        assert maker.is_done(within=30)
+        assert done
