@@ -135,7 +135,12 @@ CRISPY_ALLOWED_TEMPLATE_PACKS = "bootstrap5"
 CRISPY_TEMPLATE_PACK = "bootstrap5"
 DJANGO_TABLES2_TEMPLATE = "django_tables2/bootstrap5-responsive.html"
 
-HUB_GATEWAY: str = env("HUB_GATEWAY", default="hubs.modelled_fleet.gateway.ModelledFleet")
+# Named in production, so that nobody takes the modelled fleet's successes for those of real hubs by forgetting it.
+HUB_GATEWAY = required(
+    "HUB_GATEWAY",
+    otherwise="hubs.modelled_fleet.gateway.ModelledFleet",
+    meaning="the dotted path of the carrier adapter, or hubs.modelled_fleet.gateway.ModelledFleet to reach no real hub",
+)
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
 
 # PostgreSQL and Redis

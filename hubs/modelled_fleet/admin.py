@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -76,10 +77,30 @@ class NetworkProfileAdmin(admin.ModelAdmin[models.NetworkProfile]):
     ordering = ("network",)
 
 
+class DefectForm(forms.ModelForm[models.Defect]):
+    """A fault, with its version written as everywhere: eight hexadecimal digits."""
+
+    version = forms.RegexField(r"^[0-9A-Fa-f]{8}$", help_text="8 hexadecimal digits, such as 10020501")
+
+    class Meta:
+        model = models.Defect
+        fields = ("version", "kind", "share", "late_by", "network", "model")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.instance.pk:
+            self.initial["version"] = f"{self.instance.version:08X}"
+
+    def clean_version(self) -> int:
+        """Return the number that the digits stand for."""
+        return int(self.cleaned_data["version"], 16)
+
+
 @admin.register(models.Defect)
 class DefectAdmin(admin.ModelAdmin[models.Defect]):
     """Faults to inject into a version."""
 
+    form = DefectForm
     list_display = ("version_number", "kind", "share", "network", "model")
     ordering = ("-id",)
 

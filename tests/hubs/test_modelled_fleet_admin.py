@@ -47,13 +47,17 @@ class TestAdmin:
 
     def test_injects_a_defect(self, staff):
         answer = staff.post(
-            page("defect", "add"), {"version": NEW, "share": "0.2", "kind": "visible", "late_by": "0"}
+            page("defect", "add"),
+            {"version": f"{NEW:08X}", "share": "0.2", "kind": "visible", "late_by": "0"},
         )
 
         assert answer.status_code == 302
         assert Defect.objects.filter(kind="visible", share=0.2, version=NEW).exists()
 
     def test_refuses_a_share_above_one(self, staff):
-        staff.post(page("defect", "add"), {"version": NEW, "share": "1.2", "kind": "visible", "late_by": "0"})
+        staff.post(
+            page("defect", "add"),
+            {"version": f"{NEW:08X}", "share": "1.2", "kind": "visible", "late_by": "0"},
+        )
 
         assert not Defect.objects.filter(kind="visible").exists()

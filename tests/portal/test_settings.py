@@ -16,6 +16,7 @@ COMPLETE = {
     "PORTAL_ADDRESS": "https://portal.example.org",
     "DATABASE_URL": "postgres://portal@database.invalid/portal",
     "REDIS_URL": "redis://redis.invalid:6379/0",
+    "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
 }
 
 

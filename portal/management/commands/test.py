@@ -40,6 +40,7 @@ PRODUCTION = {
     "DJANGO_SETTINGS_MODULE": "portal.settings",
     "ALLOWED_HOSTS": "portal.example.org",
     "PORTAL_ADDRESS": "https://portal.example.org",
+    "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
 }
 
 
