@@ -320,7 +320,7 @@ def _give_back(*, booking: Booking, now: datetime) -> bool:
     places: Counter[int] = Counter()
     for slot, size in booking.lots.values_list("slot_id", "size"):
         places[slot] += size
-    _free_places(places)
+    free_places(places=places)
     booking.lots.all().delete()
     return True
 
@@ -338,8 +338,8 @@ def _move_places(places: Mapping[int, int]) -> int:
     return sql.run(MOVE_PLACES, {"slots": list(places), "hubs": list(places.values())})
 
 
-def _free_places(places: Mapping[int, int]) -> None:
-    """Give places back; the slots are locked in the order of their ids, so that two at once never deadlock."""
+def free_places(*, places: Mapping[int, int]) -> None:
+    """Give places back, by slot id; the slots are locked in the order of their ids: two at once never deadlock."""
     list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
     _move_places({slot: -hubs for slot, hubs in places.items()})
 
@@ -420,7 +420,7 @@ def cancel_lots(*, lots: Sequence[tuple[int, int]], ending: Ending, now: datetim
         )
         if cancelled:
             freed[slot] = freed.get(slot, 0) + cancelled
-    _free_places(freed)
+    free_places(places=freed)
     return sum(freed.values())
 
 

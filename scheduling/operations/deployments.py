@@ -11,6 +11,7 @@ the statement itself.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Deployment, Lot
-from scheduling.operations.bookings import cancel_lots
+from scheduling.operations.bookings import cancel_lots, free_places
 
 logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
@@ -134,6 +135,8 @@ def _image_is_whole(lot: Lot, clock: Clock) -> bool:
 
 # -- the Gate ------------------------------------------------------------------------------------------------
 
+# What surely did nothing is taken back, and its try does not count. Nor does a read count that the carrier never
+# took: silence is the hub's only when the question reached the carrier.
 RECALL = """
 WITH recalled AS (
     UPDATE scheduling_command command SET answered_at = %(now)s, outcome = %(expired)s
@@ -142,13 +145,14 @@ WITH recalled AS (
       AND command.deployment_id = deployment.id AND command.phase = deployment.phase
       AND command.attempt = deployment.attempt AND command.answered_at IS NULL
       AND (command.verdict = %(refused_late)s
+           OR (command.verdict IS NULL AND command.phase = %(verify)s AND command.valid_until <= %(now)s)
            OR (command.sent_at IS NULL AND (
                    command.valid_until <= %(now)s OR %(halted)s
                    OR (NOT %(published)s AND command.phase <> %(verify)s))))
     RETURNING command.deployment_id, command.phase)
 UPDATE scheduling_deployment deployment
 SET state = CASE WHEN recalled.phase = %(activate)s THEN 'staged' ELSE deployment.state END,
-    awaiting = false, next_at = %(now)s, moved_at = %(now)s
+    awaiting = false, tries = deployment.tries - 1, next_at = %(now)s, moved_at = %(now)s
 FROM recalled WHERE deployment.id = recalled.deployment_id
 """
 SLOT_OVER = """
@@ -227,7 +231,7 @@ moved AS (
     RETURNING deployment.id, due.phase, due.attempt)
 INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
 SELECT id, phase, attempt, %(token)s, %(now)s,
-       CASE WHEN phase = %(verify)s THEN %(silent_at)s ELSE %(slot_end)s END
+       CASE WHEN phase = %(verify)s THEN %(silent_at)s ELSE %(until)s END
 FROM moved
 """
 LOOK_LATER = """
@@ -262,7 +266,8 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
         sql.run(UNHOLD, terms)
     else:
         cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
-    sql.run(NOT_ELIGIBLE, terms)
+    if gone := sql.run(NOT_ELIGIBLE, terms):
+        free_places(places={lot.slot_id: gone})
     admitted = sql.run(ADMIT, terms)
     sql.run(LOOK_LATER, terms)
     return admitted
@@ -292,13 +297,15 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     release = FirmwareRelease.objects.select_related("policy").get(pk=lot.release_id)
     policy = release.policy
     published = release.state == ReleaseState.PUBLISHED
-    in_period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).exists()
+    period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).first()
+    in_period = period is not None
     return {
         "first": claimed.first,
         "last": claimed.last,
         "token": claimed.token,
         "now": now,
         "slot_end": slot.end_at,
+        "until": min(slot.end_at, period.end_at) if period else slot.end_at,
         "grace_began": policy.grace.before(now),
         "silent_at": policy.silence_deadline.after(now),
         "later": now + LOOK_AGAIN,
@@ -339,6 +346,15 @@ WHERE command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict I
   AND command.answered_at IS NULL AND command.valid_until > %(now)s
   AND (command.phase = %(verify)s OR %(published)s)
 ORDER BY command.deployment_id LIMIT %(limit)s
+"""
+# the Gate takes these back when it next looks, or, when the stop is over by then, lets them leave
+KEPT_BACK = """
+UPDATE scheduling_deployment deployment SET next_at = %(now)s
+FROM scheduling_command command
+WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at > %(now)s
+  AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+  AND command.attempt = deployment.attempt AND command.sent_at IS NULL
+  AND (%(halted)s OR command.phase <> %(verify)s)
 """
 STAMP = """
 UPDATE scheduling_command command SET sent_at = coalesce(sent_at, %(now)s)
@@ -387,19 +403,20 @@ def _about_to_send(claimed: Claim, clock: Clock) -> tuple[list[door.Command], da
     lot = claimed.lot
     now = _enter(claimed, clock)
     state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
-    if state == ReleaseState.HALTED:
+    terms = {
+        "first": claimed.first,
+        "last": claimed.last,
+        "now": now,
+        "verify": int(Phase.VERIFY),
+        "published": state == ReleaseState.PUBLISHED,
+        "halted": state == ReleaseState.HALTED,
+        "limit": SEND,
+    }
+    if not terms["published"]:
+        sql.run(KEPT_BACK, terms)
+    if terms["halted"]:
         return [], now
-    unsent = sql.rows(
-        UNSENT,
-        {
-            "first": claimed.first,
-            "last": claimed.last,
-            "now": now,
-            "verify": int(Phase.VERIFY),
-            "published": state == ReleaseState.PUBLISHED,
-            "limit": SEND,
-        },
-    )
+    unsent = sql.rows(UNSENT, terms)
     commands = [
         door.Command(
             deployment=deployment,
@@ -458,7 +475,7 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
 WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase
   AND command.attempt = report.attempt AND command.answered_at IS NULL
   AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub
-RETURNING command.deployment_id, command.phase, command.attempt
+RETURNING command.deployment_id, command.phase, command.attempt, deployment.hub_id
 """
 STRAY = """
 INSERT INTO scheduling_strayreport (hub, deployment_id, phase, attempt, outcome, version, received_at)
@@ -474,6 +491,7 @@ WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING
 """
 REACT = """
+WITH reacted AS (
 UPDATE scheduling_deployment deployment SET
     state = reaction.state, ending = reaction.ending, phase = reaction.phase,
     tries = CASE WHEN reaction.restart THEN 0 ELSE deployment.tries END,
@@ -486,6 +504,8 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
     AS reaction (id, answered_phase, answered_attempt, state, ending, phase, restart, missed, next_at)
 WHERE deployment.id = reaction.id AND deployment.phase = reaction.answered_phase
   AND deployment.attempt = reaction.answered_attempt AND deployment.awaiting
+RETURNING deployment.id, deployment.state)
+SELECT id / %(span)s, count(*) FROM reacted WHERE state = 'cancelled' GROUP BY 1
 """
 # the trigger has moved the lot's counts by now: a lot without an open hub is never due again
 WAKE = """
@@ -525,24 +545,30 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
     A late or repeated answer changes nothing. A report for a command that was never admitted, or from another
     hub than the one commanded, is kept as stray.
     """
-    first_of_key = {(report.deployment, report.phase, report.attempt): report for report in reversed(reports)}
+    # the hub too: an answer of the wrong one must not hide that of the right one
+    first_of_key = {
+        (report.deployment, report.phase, report.attempt, report.hub): report for report in reversed(reports)
+    }
     # in the order of their ids, as everything that locks lots does
     lots = (
         Lot.objects.filter(pk__in={report.deployment // LOT_SPAN for report in reports})
         .order_by("id")
         .select_for_update()
     )
-    lot_ids = [lot.pk for lot in lots]
-    targets = _targets(lot_ids, now)
+    slot_of = {lot.pk: lot.slot_id for lot in lots}
+    targets = _targets(list(slot_of), now)
     terms = _report_terms(list(first_of_key.values()), now)
     answered = [
-        first_of_key[deployment, Phase(phase), attempt]
-        for deployment, phase, attempt in sql.rows(ANSWER, terms)
+        first_of_key[deployment, Phase(phase), attempt, hub]
+        for deployment, phase, attempt, hub in sql.rows(ANSWER, terms)
     ]
     if strays := sql.run(STRAY, terms):
         logger.error("%s reports came for commands that were never admitted", strays)
     if answered:
-        sql.run(REACT, _reactions(answered, targets, now))
+        freed: Counter[int] = Counter()
+        for lot, cancelled in sql.rows(REACT, {**_reactions(answered, targets, now), "span": LOT_SPAN}):
+            freed[slot_of[lot]] += cancelled
+        free_places(places=freed)
         sql.run(WAKE, {"span": LOT_SPAN, "deployments": [report.deployment for report in answered]})
     record_versions(
         versions={report.hub: report.version for report in answered if report.version is not None}

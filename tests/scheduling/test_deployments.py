@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -78,6 +79,8 @@ class TestTheWholeWay:
         assert phases(hub) == [Phase.READ]
         hub.refresh_from_db()
         assert hub.installed_version.number == NEW
+        booked.slots[0].refresh_from_db()
+        assert booked.slots[0].taken == 2  # its place is free again
 
     def test_never_stages_over_a_version_that_is_no_predecessor(self, booked: World) -> None:
         FleetHub.objects.update(running_version=0x00AA0000)
@@ -148,6 +151,20 @@ class TestTheSlot:
         booked.work()
         assert not CommandLog.objects.filter(phase=Phase.ACTIVATE).exists()
 
+    def test_gives_no_command_longer_than_the_period(self, booked: World) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        booked.clock.move(hours=4)
+        end = booked.clock() + timedelta(minutes=10)
+        AvailabilityPeriod.objects.update(end_at=end)
+        NetworkProfile.objects.update(activate_delay=1_800.0)
+        booked.work()
+        booked.clock.move(minutes=30)
+        booked.work()
+        activations = CommandLog.objects.filter(phase=Phase.ACTIVATE)
+        assert set(activations.values_list("valid_until", "is_applied")) == {(end, False)}
+        assert endings() == [(State.STAGED, Ending.NONE)] * 3
+
 
 class TestFailures:
     @pytest.mark.parametrize(
@@ -190,6 +207,25 @@ class TestFailures:
         assert endings() == [(State.UNCONFIRMED, Ending.SILENT)] * 3
         assert CommandLog.objects.filter(phase=Phase.ACTIVATE).count() == 3
 
+    def test_of_the_line_to_the_carrier_are_no_silence_of_the_hub(self, booked: World) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        NetworkProfile.objects.update(silent_activation=1.0)
+        booked.clock.move(hours=4)
+        booked.work()
+        booked.clock.move(hours=1)
+        cut_off = Recorder(is_cut_off=True)
+        for _ in range(8):  # longer than all tries of a read together
+            booked.clock.move(minutes=61)
+            with pytest.raises(ConnectionResetError):
+                booked.work(gateway=cut_off)
+        assert endings() == [(State.ACTIVATING, Ending.NONE)] * 3
+        assert not CommandLog.objects.filter(phase=Phase.VERIFY).exists()
+
+        booked.clock.move(minutes=61)
+        booked.work()
+        assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
+
 
 class TestTheGate:
     def test_admits_nothing_while_the_release_is_halted(self, booked: World) -> None:
@@ -212,6 +248,29 @@ class TestTheGate:
         booked.work()
         assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
 
+    def test_sends_soon_after_the_halt_what_it_kept_from_leaving(
+        self, booked: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        booked.clock.move(hours=4)
+        admit = deployments.admit
+
+        def admit_and_halt(**given: Any) -> int:
+            admitted = admit(**given)
+            decisions.halt(release=booked.release, by=booked.staff, reason="Trouble", now=booked.clock())
+            return admitted
+
+        with monkeypatch.context() as patch:
+            patch.setattr(deployments, "admit", admit_and_halt)
+            deployments.carry_out(gateway=ModelledFleet(), clock=booked.clock, lots=1)
+        assert Command.objects.filter(phase=Phase.ACTIVATE, sent_at=None).count() == 3
+
+        FirmwareRelease.objects.update(state=ReleaseState.PUBLISHED)
+        deployments.wake_stopped(now=booked.clock.move(minutes=1))
+        booked.work()
+        assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
+
     def test_cancels_what_has_not_begun_when_the_release_is_withdrawn(self, booked: World) -> None:
         decisions.withdraw(release=booked.release, by=booked.staff, reason="Superseded", now=booked.clock())
         assert deployments.wake_stopped(now=booked.clock()) == 1
@@ -228,6 +287,8 @@ class TestTheGate:
         booked.clock.move(hours=4)
         booked.work()
         assert endings() == [(State.CANCELLED, Ending.NO_LONGER_ELIGIBLE)] * 3
+        booked.slots[0].refresh_from_db()
+        assert booked.slots[0].taken == 0
 
     def test_stages_nothing_and_halts_when_the_stored_image_changed(
         self, booked: World, media_root: Path
@@ -249,15 +310,18 @@ class TestTheGate:
 
 
 class Recorder:
-    """A gateway that remembers what it was handed and can fail on the way."""
+    """A gateway that remembers what it was handed and can fail on the way there or back."""
 
-    def __init__(self, *, dies: bool = False) -> None:
+    def __init__(self, *, dies: bool = False, is_cut_off: bool = False) -> None:
         self.fleet = ModelledFleet()
         self.dies = dies
+        self.is_cut_off = is_cut_off
         self.handed: list[Instruction] = []
 
     def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
         self.handed += commands
+        if self.is_cut_off:
+            raise ConnectionResetError("no way to the carrier")
         receipts = self.fleet.send(commands=commands, now=now)
         if self.dies:
             raise ConnectionResetError("the line went dead after the carrier took the commands")
@@ -362,6 +426,16 @@ class TestRecordReports:
             deployments.record_reports(reports=[forged, foreign, unknown], now=booked.clock())
         assert StrayReport.objects.count() == 3
         assert Deployment.objects.get(pk=command.deployment_id).awaiting
+
+    def test_takes_the_right_hubs_answer_that_comes_with_a_stray_one(
+        self, booked: World, command: Command
+    ) -> None:
+        wrong = self.report(command, hub=12345, outcome=Outcome.UNREACHABLE, version=None)
+        deployments.record_reports(reports=[wrong, self.report(command, id=2)], now=booked.clock())
+        command.refresh_from_db()
+        assert (command.outcome, command.version) == (Outcome.DONE, OLD)
+        assert Deployment.objects.get(pk=command.deployment_id).phase == Phase.STAGE
+        assert StrayReport.objects.get().hub == 12345
 
     def test_ignores_an_answer_that_comes_after_the_next_question(
         self, booked: World, command: Command
