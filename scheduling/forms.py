@@ -11,6 +11,7 @@ from django.core.files.uploadedfile import UploadedFile
 from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, PaymentMode
 from hubs.queries import Filters
+from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, HubSelection
 from scheduling.queries.standings import Choice
 
@@ -112,6 +113,11 @@ class PlanForm(forms.Form):
             cleaned["start"] = None
         elif not cleaned.get("start"):
             raise forms.ValidationError("Choose a slot.")
+        else:
+            try:
+                cleaned["start"].astimezone(LONDON)
+            except OverflowError as error:  # the first and the last hours that there are have no UK time
+                raise forms.ValidationError("Choose a slot.") from error
         return cleaned
 
 

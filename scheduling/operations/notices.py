@@ -20,6 +20,7 @@ from django.contrib.auth import get_user_model
 from django.core.mail import EmailMultiAlternatives
 from django.db import transaction
 from django.db.models import F, Sum
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import render_to_string
 from django.urls import reverse
 from icalendar import Alarm, Calendar, Event
@@ -33,8 +34,21 @@ from scheduling.lifecycle import OPEN, State
 from scheduling.models import Booking, Lot, Notice
 
 logger = logging.getLogger(__name__)
-FIRST_RETRY = timedelta(seconds=30)
+FIRST_RETRY = timedelta(seconds=settings.LEASE_SECONDS)
+"""Also the lease, so longer than a task can live: what is still being sent is not sent by another."""
 LAST_RETRY = timedelta(minutes=30)
+UNSENDABLE = (
+    OSError,
+    smtplib.SMTPException,
+    # what cannot be written: a context that its templates do not understand, an address that is none
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    TemplateDoesNotExist,
+    TemplateSyntaxError,
+)
 ONE_TIME = (Notice.Kind.INVITATION, Notice.Kind.ACCOUNT)
 """Kinds whose e-mails carry a link that lets its bearer in: not kept once they are sent, but in a demo."""
 NOT_KEPT = "This e-mail carried a one-time link, so its words were not kept once it was sent."
@@ -257,12 +271,13 @@ def send(*, clock: Clock, limit: int) -> int:
             break
         [(notice_id, token)] = claimed
         notice = Notice.objects.get(pk=notice_id)
-        words = render(notice=notice)
         try:
+            words = render(notice=notice)
             words.message(notice).send()
-        except (OSError, smtplib.SMTPException) as error:
-            logger.warning("notice %s was not sent: %s", notice.pk, error)
-            Notice.objects.filter(pk=notice.pk, token=token).update(last_error=str(error)[:1_000])
+        except UNSENDABLE as error:
+            logger.warning("notice %s was not sent", notice.pk, exc_info=error)
+            told = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            Notice.objects.filter(pk=notice.pk, token=token).update(last_error=told[:1_000])
             continue
         kept = notice.kind not in ONE_TIME or settings.DEMO
         Notice.objects.filter(pk=notice.pk, token=token).update(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
+from django.conf import settings
 from django.core import mail
 from django.core.mail import EmailMultiAlternatives
 from icalendar import Calendar
@@ -171,6 +172,36 @@ class TestSend:
         self.owe(world, "Second")
         assert notices.send(clock=world.clock, limit=10) == 0
         assert set(Notice.objects.values_list("attempts", flat=True)) == {1}
+
+    def test_lets_an_email_that_cannot_be_written_hold_up_nobody(self, world: World, owed: Notice) -> None:
+        notices.owe(
+            kind=Notice.Kind.LAST_REMINDER,
+            subject_key="release:1:2026-10-25",
+            addresses=["person@northern.example.com"],
+            context={"slots": [{}]},  # as an older version of the portal may have left it
+            now=world.clock() - timedelta(minutes=1),
+        )
+        broken = Notice.objects.get(kind=Notice.Kind.LAST_REMINDER)
+        assert len(send(world)) == 1
+        broken.refresh_from_db()
+        assert (broken.sent_at, broken.attempts) == (None, 1)
+        assert "KeyError" in broken.last_error
+
+    def test_leaves_an_email_alone_that_another_worker_is_still_sending(
+        self, world: World, owed: Notice
+    ) -> None:
+        others: list[int] = []
+
+        def slowly(_: EmailMultiAlternatives) -> int:
+            world.clock.move(seconds=settings.CELERY_TASK_TIME_LIMIT)  # as long as a task can live
+            if not others:
+                others.append(-1)
+                others.append(notices.send(clock=world.clock, limit=1))
+            return 1
+
+        with patch.object(EmailMultiAlternatives, "send", slowly):
+            assert notices.send(clock=world.clock, limit=1) == 1
+        assert others == [-1, 0]
 
     def test_goes_out_again_under_the_same_message_id_when_the_sender_died_before_the_stamp(
         self, world: World, owed: Notice

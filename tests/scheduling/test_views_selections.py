@@ -238,7 +238,16 @@ class TestCheck:
         assert "This release is halted" in words(response)
 
     @pytest.mark.parametrize(
-        "plan", [{}, {"plan": "soon"}, {"plan": "one_slot"}, {"plan": "one_slot", "start": "x"}]
+        "plan",
+        [
+            {},
+            {"plan": "soon"},
+            {"plan": "one_slot"},
+            {"plan": "one_slot", "start": "x"},
+            # moments that have no UK time
+            {"plan": "one_slot", "start": "0001-01-01T00:00:00+00:00"},
+            {"plan": "one_slot", "start": "9999-12-31T23:59:59-12:00"},
+        ],
     )
     @pytest.mark.parametrize("verb", ["get", "post"])
     def test_asks_again_for_a_time_that_it_cannot_read(
