@@ -315,8 +315,11 @@ def _totals(lots: Mapping[int, Sequence[Lot]]) -> list[int]:
 @transaction.atomic(durable=True)
 def _give_back(*, booking: Booking, now: datetime) -> bool:
     """Return the places of a booking whose deployments were never written; say whether it was so."""
-    if not Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None).update(abandoned_at=now):
+    # who is still writing it is not waited for: a very large booking takes minutes, and the timetable asks again
+    ours = Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None)
+    if not list(ours.select_for_update(skip_locked=True).values_list("pk")):
         return False
+    ours.update(abandoned_at=now)
     places: Counter[int] = Counter()
     for slot, size in booking.lots.values_list("slot_id", "size"):
         places[slot] += size

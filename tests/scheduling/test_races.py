@@ -332,3 +332,20 @@ class TestTwoNetworks:
             done = maker.is_done(within=10)
         assert maker.is_done(within=30)
         assert done
+
+
+class TestABookingThatIsBeingWritten:
+    def test_is_passed_over_by_whoever_gives_back_abandoned_ones(self, world: World) -> None:
+        world.hubs(3)
+        world.slot(start=timedelta(hours=5), room=10)
+        booking = world.book()
+        Booking.objects.update(placed_at=None)
+        with transaction.atomic():
+            Booking.objects.update(placed_at=world.clock())  # as the writing of a very large one holds it
+            keeper = Aside(lambda: bookings.give_back_abandoned(now=world.clock.move(minutes=10)))
+            done = keeper.is_done(within=10)
+        assert keeper.is_done(within=30)
+        assert done
+        assert keeper.error is None
+        booking.refresh_from_db()
+        assert (booking.abandoned_at, Slot.objects.get().taken) == (None, 3)
