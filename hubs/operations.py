@@ -60,8 +60,10 @@ def record_versions(*, versions: Mapping[int, int]) -> int:
     """
     Set the installed version of hubs, by CHF ID, to the file versions that they reported.
 
-    Hubs whose inventory says so already are left alone. Returns how many were corrected.
+    Hubs whose inventory says so already are left alone, and so are those whose report is of no 32-bit version:
+    one of them must not hold up the others. Returns how many were corrected.
     """
+    versions = {hub: number for hub, number in versions.items() if 0 <= number <= 0xFFFFFFFF}
     if not versions:
         return 0
     numbers = set(versions.values())

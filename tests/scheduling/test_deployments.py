@@ -437,6 +437,20 @@ class TestRecordReports:
         assert Deployment.objects.get(pk=command.deployment_id).phase == Phase.STAGE
         assert StrayReport.objects.get().hub == 12345
 
+    @pytest.mark.parametrize("version", [-1, 2**32])
+    def test_is_not_held_up_by_a_version_that_is_none(
+        self, booked: World, command: Command, version: int
+    ) -> None:
+        second = Command.objects.order_by("deployment_id")[1]
+        deployments.record_reports(
+            reports=[self.report(command, version=version), self.report(second, id=2)], now=booked.clock()
+        )
+        states = Deployment.objects.order_by("id").values_list("state", "phase")
+        assert states[0] == (State.CANCELLED, Phase.READ)
+        assert states[1] == (State.STAGING, Phase.STAGE)
+        hub = CommunicationsHub.objects.get(pk=Deployment.objects.earliest("id").hub_id)
+        assert hub.installed_version.number == OLD
+
     def test_ignores_an_answer_that_comes_after_the_next_question(
         self, booked: World, command: Command
     ) -> None:
