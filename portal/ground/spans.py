@@ -1,5 +1,6 @@
 """Spans of time as people state them, in settings and policies: "2 working days", "72 hours"."""
 
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -16,7 +17,10 @@ class _SpanAttribute(DeferredAttribute):
     field: "SpanField"
 
     def __set__(self, instance: models.Model, value: Any) -> None:
-        instance.__dict__[self.field.attname] = self.field.to_python(value)
+        # words that are no span stay as they are, for `full_clean` to name their field
+        with suppress(ValidationError):
+            value = self.field.to_python(value)
+        instance.__dict__[self.field.attname] = value
 
 
 class SpanField(models.Field[Span | str, Span]):

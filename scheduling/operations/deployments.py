@@ -171,13 +171,15 @@ UPDATE scheduling_deployment SET state = 'missed', ending = %(unreachable)s, nex
     ended_at = %(now)s
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'staged' AND first_miss_at <= %(grace_began)s
 """
-# a command that never left cannot have been answered: its wait begins when it is sent, which is now
-NEVER_LEFT = """
+# Without the carrier's receipt nobody knows that a command has arrived, so its silence says nothing: it is sent
+# again under the same key, which is carried out once however often it comes, and the wait begins then.
+NO_RECEIPT = """
 UPDATE scheduling_deployment deployment SET next_at = %(silent_at)s
 FROM scheduling_command command
 WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at <= %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
-  AND command.attempt = deployment.attempt AND command.sent_at IS NULL
+  AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
+  AND command.valid_until > %(now)s
 """
 SILENT = """
 UPDATE scheduling_deployment SET
@@ -258,7 +260,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
     sql.run(RECALL, terms)
     sql.run(SLOT_OVER, terms)
     sql.run(GRACE_OVER, terms)
-    sql.run(NEVER_LEFT, terms)
+    sql.run(NO_RECEIPT, terms)
     sql.run(SILENT, terms)
     if terms["halted"]:
         sql.run(HOLD, terms)

@@ -382,6 +382,20 @@ class TestLeases:
         booked.work()
         assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
 
+    def test_send_again_what_has_no_receipt_instead_of_reading_its_silence(self, booked: World) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        booked.clock.move(hours=4)
+        with pytest.raises(ConnectionResetError):
+            deployments.carry_out(gateway=Recorder(is_cut_off=True), clock=booked.clock, lots=1)
+        assert Command.objects.filter(phase=Phase.ACTIVATE, sent_at__isnull=False, verdict=None).count() == 3
+        Deployment.objects.update(
+            next_at=booked.clock.move(seconds=61)
+        )  # the silence deadline passes meanwhile
+        booked.work()
+        assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
+        assert CommandLog.objects.filter(phase=Phase.ACTIVATE).count() == 3
+
 
 class TestRecordReports:
     def report(self, command: Command, **facts: object) -> Report:
