@@ -1,6 +1,7 @@
 """What people tell the portal when they book, cancel and look for hubs."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from crispy_forms.helper import FormHelper
@@ -11,8 +12,9 @@ from django.core.files.uploadedfile import UploadedFile
 from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, PaymentMode
 from hubs.queries import Filters
-from portal.ground.uk_time import LONDON
-from scheduling.models import Booking, HubSelection
+from scheduling.models import Booking, HubSelection, Weekday
+from scheduling.planning import Hours
+from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Choice
 
 FILE_LIMIT = 64 * 1024 * 1024
@@ -100,25 +102,93 @@ class ChooseForm(forms.Form):
         return {facet: self.cleaned_data[facet] for facet in FACETS}
 
 
+EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
+"""What a plan may name: far beyond any period, and near enough to reckon with."""
+INSTANT_FORMATS = ["%Y-%m-%dT%H:%M:%S%z"]
+
+
 class PlanForm(forms.Form):
-    """When: as early as possible, or one slot by its start."""
+    """When: as early as possible, in one slot, between two slots, or spread over days and hours."""
 
     plan = forms.ChoiceField(choices=Booking.Plan)
-    start = forms.DateTimeField(required=False, input_formats=["%Y-%m-%dT%H:%M:%S%z"])
+    start = forms.DateTimeField(required=False, input_formats=INSTANT_FORMATS)
+    last = forms.DateTimeField(required=False, input_formats=INSTANT_FORMATS)
+    weekdays = forms.TypedMultipleChoiceField(
+        label="On these weekdays",
+        required=False,
+        coerce=int,
+        choices=Weekday,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    opens = forms.TimeField(label="From", required=False)
+    closes = forms.TimeField(label="To", required=False)
+    first_day = forms.DateField(label="First day", required=False)
+    last_day = forms.DateField(label="Last day", required=False)
 
     def clean(self) -> dict[str, Any]:
-        """Ask for a start where one slot is wanted, and only there."""
+        """Ask for what the chosen plan needs."""
         cleaned: dict[str, Any] = super().clean() or {}
-        if cleaned.get("plan") == Booking.Plan.EARLIEST:
-            cleaned["start"] = None
-        elif not cleaned.get("start"):
-            raise forms.ValidationError("Choose a slot.")
-        else:
-            try:
-                cleaned["start"].astimezone(LONDON)
-            except OverflowError as error:  # the first and the last hours that there are have no UK time
-                raise forms.ValidationError("Choose a slot.") from error
+        match cleaned.get("plan"):
+            case Booking.Plan.ONE_SLOT:
+                self._ask_for_starts("start")
+            case Booking.Plan.RANGE:
+                self._ask_for_starts("start", "last")
+            case Booking.Plan.SPREAD:
+                self._ask_for_hours()
         return cleaned
+
+    def _ask_for_starts(self, *fields: str) -> None:
+        starts = [self.cleaned_data.get(field) for field in fields]
+        if not all(start and EARLIEST_DAY.year <= start.year <= LATEST_DAY.year for start in starts):
+            raise forms.ValidationError("Choose a slot." if len(fields) == 1 else "Choose two slots.")
+
+    def _ask_for_hours(self) -> None:
+        first, last = self.cleaned_data.get("first_day"), self.cleaned_data.get("last_day")
+        if not self.cleaned_data.get("weekdays"):
+            raise forms.ValidationError("Tick at least one weekday.")
+        if self.cleaned_data.get("opens") is None or self.cleaned_data.get("closes") is None:
+            raise forms.ValidationError("Give the hours, such as 02:00 to 05:00.")
+        if not first or not last or first < EARLIEST_DAY or last > LATEST_DAY:
+            raise forms.ValidationError("Give the first and the last day.")
+        if first > last:
+            raise forms.ValidationError("The last day is before the first.")
+
+    @property
+    def timing(self) -> Timing:
+        """Return the plan with its particulars; of two slots the earlier is the first, whichever came first."""
+        said = self.cleaned_data
+        match plan := Booking.Plan(said["plan"]):
+            case Booking.Plan.ONE_SLOT:
+                return Timing(plan, start_at=said["start"])
+            case Booking.Plan.RANGE:
+                first, last = sorted([said["start"], said["last"]])
+                return Timing(plan, start_at=first, last_start_at=last)
+            case Booking.Plan.SPREAD:
+                return Timing(
+                    plan,
+                    hours=Hours(
+                        tuple(sorted(said["weekdays"])),
+                        said["opens"],
+                        said["closes"],
+                        said["first_day"],
+                        said["last_day"],
+                    ),
+                )
+        return Timing(plan)
+
+
+def plan_fields(*, timing: Timing) -> list[tuple[str, str]]:
+    """Return the names and values by which `PlanForm` reads a plan again: for an address, or hidden inputs."""
+    fields = [("plan", str(timing.plan))]
+    if timing.start_at:
+        fields.append(("start", timing.start_at.isoformat(timespec="seconds")))
+    if timing.last_start_at:
+        fields.append(("last", timing.last_start_at.isoformat(timespec="seconds")))
+    if hours := timing.hours:
+        fields += [("weekdays", str(weekday)) for weekday in hours.weekdays]
+        fields += [("opens", f"{hours.opens:%H:%M}"), ("closes", f"{hours.closes:%H:%M}")]
+        fields += [("first_day", hours.first_day.isoformat()), ("last_day", hours.last_day.isoformat())]
+    return fields
 
 
 class CancelForm(forms.Form):

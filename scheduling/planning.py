@@ -1,8 +1,60 @@
 """Hubs to slots: which slot takes how many. Pure rules; the database takes the places."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+
+from portal.ground.uk_time import LONDON, day_bounds
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """
+    The weekdays and hours, between two dates, that a plan may use: all by the UK wall clock.
+
+    `weekdays` are as `date.weekday` numbers them, and are those on which a slot begins. Hours that close at or
+    before they open reach into the next morning; those that close when they open are the whole day.
+    """
+
+    weekdays: tuple[int, ...]
+    opens: time
+    closes: time
+    first_day: date
+    last_day: date
+
+    @property
+    def bounds(self) -> tuple[datetime, datetime]:
+        """The half-open span, in UTC, in which a slot may begin."""
+        return day_bounds(self.first_day)[0], day_bounds(self.last_day)[1]
+
+    def hold(self, *, start_at: datetime, end_at: datetime) -> bool:
+        """Say whether a slot begins on one of the days and never leaves the hours."""
+        day = start_at.astimezone(LONDON).date()
+        if day.weekday() not in self.weekdays or not self.first_day <= day <= self.last_day:
+            return False
+        return any(
+            all(opens <= begin and end <= closes for begin, end in _wall_spans(start_at, end_at))
+            for opens, closes in self._windows(day)
+        )
+
+    def _windows(self, day: date) -> Iterator[tuple[datetime, datetime]]:
+        """Yield the naive local spans of the hours that could hold a slot beginning on a day."""
+        over_midnight = timedelta(days=self.closes <= self.opens)
+        yield datetime.combine(day, self.opens), datetime.combine(day, self.closes) + over_midnight
+        if over_midnight:
+            before = day - timedelta(days=1)
+            yield datetime.combine(before, self.opens), datetime.combine(day, self.closes)
+
+
+def _wall_spans(start_at: datetime, end_at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut a span at the whole hours, where UK clocks change, into naive local ones that run without a jump."""
+    while start_at < end_at:
+        cut = min(start_at.replace(minute=0, second=0, microsecond=0) + HOUR, end_at)
+        begin = start_at.astimezone(LONDON).replace(tzinfo=None, fold=0)
+        yield begin, begin + (cut - start_at)
+        start_at = cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +89,36 @@ def as_early_as_possible(*, rooms: Iterable[Room], hubs: int) -> list[Placement]
             placements.append(Placement(room.slot, room.network, room.start_at, room.end_at, taken))
             hubs -= taken
     return placements
+
+
+def spread_evenly(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
+    """
+    Give every slot of one network its even part of `hubs`, as far as its room goes; in order of their start.
+
+    What does not fit into a slot is spread again over the others, until all are placed or no room is left. So
+    slots with room to spare differ by one hub at most, and those that have the one more lie evenly among them.
+    """
+    ordered = sorted(rooms, key=lambda room: (room.start_at, room.slot))
+    level = _level([room.room for room in ordered], hubs)
+    roomy = [room.slot for room in ordered if room.room > level]
+    over = min(hubs - sum(min(room.room, level) for room in ordered), len(roomy))
+    topped = {slot for number, slot in enumerate(roomy) if number * over % len(roomy) < over}
+    return [
+        Placement(room.slot, room.network, room.start_at, room.end_at, taken)
+        for room in ordered
+        if (taken := min(room.room, level) + (room.slot in topped))
+    ]
+
+
+def _level(rooms: Sequence[int], hubs: int) -> int:
+    """Return the largest part that every slot can be given, those with less room as much as they take."""
+    level = 0
+    for place, room in enumerate(sorted(rooms)):
+        level = min(room, hubs // (len(rooms) - place))
+        if level < room:
+            return level
+        hubs -= room
+    return level
 
 
 def lots(*, placements: Sequence[Placement], size: int) -> list[tuple[Placement, int]]:

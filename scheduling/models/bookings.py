@@ -3,12 +3,15 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
+from scheduling import planning
 from scheduling.eligibility import Refusal
+from scheduling.models.slots import Weekday
 
 
 class HubSelection(models.Model):
@@ -65,6 +68,9 @@ class Booking(models.Model):
 
     Its places are taken in one short transaction and its deployments written in the next; in between
     it is being placed, with neither `placed_at` nor `abandoned_at`. An abandoned booking gave its places back.
+
+    The particulars of its plan are set as the plan wants them, and empty otherwise: one slot has a start; a range
+    a first and a last start; an even spread days and hours, which `hours` puts together.
     """
 
     class Plan(models.TextChoices):
@@ -72,6 +78,8 @@ class Booking(models.Model):
 
         ONE_SLOT = "one_slot", "One slot"
         EARLIEST = "earliest", "As early as possible"
+        RANGE = "range", "Between two slots"
+        SPREAD = "spread", "Spread evenly"
 
     reference = models.CharField(max_length=12, unique=True)
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
@@ -81,7 +89,15 @@ class Booking(models.Model):
     )
     booked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     plan = models.CharField(max_length=10, choices=Plan)
-    start_at = models.DateTimeField("start of the chosen slot", null=True)
+    start_at = models.DateTimeField("start of the chosen slot, or of the first", null=True)
+    last_start_at = models.DateTimeField("start of the last chosen slot", null=True)
+    weekdays = ArrayField(
+        models.SmallIntegerField(choices=Weekday), null=True, help_text="On which the slots begin, in UK time"
+    )
+    opens = models.TimeField("from", null=True, help_text="UK local time")
+    closes = models.TimeField("to", null=True, help_text="UK local time; up to its start: the next morning")
+    first_day = models.DateField(null=True)
+    last_day = models.DateField(null=True)
     hubs = models.PositiveIntegerField(default=0)
     unplaced = models.PositiveIntegerField("hubs for which no slot had room", default=0)
     created_at = models.DateTimeField()
@@ -101,8 +117,33 @@ class Booking(models.Model):
                 condition=Q(done_at=None) | Q(placed_at__isnull=False), name="booking_done_only_when_placed"
             ),
             models.CheckConstraint(
-                condition=Q(plan="one_slot", start_at__isnull=False) | Q(plan="earliest", start_at=None),
-                name="booking_start_at_for_one_slot",
+                condition=Q(plan="one_slot", start_at__isnull=False, last_start_at=None)
+                | Q(
+                    plan="range",
+                    start_at__isnull=False,
+                    last_start_at__isnull=False,
+                    last_start_at__gte=F("start_at"),
+                )
+                | Q(plan__in=["earliest", "spread"], start_at=None, last_start_at=None),
+                name="booking_starts_as_its_plan_wants",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    plan="spread",
+                    weekdays__isnull=False,  # a comparison with nothing is not false, so a CHECK lets it by
+                    weekdays__len__gte=1,
+                    weekdays__contained_by=list(range(7)),
+                    opens__isnull=False,
+                    closes__isnull=False,
+                    first_day__isnull=False,
+                    last_day__isnull=False,
+                    last_day__gte=F("first_day"),
+                )
+                | (
+                    ~Q(plan="spread")
+                    & Q(weekdays=None, opens=None, closes=None, first_day=None, last_day=None)
+                ),
+                name="booking_hours_for_a_spread",
             ),
         ]
         indexes = [
@@ -115,6 +156,17 @@ class Booking(models.Model):
 
     def __str__(self) -> str:
         return self.reference
+
+    @property
+    def hours(self) -> planning.Hours | None:
+        """The days and hours over which it is spread; none for another plan."""
+        if self.weekdays is None:
+            return None
+        assert self.opens is not None  # noqa: S101 - booking_hours_for_a_spread holds all five together
+        assert self.closes is not None  # noqa: S101
+        assert self.first_day is not None  # noqa: S101
+        assert self.last_day is not None  # noqa: S101
+        return planning.Hours(tuple(self.weekdays), self.opens, self.closes, self.first_day, self.last_day)
 
 
 class UnplacedHub(models.Model):

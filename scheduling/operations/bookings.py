@@ -4,7 +4,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from scheduling import planning
 from scheduling.lifecycle import Ending, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot
 from scheduling.operations import notices
-from scheduling.queries import eligibility, slots
+from scheduling.queries import eligibility, plans, slots
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -51,19 +51,16 @@ class _Demand:
     """What is to be placed: hubs by network id, and by which plan."""
 
     selection: HubSelection
-    plan: Booking.Plan
-    start_at: datetime | None
+    timing: plans.Timing
     hubs: Mapping[int, int]
 
 
-def book(
-    *, selection: HubSelection, plan: Booking.Plan, start_at: datetime | None, by: "User", clock: Clock
-) -> Booking:
+def book(*, selection: HubSelection, timing: plans.Timing, by: "User", clock: Clock) -> Booking:
     """
     Book the hubs of a selection that may still go, as planned; return the booking.
 
-    One slot is all or nothing. As early as possible places what there is room for and names the hubs left
-    over. Asking twice for the same selection returns the first booking.
+    One slot is all or nothing. Any other plan places what there is room for and names the hubs left over.
+    Asking twice for the same selection returns the first booking.
 
     Three transactions: the eligible hubs are gathered without a lock; their places are taken and the lots made
     under the locks of the slots, and committed, so that nobody waits for the many rows that follow; the
@@ -78,7 +75,7 @@ def book(
         now = clock()
         _check_open(selection.release)
         try:
-            demand = _Demand(selection, plan, start_at, _gather(selection, now))
+            demand = _Demand(selection, timing, _gather(selection, now))
             if not demand.hubs:
                 raise UnableToBook(
                     "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
@@ -144,6 +141,9 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
         raise UnableToBook(
             "There is no room left in any open slot for these hubs. DCC opens more slots for as long as the "
             "release is available: come back later, or ask the contact on the release's page."
+            if demand.timing.plan == Booking.Plan.EARLIEST
+            else "There is no room left for these hubs in the slots that you chose. Choose more days or hours, or "
+            "“as early as possible”."
         )
     chosen = sorted(placement.slot for placement in wanted)
     # in the order of their ids, so that two bookers never wait for each other
@@ -161,8 +161,10 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
         release=release,
         selection=demand.selection,
         booked_by=by,
-        plan=demand.plan,
-        start_at=demand.start_at,
+        plan=demand.timing.plan,
+        start_at=demand.timing.start_at,
+        last_start_at=demand.timing.last_start_at,
+        **_hours(demand.timing),
         hubs=placed,
         unplaced=sum(demand.hubs.values()) - placed,
         created_at=now,
@@ -171,35 +173,25 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
     return booking
 
 
+def _hours(timing: plans.Timing) -> dict[str, Any]:
+    """Return the columns of a booking that hold the days and hours of its plan."""
+    if (hours := timing.hours) is None:
+        return {}
+    return {**asdict(hours), "weekdays": list(hours.weekdays)}
+
+
 def _wanted(demand: _Demand, now: datetime) -> list[planning.Placement]:
-    release = demand.selection.release
-    supplier = demand.selection.supplier
-    if demand.plan == Booking.Plan.EARLIEST:
-        rooms = slots.rooms(release=release, supplier=supplier, needed=demand.hubs, now=now)
-        return [
-            placement
-            for network, hubs in demand.hubs.items()
-            for placement in planning.as_early_as_possible(
-                rooms=[room for room in rooms if room.network == network], hubs=hubs
-            )
-        ]
-    assert demand.start_at  # noqa: S101 - the CHECK booking_start_at_for_one_slot holds it
-    at = {
-        room.network: room
-        for room in slots.rooms_between(
-            release=release,
-            supplier=supplier,
-            networks=demand.hubs,
-            start=demand.start_at,
-            end=demand.start_at + timedelta(microseconds=1),
-            now=now,
-        )
-    }
-    _check_room(demand, at)
-    return [
-        planning.Placement(at[network].slot, network, at[network].start_at, at[network].end_at, hubs)
-        for network, hubs in demand.hubs.items()
-    ]
+    rooms = plans.rooms(
+        timing=demand.timing,
+        release=demand.selection.release,
+        supplier=demand.selection.supplier,
+        needed=demand.hubs,
+        now=now,
+    )
+    if demand.timing.plan == Booking.Plan.ONE_SLOT:
+        _check_room(demand, {room.network: room for room in rooms})
+    placed = plans.place(timing=demand.timing, rooms=rooms, needed=demand.hubs)
+    return [placement for placements in placed.values() for placement in placements]
 
 
 def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
@@ -208,8 +200,8 @@ def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
 
     :raises UnableToBook: saying of the first network what is lacking
     """
-    assert demand.start_at  # noqa: S101 - one slot has a start
-    moment = f"{demand.start_at.astimezone(uk_time.LONDON):%A %d %B, %H:%M}"
+    assert demand.timing.start_at  # noqa: S101 - one slot has a start
+    moment = f"{demand.timing.start_at.astimezone(uk_time.LONDON):%A %d %B, %H:%M}"
     names = dict(Network.objects.values_list("id", "name"))
     for network, hubs in demand.hubs.items():
         if network not in at:

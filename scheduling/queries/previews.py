@@ -1,14 +1,14 @@
 """What a booking would do, in numbers, before anybody commits to it."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from hubs.models import Network
-from scheduling import planning
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, HubSelection
-from scheduling.queries import slots
+from scheduling.queries import plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """So many hubs of one network that no slot would take, and why."""
+
+    network: str
+    hubs: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
-    """Where the chosen hubs would go; `unplaced` counts those without room by the name of their network."""
+    """Where the chosen hubs would go, and which would not."""
 
     parts: Sequence[Part]
-    unplaced: Mapping[str, int]
+    unplaced: Sequence[Unplaced]
 
     @property
     def placed(self) -> int:
@@ -37,7 +46,7 @@ class Preview:
     @property
     def left_over(self) -> int:
         """Hubs that would not."""
-        return sum(self.unplaced.values())
+        return sum(unplaced.hubs for unplaced in self.unplaced)
 
     @property
     def slots(self) -> int:
@@ -60,9 +69,7 @@ def needed(*, selection: HubSelection) -> dict[int, int]:
     return {int(network): hubs for network, hubs in selection.eligible.items() if hubs}
 
 
-def preview(
-    *, selection: HubSelection, plan: Booking.Plan, start_at: datetime | None, now: datetime
-) -> Preview:
+def preview(*, selection: HubSelection, timing: plans.Timing, now: datetime) -> Preview:
     """
     Say where the hubs of a selection would go by a plan, as of now and without taking anything.
 
@@ -70,28 +77,14 @@ def preview(
     """
     wanted = needed(selection=selection)
     release = selection.release
-    if plan == Booking.Plan.EARLIEST:
-        rooms = slots.rooms(release=release, supplier=selection.supplier, needed=wanted, now=now)
-    else:
-        assert start_at  # noqa: S101 - one slot has a start
-        rooms = slots.rooms_between(
-            release=release,
-            supplier=selection.supplier,
-            networks=wanted,
-            start=start_at,
-            end=start_at + timedelta(microseconds=1),
-            now=now,
-        )
+    rooms = plans.rooms(timing=timing, release=release, supplier=selection.supplier, needed=wanted, now=now)
+    open_on = Counter(room.network for room in rooms)
     names = dict(Network.objects.values_list("id", "name"))
     parts: list[Part] = []
-    unplaced: dict[str, int] = {}
-    for network, hubs in wanted.items():
-        placements = planning.as_early_as_possible(
-            rooms=[room for room in rooms if room.network == network], hubs=hubs
-        )
-        placed = sum(placement.hubs for placement in placements)
-        if placed < hubs:
-            unplaced[names[network]] = hubs - placed
+    unplaced: list[Unplaced] = []
+    for network, placements in plans.place(timing=timing, rooms=rooms, needed=wanted).items():
+        if left := wanted[network] - sum(placement.hubs for placement in placements):
+            unplaced.append(Unplaced(names[network], left, _why(timing.plan, open_on[network])))
         parts += [
             Part(
                 names[network],
@@ -102,7 +95,26 @@ def preview(
             )
             for placement in placements
         ]
-    return Preview(sorted(parts, key=lambda part: (part.start_at, part.network)), unplaced)
+    return Preview(
+        sorted(parts, key=lambda part: (part.start_at, part.network)),
+        sorted(unplaced, key=lambda one: one.network),
+    )
+
+
+def _why(plan: Booking.Plan, open_slots: int) -> str:
+    """Say why hubs of a network have no place, when so many of its open slots are within the plan."""
+    if plan == Booking.Plan.EARLIEST:
+        return "No open slot has room for them."
+    which = {
+        Booking.Plan.ONE_SLOT: "at that time",
+        Booking.Plan.RANGE: "between the two chosen",
+        Booking.Plan.SPREAD: "within these days and hours",
+    }[plan]
+    if not open_slots:
+        return f"This network has no open slot {which}."
+    if open_slots == 1:
+        return f"Its one open slot {which} has no room for them."
+    return f"Its {open_slots:,} open slots {which} have no room left."
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from scheduling.operations import bookings as acts
 from scheduling.queries import bookings, histories, progress
 from scheduling.queries.progress import Progress
 from scheduling.tables import BookedHubTable, BookingTable, SlotTable
+from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import calendar_response, csv_response
 
@@ -142,6 +143,7 @@ class BookingView(OneBookingView, TemplateView):
             **live,
             section="bookings",
             span=span,
+            plan=wording.plan_words(of=self.booking),
             release_is_shown=releases.open_to(supplier=self.supplier)
             .filter(pk=self.booking.release_id)
             .exists(),

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.generic import TemplateView
@@ -19,12 +19,14 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import clock
 from portal.ground.uk_time import LONDON, day_bounds
-from scheduling.forms import ChooseForm, PlanForm
+from scheduling.forms import ChooseForm, PlanForm, plan_fields
 from scheduling.models import Booking, HubSelection
 from scheduling.operations import bookings, selections
 from scheduling.queries import previews, refusals, slots, standings
+from scheduling.queries.plans import Timing
 from scheduling.queries.slots import Moment
 from scheduling.tables import PlannedSlotTable
+from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import csv_response
 
@@ -186,7 +188,7 @@ class WhenView(SelectionView, TemplateView):
         if span is None or context["halted"]:
             return {**context, "span": None}
         earliest = previews.preview(
-            selection=self.selection, plan=Booking.Plan.EARLIEST, start_at=None, now=self.now
+            selection=self.selection, timing=Timing(Booking.Plan.EARLIEST), now=self.now
         )
         day = self.day_between(*span)
         start, end = day_bounds(day)
@@ -204,7 +206,7 @@ class WhenView(SelectionView, TemplateView):
             **context,
             "span": span,
             "earliest": earliest,
-            "earliest_address": self.check_address(Booking.Plan.EARLIEST, None),
+            "earliest_address": self.check_address(Timing(Booking.Plan.EARLIEST)),
             "day": day,
             "days": self.days_between(*span, chosen=day),
             "minutes": minutes,
@@ -229,12 +231,10 @@ class WhenView(SelectionView, TemplateView):
             for day in (low + timedelta(days=number) for number in range((high - low).days + 1))
         ]
 
-    def check_address(self, plan: Booking.Plan, start_at: datetime | None) -> str:
+    def check_address(self, timing: Timing) -> str:
         """Return where the last step for a plan is."""
-        asked = {"plan": str(plan)}
-        if start_at:
-            asked["start"] = start_at.isoformat(timespec="seconds")
-        return f"{reverse('scheduling:check', args=[self.selection.pk])}?{urlencode(asked)}"
+        where = reverse("scheduling:check", args=[self.selection.pk])
+        return f"{where}?{urlencode(plan_fields(timing=timing))}"
 
     def picture(self, moments: Sequence[Moment], *, names: Mapping[int, str]) -> tuple[list[int], list[Hour]]:
         """Lay start times out by hour and minute: the minutes of the columns, and the rows."""
@@ -250,7 +250,9 @@ class WhenView(SelectionView, TemplateView):
             at = f"{moment.start_at.astimezone(LONDON):%A %-d %B, %H:%M}"
             hours.setdefault(hour, {})[moment.start_at.minute] = Cell(
                 moment,
-                self.check_address(Booking.Plan.ONE_SLOT, moment.start_at) if moment.fits else "",
+                self.check_address(Timing(Booking.Plan.ONE_SLOT, start_at=moment.start_at))
+                if moment.fits
+                else "",
                 f"{at}: {verdict}. Room for you: {rooms}.",
                 sum(moment.room.values()),
             )
@@ -267,6 +269,14 @@ def _hour_word(hour: datetime) -> str:
     local = hour.astimezone(LONDON)
     twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
     return f"{local:%H:00 %Z}" if twice else f"{local:%H:00}"
+
+
+KEPT = ("weekdays", "opens", "closes", "first_day", "last_day")
+
+
+def kept(data: QueryDict) -> str:
+    """Return what was typed of a spread as a query, for the page that asks again."""
+    return urlencode([(name, value) for name in KEPT for value in data.getlist(name)])
 
 
 class CheckView(SelectionView, TemplateView):
@@ -289,47 +299,48 @@ class CheckView(SelectionView, TemplateView):
             return self.ask_again()
         try:
             booking = bookings.book(
-                selection=self.selection,
-                plan=self.plan,
-                start_at=self.start_at,
-                by=self.person,
-                clock=clock.now,
+                selection=self.selection, timing=self.timing, by=self.person, clock=clock.now
             )
         except bookings.UnableToBook as refusal:
             self.refusal = str(refusal)
             return self.render_to_response(self.get_context_data(**kwargs), status=409)
         return redirect("scheduling:booking", booking.reference)
 
-    def read_plan(self, asked: Mapping[str, str]) -> bool:
-        """Read the plan and its start; say whether they can be."""
-        form = PlanForm(asked)
-        if not form.is_valid():
-            return False
-        self.plan = Booking.Plan(form.cleaned_data["plan"])
-        self.start_at: datetime | None = form.cleaned_data["start"]
-        return True
+    def read_plan(self, asked: QueryDict) -> bool:
+        """Read the plan and its particulars; say whether they can be."""
+        self.asked = asked
+        self.form = PlanForm(asked)
+        if self.form.is_valid():
+            self.timing = self.form.timing
+            return True
+        return False
 
     def ask_again(self) -> HttpResponse:
-        """Send back to the choice of a time."""
+        """Send back to the choice of a time, with what was typed where it was more than a click."""
+        address = reverse("scheduling:when", args=[self.selection.pk])
+        if self.asked.get("plan") == Booking.Plan.SPREAD:
+            messages.warning(self.request, " ".join(map(str, self.form.non_field_errors())))
+            return redirect(f"{address}?{kept(self.asked)}")
         messages.warning(self.request, "Choose a slot, or “as early as possible”.")
-        return redirect("scheduling:when", self.selection.pk)
+        return redirect(address)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Say what would happen."""
-        preview = previews.preview(
-            selection=self.selection, plan=self.plan, start_at=self.start_at, now=self.now
-        )
+        preview = previews.preview(selection=self.selection, timing=self.timing, now=self.now)
         context = super().get_context_data(**self.summary(), **kwargs)
-        one_slot = self.plan == Booking.Plan.ONE_SLOT
+        one_slot = self.timing.plan == Booking.Plan.ONE_SLOT
+        fields = plan_fields(timing=self.timing)
+        back = reverse("scheduling:when", args=[self.selection.pk])
         return {
             **context,
-            "plan": self.plan,
+            "plan": wording.plan_words(of=self.timing),
+            "plan_fields": fields,
+            "back": f"{back}?{urlencode(fields[1:])}" if self.timing.hours else back,
             "one_slot": one_slot,
-            "start": self.start_at.isoformat(timespec="seconds") if self.start_at else "",
+            "earliest": self.timing.plan == Booking.Plan.EARLIEST,
             "preview": preview,
             "slots": PlannedSlotTable(preview.parts[:PLANNED]),
             "slots_more": max(preview.slots - PLANNED, 0),
-            "unplaced": sorted(preview.unplaced.items()),
             "refusal": self.refusal,
             "can_book": not context["halted"] and preview.placed > 0 and not (one_slot and preview.left_over),
         }

@@ -1,9 +1,14 @@
 """Numbers and moments in the words that several pages use."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
 
 from django.db.models import TextChoices
 
+from portal.ground.uk_time import LONDON
+from scheduling.models import Booking, Weekday
+from scheduling.planning import Hours
+from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Standing
 
 
@@ -30,3 +35,43 @@ def time_left(*, until: datetime, now: datetime) -> str:
             return f"{left // length} {unit}s left"
     minutes = max(left // timedelta(minutes=1), 1)
     return f"{minutes} minute{'' if minutes == 1 else 's'} left"
+
+
+def plan_words(*, of: Timing | Booking) -> str:
+    """Say how the slots are chosen, with the particulars of the plan, in UK time."""
+    if of.hours:
+        return f"Spread evenly over {_hours_words(of.hours)}"
+    if of.start_at and of.last_start_at:
+        first, last = _moment_words(of.start_at), _moment_words(of.last_start_at)
+        return f"As early as possible, from the slot of {first}, to that of {last}"
+    if of.start_at:
+        return f"One slot: {_moment_words(of.start_at)}"
+    return str(Booking.Plan(of.plan).label)
+
+
+def _hours_words(hours: Hours) -> str:
+    if hours.opens == hours.closes:
+        clock = "at any hour"
+    elif hours.closes == time():
+        clock = f"{hours.opens:%H:%M} to midnight"
+    else:
+        next_morning = " the next morning" if hours.closes < hours.opens else ""
+        clock = f"{hours.opens:%H:%M} to {hours.closes:%H:%M}{next_morning}"
+    first, last = hours.first_day, hours.last_day
+    return f"{_weekday_words(hours.weekdays)}, {clock} UK time, {first:%-d %B %Y} to {last:%-d %B %Y}"
+
+
+def _weekday_words(weekdays: Sequence[int]) -> str:
+    """Name weekdays, given in order; three or more in a row by the first and the last."""
+    names = [str(Weekday(weekday).label) for weekday in weekdays]
+    if len(weekdays) == len(Weekday):
+        return "every day"
+    if len(weekdays) > 2 and weekdays[-1] - weekdays[0] == len(weekdays) - 1:
+        return f"{names[0]} to {names[-1]}"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _moment_words(moment: datetime) -> str:
+    local = moment.astimezone(LONDON)
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f"{local:%A %-d %B %Y, %H:%M}{f' {local:%Z}' if twice else ''}"

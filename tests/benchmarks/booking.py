@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from portal.ground import clock
 from scheduling.models import Booking, Lot, Slot
 from scheduling.operations import bookings
+from scheduling.queries.plans import Timing
 from tests.benchmarks import database, meter
 from tests.benchmarks import world as worlds
 from tests.benchmarks.world import Tell, World
@@ -90,7 +91,7 @@ def _book(world: World, watch: LockWatch, hubs: int) -> tuple[meter.Cost, dict[s
     selection = world.choose()
     with connection.execute_wrapper(watch), meter.measured() as cost:
         booking = bookings.book(
-            selection=selection, plan=Booking.Plan.EARLIEST, start_at=None, by=world.person, clock=clock.now
+            selection=selection, timing=Timing(Booking.Plan.EARLIEST), by=world.person, clock=clock.now
         )
     if booking.hubs != hubs or booking.unplaced:
         raise database.UnableToMeasure(f"{booking.hubs:,} hubs were booked instead of {hubs:,}.")

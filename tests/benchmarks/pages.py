@@ -18,6 +18,7 @@ from portal.ground import clock
 from scheduling.lifecycle import State
 from scheduling.models import Booking, Deployment, HubSelection
 from scheduling.operations import bookings
+from scheduling.queries.plans import Timing
 from tests.benchmarks import database
 from tests.benchmarks import world as worlds
 from tests.benchmarks.world import Tell, World
@@ -103,8 +104,7 @@ def _book_a_part(world: World) -> tuple[Booking, HubSelection]:
     )
     booking = bookings.book(
         selection=world.choose(network=[network[0]]),
-        plan=Booking.Plan.EARLIEST,
-        start_at=None,
+        timing=Timing(Booking.Plan.EARLIEST),
         by=world.person,
         clock=clock.now,
     )

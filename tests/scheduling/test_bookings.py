@@ -1,6 +1,7 @@
 """Booking: what is placed, what is refused, and what comes back."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -13,9 +14,12 @@ from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking, Deployment, Lot, Slot
 from scheduling.operations import bookings
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
+from scheduling.planning import Hours
 from scheduling.queries import bookings as booking_queries
 from scheduling.queries import progress, refusals, slots
 from tests.scheduling.world import World
+
+AT = datetime(2026, 11, 2, 2, tzinfo=UTC)
 
 
 class TestBookAsEarlyAsPossible:
@@ -103,6 +107,58 @@ class TestBookOneSlot:
 
         with pytest.raises(UnableToBook, match="has no open slot on"):
             world.book(start_at=world.clock() + timedelta(hours=9))
+
+
+class TestBookBetweenTwoSlots:
+    def test_fills_the_slots_from_the_first_to_the_last_and_no_other(self, world: World) -> None:
+        world.hubs(9)
+        before, first, last, after = (
+            world.slot(start=timedelta(hours=hour), room=3) for hour in (5, 6, 7, 8)
+        )
+
+        booking = world.book(start_at=first.start_at, last_start_at=last.start_at)
+
+        assert (booking.hubs, booking.unplaced, booking.plan) == (6, 3, "range")
+        assert set(booking.lots.values_list("slot", flat=True)) == {first.pk, last.pk}
+        assert {before.pk, after.pk}.isdisjoint(Slot.objects.filter(taken__gt=0).values_list("pk", flat=True))
+
+    def test_says_so_when_they_are_full(self, world: World) -> None:
+        world.hubs(1)
+        slot = world.slot(start=timedelta(hours=5), room=0)
+        world.slot(start=timedelta(hours=6), room=5)
+
+        with pytest.raises(UnableToBook, match="in the slots that you chose"):
+            world.book(start_at=slot.start_at, last_start_at=slot.start_at)
+
+
+class TestBookSpreadEvenly:
+    def test_gives_every_night_its_part_across_the_change_of_clocks(self, world: World) -> None:
+        world.hubs(10)
+        # Saturday 24 to Tuesday 27 October 2026: 02:00 is at 01:00 UTC in summer, and at 02:00 afterwards
+        sunday, monday, tuesday = (
+            world.slot(start=timedelta(hours=hours), room=4) for hours in (1.5, 25.5, 49.5)
+        )
+        noon = world.slot(start=timedelta(hours=35.5), room=100)
+        hours = Hours((0, 1, 6), time(2), time(5), date(2026, 10, 25), date(2026, 10, 27))
+
+        booking = world.book(hours=hours)
+
+        assert (booking.hubs, booking.unplaced) == (10, 0)
+        assert dict(booking.lots.values_list("slot", "size")) == {sunday.pk: 4, monday.pk: 3, tuesday.pk: 3}
+        noon.refresh_from_db()
+        assert noon.taken == 0
+        assert Booking.objects.get().hours == hours
+
+    def test_spreads_what_does_not_fit_over_the_others_and_names_the_rest(self, world: World) -> None:
+        world.hubs(12)
+        for day, room in ((1, 1), (2, 5), (3, 3)):
+            world.slot(start=timedelta(days=day, hours=2), room=room)
+        hours = Hours(tuple(range(7)), time(0), time(0), date(2026, 10, 25), date(2026, 10, 30))
+
+        booking = world.book(hours=hours)
+
+        assert sorted(booking.lots.values_list("size", flat=True)) == [1, 3, 5]
+        assert booking.unplaced == 3
 
 
 class TestHubsOfABooking:
@@ -324,7 +380,56 @@ class TestGiveBackAbandoned:
         assert bookings.give_back_abandoned(now=world.clock()) == 0
 
 
+WHOLE_WEEK = {
+    "plan": "spread",
+    "start_at": None,
+    "weekdays": [0],
+    "opens": time(2),
+    "closes": time(5),
+    "first_day": date(2026, 11, 2),
+    "last_day": date(2026, 11, 9),
+}
+
+
 class TestDatabase:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"plan": "one_slot"},
+            {"plan": "range", "start_at": AT},
+            {"plan": "range", "start_at": AT, "last_start_at": AT - timedelta(hours=1)},
+            {"plan": "range", "last_start_at": AT},
+            {"last_start_at": AT},
+            WHOLE_WEEK | {"last_start_at": AT},
+        ],
+    )
+    def test_refuses_starts_that_the_plan_does_not_want(self, change: dict[str, Any], world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+        world.book()
+        with pytest.raises(IntegrityError, match="booking_starts_as_its_plan_wants"), transaction.atomic():
+            Booking.objects.update(**change)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            *(WHOLE_WEEK | {name: None} for name in ("weekdays", "opens", "closes", "first_day", "last_day")),
+            WHOLE_WEEK | {"weekdays": []},
+            WHOLE_WEEK | {"weekdays": [7]},
+            WHOLE_WEEK | {"last_day": date(2026, 11, 1)},
+            {"weekdays": [0]},
+            {"opens": time(2)},
+        ],
+    )
+    def test_refuses_hours_that_are_not_a_spreads(self, change: dict[str, Any], world: World) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=3)
+        world.book()
+        Booking.objects.update(**WHOLE_WEEK)
+        Booking.objects.update(plan="earliest", **dict.fromkeys(tuple(WHOLE_WEEK)[1:]))
+        with pytest.raises(IntegrityError, match="booking_hours_for_a_spread"), transaction.atomic():
+            Booking.objects.update(**change)
+
     def test_refuses_more_than_the_capacity(self, world: World) -> None:
         slot = world.slot(start=timedelta(hours=5), room=3)
         with pytest.raises(IntegrityError, match="slot_never_over_capacity"), transaction.atomic():

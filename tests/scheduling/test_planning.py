@@ -1,11 +1,14 @@
 """Hubs to slots, as rules."""
 
-from datetime import UTC, datetime, timedelta
+import itertools
+from datetime import UTC, date, datetime, time, timedelta
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scheduling.planning import Placement, Room, as_early_as_possible, lots
+from portal.ground.uk_time import LONDON
+from scheduling.planning import Hours, Placement, Room, as_early_as_possible, lots, spread_evenly
 
 DAY = datetime(2026, 3, 29, tzinfo=UTC)
 
@@ -37,6 +40,129 @@ class TestAsEarlyAsPossible:
         placed = {p.slot: p.hubs for p in as_early_as_possible(rooms=rooms, hubs=hubs)}
         for slot in rooms[: max(placed, default=0)]:
             assert placed.get(slot.slot, 0) == slot.room
+
+
+class TestSpreadEvenly:
+    @given(ROOMS, st.integers(0, 600))
+    def test_places_all_that_there_is_room_for_and_never_more_than_a_slot_takes(
+        self, rooms: list[Room], hubs: int
+    ) -> None:
+        placements = spread_evenly(rooms=reversed(rooms), hubs=hubs)
+
+        assert sum(placement.hubs for placement in placements) == min(hubs, sum(room.room for room in rooms))
+        assert [p.slot for p in placements] == sorted({p.slot for p in placements})
+        for placement in placements:
+            assert 0 < placement.hubs <= rooms[placement.slot].room
+
+    @given(ROOMS, st.integers(0, 600))
+    def test_gives_a_slot_with_room_to_spare_at_most_one_hub_less_than_any_other(
+        self, rooms: list[Room], hubs: int
+    ) -> None:
+        placed = {p.slot: p.hubs for p in spread_evenly(rooms=rooms, hubs=hubs)}
+        most = max(placed.values(), default=0)
+        for slot in rooms:
+            taken = placed.get(slot.slot, 0)
+            assert taken == slot.room or taken >= most - 1
+
+    @given(st.integers(1, 40), st.integers(1, 40))
+    def test_lays_few_hubs_evenly_over_many_slots(self, slots: int, hubs: int) -> None:
+        placed = spread_evenly(rooms=[room(number, 1_000) for number in range(slots)], hubs=hubs)
+        if hubs <= slots:
+            gaps = [later.slot - earlier.slot for earlier, later in itertools.pairwise(placed)]
+            assert len(placed) == hubs
+            assert max(gaps, default=0) - min(gaps, default=0) <= 1
+
+
+SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
+"""The nights on which UK clocks change."""
+DATES = st.sampled_from([SPRING, AUTUMN]).flatmap(
+    lambda night: st.integers(-3, 3).map(lambda days: night + timedelta(days=days))
+)
+CLOCKS = st.builds(time, st.integers(0, 23), st.sampled_from([0, 5, 30, 45]))
+HOURS = st.builds(
+    lambda weekdays, opens, closes, one, other: Hours(
+        tuple(sorted(weekdays)), opens, closes, min(one, other), max(one, other)
+    ),
+    st.sets(st.integers(0, 6), min_size=1),
+    CLOCKS,
+    CLOCKS,
+    DATES,
+    DATES,
+)
+STARTS = st.builds(
+    lambda day, minutes: datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=minutes),
+    DATES,
+    st.integers(0, 24 * 12).map(lambda number: 5 * number),
+)
+LENGTHS = st.integers(1, 8 * 12).map(lambda number: timedelta(minutes=5 * number))
+
+
+def inside(hours: Hours, moment: datetime) -> bool:
+    """Say whether the wall clock shows a time within the hours."""
+    wall = moment.astimezone(LONDON).time()
+    if hours.opens < hours.closes:
+        return hours.opens <= wall < hours.closes
+    return hours.opens == hours.closes or wall >= hours.opens or wall < hours.closes
+
+
+class TestHours:
+    @given(HOURS, STARTS, LENGTHS)
+    @example(  # the wall clock reads 01:30 at both ends, and 01:59 and 01:00 in between
+        Hours((6,), time(1, 15), time(1, 45), AUTUMN, AUTUMN),
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        timedelta(hours=1),
+    )
+    def test_hold_what_never_leaves_them_and_begins_on_their_days(
+        self, hours: Hours, start_at: datetime, length: timedelta
+    ) -> None:
+        day = start_at.astimezone(LONDON).date()
+        on_a_day = day.weekday() in hours.weekdays and hours.first_day <= day <= hours.last_day
+        minutes = [
+            start_at + timedelta(minutes=5 * number) for number in range(length // timedelta(minutes=5))
+        ]
+        within = all(inside(hours, minute) for minute in minutes)
+
+        held = hours.hold(start_at=start_at, end_at=start_at + length)
+
+        if held:
+            assert on_a_day
+            assert within
+        if on_a_day and within and hours.opens != hours.closes:
+            assert held
+
+    @given(HOURS, STARTS, LENGTHS)
+    def test_bound_every_slot_that_they_hold(
+        self, hours: Hours, start_at: datetime, length: timedelta
+    ) -> None:
+        first, end = hours.bounds
+        if hours.hold(start_at=start_at, end_at=start_at + length):
+            assert first <= start_at < end
+
+    @pytest.mark.parametrize(("night", "held"), [(SPRING, [0, 2]), (AUTUMN, [0, 1, 1, 2])])
+    def test_have_an_hour_less_or_more_when_the_clocks_change(self, night: date, held: list[int]) -> None:
+        hours = Hours((6,), time(0), time(3), night, night)
+        begin = hours.bounds[0]
+        starts = [begin + timedelta(hours=number) for number in range(24)]
+
+        found = [start for start in starts if hours.hold(start_at=start, end_at=start + timedelta(hours=1))]
+
+        assert [start.astimezone(LONDON).hour for start in found] == held
+
+    @pytest.mark.parametrize(
+        ("start", "weekdays", "held"),
+        [
+            (datetime(2026, 11, 24, 23, tzinfo=UTC), (1,), True),
+            (datetime(2026, 11, 25, 1, tzinfo=UTC), (1,), False),
+            (datetime(2026, 11, 25, 1, tzinfo=UTC), (2,), True),
+            (datetime(2026, 11, 25, 4, 30, tzinfo=UTC), (2,), False),
+        ],
+    )
+    def test_reach_over_midnight_on_the_days_on_which_slots_begin(
+        self, start: datetime, weekdays: tuple[int, ...], held: bool
+    ) -> None:
+        hours = Hours(weekdays, time(22), time(5), date(2026, 11, 24), date(2026, 11, 27))
+
+        assert hours.hold(start_at=start, end_at=start + timedelta(hours=1)) is held
 
 
 class TestLots:

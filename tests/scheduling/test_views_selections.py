@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.urls import reverse
 from firmware.operations import decisions
 from hubs.identifiers import format_eui64
 from hubs.operations import count_fleet
+from portal.ground.uk_time import LONDON
 from scheduling import forms
 from scheduling.models import Booking, Deployment, HubSelection, Slot
 from tests.scheduling.world import World
@@ -30,6 +32,16 @@ def world(todays_world: World, client: Client) -> World:
 
 def words(response: Any) -> str:
     return " ".join(response.content.decode().split())
+
+
+def fields(response: Any) -> dict[str, list[str]]:
+    """Return what the hidden fields of a page would send."""
+    sent: dict[str, list[str]] = {}
+    for name, value in re.findall(
+        r'<input type="hidden" name="(\w+)" value="([^"]*)">', response.content.decode()
+    ):
+        sent.setdefault(name, []).append(value)
+    return sent
 
 
 def choose(client: Client, world: World, **data: Any) -> HttpResponse:
@@ -193,6 +205,94 @@ class TestCheck:
         assert response.headers["Location"] == reverse("scheduling:booking", args=[booking.reference])
         assert (booking.hubs, booking.booked_by, booking.plan) == (3, world.person, "one_slot")
 
+    def test_spreads_over_days_and_hours_and_says_so_on_the_booking(
+        self, world: World, client: Client
+    ) -> None:
+        first, *_, last = [world.slot(start=timedelta(days=day), room=2) for day in (2, 3, 4)]
+        hour = first.start_at.astimezone(LONDON)
+        selection = world.choose()
+        asked: dict[str, Any] = {
+            "plan": "spread",
+            "weekdays": list(range(7)),
+            "opens": f"{hour:%H}:00",
+            "closes": f"{hour:%H}:00",
+            "first_day": hour.date().isoformat(),
+            "last_day": last.start_at.astimezone(LONDON).date().isoformat(),
+        }
+        page = client.get(reverse("scheduling:check", args=[selection.pk]), asked)
+        assert "Spread evenly over every day, at any hour UK time" in words(page)
+        assert "in <strong>3 slots</strong>" in words(page)
+
+        # what the page itself would send
+        client.post(reverse("scheduling:check", args=[selection.pk]), data=fields(page))
+
+        booking = Booking.objects.get()
+        assert sorted(booking.lots.values_list("size", flat=True)) == [1, 1, 1]
+        assert "Spread evenly over every day" in words(
+            client.get(reverse("scheduling:booking", args=[booking.reference]))
+        )
+
+    def test_books_between_two_slots_whichever_was_chosen_first(self, world: World, client: Client) -> None:
+        one, other = [world.slot(start=timedelta(hours=hours), room=2) for hours in (5, 6)]
+        Slot.objects.filter(pk=one.pk).update(start_at=one.start_at.replace(microsecond=0))
+        Slot.objects.filter(pk=other.pk).update(start_at=other.start_at.replace(microsecond=0))
+        selection = world.choose()
+
+        check(
+            client,
+            selection,
+            plan="range",
+            start=other.start_at.isoformat(timespec="seconds"),
+            last=one.start_at.isoformat(timespec="seconds"),
+        )
+
+        booking = Booking.objects.get()
+        assert (booking.plan, booking.hubs, booking.unplaced) == ("range", 3, 0)
+        assert "As early as possible, from the slot of" in words(
+            client.get(reverse("scheduling:booking", args=[booking.reference]))
+        )
+
+    def test_names_the_reason_of_hubs_without_a_place(self, world: World, client: Client) -> None:
+        slot = world.slot(start=timedelta(hours=5), room=2)
+        Slot.objects.update(start_at=slot.start_at.replace(microsecond=0))
+        start = slot.start_at.isoformat(timespec="seconds")
+        address = reverse("scheduling:check", args=[world.choose().pk])
+
+        page = words(client.get(address, {"plan": "range", "start": start, "last": start}))
+        assert "Its one open slot between the two chosen has no room for them." in page
+        later = (slot.start_at + timedelta(days=1)).isoformat(timespec="seconds")
+        page = words(client.get(address, {"plan": "range", "start": later, "last": later}))
+        assert "This network has no open slot between the two chosen." in page
+        assert "No slot of this plan has room for these hubs." in page
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"weekdays": []}, "Tick at least one weekday."),
+            ({"opens": ""}, "Give the hours"),
+            ({"last_day": ""}, "Give the first and the last day."),
+            ({"last_day": "9999-12-31"}, "Give the first and the last day."),
+            ({"last_day": "2026-11-01"}, "The last day is before the first."),
+        ],
+    )
+    def test_says_what_a_spread_lacks_and_keeps_what_was_typed(
+        self, change: dict[str, Any], sentence: str, world: World, client: Client
+    ) -> None:
+        asked = {
+            "plan": "spread",
+            "weekdays": ["1", "2"],
+            "opens": "02:00",
+            "closes": "05:00",
+            "first_day": "2026-11-02",
+            "last_day": "2026-11-09",
+        }
+        response = client.get(
+            reverse("scheduling:check", args=[world.choose().pk]), asked | change, follow=True
+        )
+
+        assert sentence in words(response)
+        assert "first_day=2026-11-02" in response.redirect_chain[0][0]
+
     def test_books_once_when_it_is_sent_twice(self, world: World, client: Client) -> None:
         world.slot(start=timedelta(hours=5), room=3)
         selection = world.choose()
@@ -247,6 +347,7 @@ class TestCheck:
             # moments that have no UK time
             {"plan": "one_slot", "start": "0001-01-01T00:00:00+00:00"},
             {"plan": "one_slot", "start": "9999-12-31T23:59:59-12:00"},
+            {"plan": "range", "start": "2026-11-02T02:00:00+00:00"},
         ],
     )
     @pytest.mark.parametrize("verb", ["get", "post"])

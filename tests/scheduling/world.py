@@ -17,6 +17,8 @@ from hubs.models import CommunicationsHub, FirmwareVersion, HubModel, Network, S
 from portal.models import User
 from scheduling.models import Booking, HubSelection, Slot
 from scheduling.operations import bookings, deployments, selections
+from scheduling.planning import Hours
+from scheduling.queries.plans import Timing
 from tests import factories
 
 OLD = 0x01000001
@@ -103,12 +105,23 @@ class World:
             now=self.clock(),
         )
 
-    def book(self, selection: HubSelection | None = None, *, start_at: datetime | None = None) -> Booking:
-        """Book as early as possible, or in the slot that begins at `start_at`."""
+    def book(
+        self,
+        selection: HubSelection | None = None,
+        *,
+        start_at: datetime | None = None,
+        last_start_at: datetime | None = None,
+        hours: Hours | None = None,
+    ) -> Booking:
+        """Book as early as possible, in the slot that begins at `start_at`, between two, or spread over hours."""
+        plan = Booking.Plan.EARLIEST
+        if hours:
+            plan = Booking.Plan.SPREAD
+        elif start_at:
+            plan = Booking.Plan.RANGE if last_start_at else Booking.Plan.ONE_SLOT
         return bookings.book(
             selection=selection or self.choose(),
-            plan=Booking.Plan.ONE_SLOT if start_at else Booking.Plan.EARLIEST,
-            start_at=start_at,
+            timing=Timing(plan, start_at=start_at, last_start_at=last_start_at, hours=hours),
             by=self.person,
             clock=self.clock,
         )
