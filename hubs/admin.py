@@ -52,7 +52,15 @@ class HubModelForm(forms.ModelForm[HubModel]):
 
 @admin.register(HubModel)
 class HubModelAdmin(admin.ModelAdmin[HubModel]):
-    """The hub models, with the codes that an image header names."""
+    """
+    The hub models, with the codes that an image header names.
+
+    The codes are never changed: images were checked against them.
+    """
+
+    def get_readonly_fields(self, request: HttpRequest, obj: HubModel | None = None) -> tuple[str, ...]:
+        """Leave the codes to the first entry."""
+        return () if obj is None else ("manufacturer", "image_type")
 
     form = HubModelForm
     list_display = ("name", "manufacturer_name", "manufacturer_shown", "image_type_shown")

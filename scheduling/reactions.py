@@ -77,7 +77,7 @@ def _ended(state: State, phase: Phase, ending: Ending = Ending.NONE) -> Reaction
 
 
 def _leads_to(target: int, version: int, predecessors: frozenset[int] | None) -> bool:
-    return version < target if predecessors is None else version in predecessors
+    return 0 <= version < target if predecessors is None else version in predecessors
 
 
 def _to_first_read(

@@ -40,6 +40,8 @@ LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 SEND = 50
 """Commands handed over at a time; between two times the halt, the slot and the token are asked again."""
 COLLECT = 2_000
+LAST_WORD = timedelta(seconds=15)
+"""Between a command's last valid moment and its silence: time for the carrier to say that it was not carried out."""
 LOOK_AGAIN = timedelta(seconds=30)
 """When a deployment that the Gate did not admit is looked at again."""
 
@@ -174,7 +176,7 @@ WHERE id BETWEEN %(first)s AND %(last)s AND state = 'staged' AND first_miss_at <
 # Without the carrier's receipt nobody knows that a command has arrived, so its silence says nothing: it is sent
 # again under the same key, which is carried out once however often it comes, and the wait begins then.
 NO_RECEIPT = """
-UPDATE scheduling_deployment deployment SET next_at = %(silent_at)s
+UPDATE scheduling_deployment deployment SET next_at = %(answer_by)s
 FROM scheduling_command command
 WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at <= %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
@@ -228,12 +230,14 @@ WITH due AS (
 moved AS (
     UPDATE scheduling_deployment deployment SET
         state = CASE WHEN due.phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
-        attempt = due.attempt, tries = tries + 1, awaiting = true, next_at = %(silent_at)s, moved_at = %(now)s
+        attempt = due.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
     FROM due WHERE deployment.id = due.id
     RETURNING deployment.id, due.phase, due.attempt)
 INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
 SELECT id, phase, attempt, %(token)s, %(now)s,
-       CASE WHEN phase = %(verify)s THEN %(silent_at)s ELSE %(until)s END
+       -- nothing is activated after its silence was taken for an answer
+       CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s THEN least(%(until)s, %(silent_at)s)
+       ELSE %(until)s END
 FROM moved
 """
 LOOK_LATER = """
@@ -310,6 +314,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "until": min(slot.end_at, period.end_at) if period else slot.end_at,
         "grace_began": policy.grace.before(now),
         "silent_at": policy.silence_deadline.after(now),
+        "answer_by": policy.silence_deadline.after(now) + LAST_WORD,
         "later": now + LOOK_AGAIN,
         "published": published,
         "halted": release.state == ReleaseState.HALTED,
@@ -374,8 +379,11 @@ WHERE command.deployment_id = sent.deployment_id AND command.phase = sent.phase
 """
 # what the carrier refused as too late was surely not done: the Gate takes it back when it next looks
 LOOK_NOW = """
-UPDATE scheduling_deployment SET next_at = %(now)s
-WHERE id = ANY (%(deployments)s) AND ended_at IS NULL AND awaiting
+UPDATE scheduling_deployment deployment SET next_at = %(now)s
+FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::smallint[])
+    AS late (id, phase, attempt)
+WHERE deployment.id = late.id AND deployment.phase = late.phase AND deployment.attempt = late.attempt
+  AND deployment.awaiting
 """
 
 
@@ -394,8 +402,8 @@ def send(*, claimed: Claim, gateway: HubGateway, clock: Clock) -> int:
     if any(receipt.verdict is Verdict.STALE_TOKEN for receipt in receipts):
         raise LeaseLost
     sql.run(RECEIPTS, {**_keys(receipts), "verdicts": [int(receipt.verdict) for receipt in receipts]})
-    if late := [receipt.deployment for receipt in receipts if receipt.verdict is Verdict.EXPIRED]:
-        sql.run(LOOK_NOW, {"deployments": late, "now": now})
+    if late := [receipt for receipt in receipts if receipt.verdict is Verdict.EXPIRED]:
+        sql.run(LOOK_NOW, {**_keys(late), "now": now})
     return len(commands)
 
 

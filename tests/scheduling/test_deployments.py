@@ -226,6 +226,23 @@ class TestFailures:
         booked.work()
         assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
 
+    def test_an_activation_that_comes_too_late_for_its_answer_is_tried_again(self, booked: World) -> None:
+        booked.clock.move(hours=1)
+        booked.work()
+        booked.release.policy.silence_deadline = "10 minutes"
+        booked.release.policy.save()
+        NetworkProfile.objects.update(activate_delay=1_500.0)  # long after the deadline, still in the slot
+        booked.clock.move(hours=4)
+        booked.work()
+        NetworkProfile.objects.update(activate_delay=0.0)
+        booked.clock.move(minutes=10, seconds=5)
+        booked.work()
+        booked.clock.move(minutes=21)
+        booked.work()
+
+        assert endings() == [(State.SUCCEEDED, Ending.NONE)] * 3
+        assert CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True).count() == 3
+
 
 class TestTheGate:
     def test_admits_nothing_while_the_release_is_halted(self, booked: World) -> None:
