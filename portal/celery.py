@@ -26,6 +26,7 @@ def every(seconds: float, task: str) -> Entry:
 TIMETABLE: dict[str, Entry] = {
     "carry out": every(2, "carry_out"),
     "collect reports": every(2, "collect_reports"),
+    "read files": every(2, "read_files"),
     "keep bookings": every(5, "keep_bookings"),
     "owe notices": every(15, "owe_notices"),
     "send notices": every(5, "send_notices"),

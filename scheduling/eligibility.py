@@ -6,9 +6,13 @@ from django.db.models import IntegerChoices
 class Refusal(IntegerChoices):
     """The reasons, in the order in which they are asked: the first that holds is the one given."""
 
-    UNREADABLE = 1, "Not a CHF ID"
+    NO_IDENTIFIER = 31, "No identifier in this row"
+    TOO_LONG = 32, "Too long for a row of identifiers"
+    SHORTENED = 33, "Digits lost: a spreadsheet shortened the number"
+    UNREADABLE = 1, "Not a CHF ID, MPAN or MPRN"
     REPEATED = 2, "Named more than once"
     NOT_FOUND = 3, "Not one of your hubs"
+    SEVERAL_HUBS = 34, "More than one of your hubs"
     NOT_LEAD = 4, "The other Supplier books this hub"
     STATUS = 5, "Status does not allow it"
     OTHER_MODEL = 6, "Another hub model"
@@ -25,9 +29,16 @@ class Refusal(IntegerChoices):
 
 
 _WAY_FORWARD = {
-    Refusal.UNREADABLE: "Give 16 hexadecimal digits, such as 00-DB-12-34-56-78-90-A0.",
+    Refusal.NO_IDENTIFIER: "Put a CHF ID, an MPAN or an MPRN into the column of identifiers.",
+    Refusal.TOO_LONG: "Put one hub into each row, with fewer than 4,096 characters.",
+    Refusal.SHORTENED: "Give the column the format “text” before the numbers go in, then fill it and upload it again.",
+    Refusal.UNREADABLE: (
+        "Give a CHF ID of 16 hexadecimal digits, such as 00-DB-12-34-56-78-90-A0, an MPAN of 13 digits or "
+        "an MPRN of 6 to 10."
+    ),
     Refusal.REPEATED: "Nothing to do: the first mention counts.",
-    Refusal.NOT_FOUND: "Check the CHF ID against your inventory.",
+    Refusal.NOT_FOUND: "Check the identifier against your inventory.",
+    Refusal.SEVERAL_HUBS: "Name the hub that you mean by its CHF ID.",
     Refusal.NOT_LEAD: "You are the hub's gas Supplier: its electricity import Supplier books.",
     Refusal.STATUS: "Book once the hub is Commissioned, or Suspended.",
     Refusal.OTHER_MODEL: "This release is for other hub models; see its page.",

@@ -17,8 +17,8 @@ from scheduling.planning import Hours
 from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Choice
 
-FILE_LIMIT = 64 * 1024 * 1024
-"""Bytes of an uploaded list of hubs: three million CHF IDs."""
+FILE_LIMIT = 128 * 1024 * 1024
+"""Bytes of an uploaded list of hubs: a million rows of a hundred characters."""
 FACETS = {
     "network": "Network",
     "model": "Hub model",
@@ -33,7 +33,9 @@ class ChooseForm(forms.Form):
 
     method = forms.ChoiceField(choices=HubSelection.Method, widget=forms.RadioSelect)
     file = forms.FileField(
-        label="CSV file of CHF IDs", required=False, widget=forms.FileInput(attrs={"accept": ".csv,.txt"})
+        label="CSV or XLSX file",
+        required=False,
+        widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv,.xlsx"}),
     )
 
     def __init__(self, *args: Any, choices: Mapping[str, Sequence[Choice]], **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from hubs import gateway
 from portal.ground import clock
-from scheduling.operations import bookings, deployments, notices, slots, tallies
+from scheduling.operations import bookings, deployments, notices, selections, slots, tallies
 
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
@@ -28,6 +28,12 @@ def collect_reports(**_: object) -> None:
     door = gateway.connect()
     while deployments.collect(gateway=door, clock=clock.now) == deployments.COLLECT:
         pass
+
+
+@shared_task
+def read_files(**_: object) -> None:
+    """Read a portion of a large file of hubs."""
+    selections.read_next(clock=clock.now)
 
 
 @shared_task

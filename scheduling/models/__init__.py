@@ -1,6 +1,6 @@
 """Who deploys what to which hubs, when, and how it went."""
 
-from scheduling.models.bookings import Booking, HubSelection, SelectionRow, UnplacedHub
+from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
 from scheduling.models.deployments import (
     LOT_SIZE,
     LOT_SPAN,
@@ -23,6 +23,7 @@ __all__ = [
     "HubSelection",
     "Lot",
     "Notice",
+    "SelectionFile",
     "SelectionRow",
     "Slot",
     "StrayReport",

@@ -19,7 +19,8 @@ class HubSelection(models.Model):
     The hubs that a person chose for a release, before choosing when.
 
     `eligible` maps the network's id to the number of hubs that may go; `refused` maps a `Refusal` to
-    the number of hubs or rows that may not. Both are as of `created_at`; booking asks again.
+    the number of hubs or rows that may not. Both are as of `created_at`, or of when a large file had been
+    read; booking asks again.
     """
 
     class Method(models.TextChoices):
@@ -29,12 +30,20 @@ class HubSelection(models.Model):
         FILTER = "filter", "By filter"
         FILE = "file", "From a file"
 
+    class State(models.TextChoices):
+        """How far it is: a large file is read after it was received."""
+
+        READING = "reading", "Being read"
+        JUDGED = "judged", "Judged"
+        UNREADABLE = "unreadable", "Could not be read"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
     release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
     chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
     method = models.CharField(max_length=10, choices=Method)
+    state = models.CharField(max_length=10, choices=State, default=State.JUDGED, db_default=State.JUDGED)
     criteria = models.JSONField(default=dict, help_text="Ids by facet: network, model, installed_version, …")
     file_name = models.CharField(max_length=255, blank=True)
     eligible = models.JSONField(default=dict)
@@ -44,14 +53,60 @@ class HubSelection(models.Model):
         return f"{self.get_method_display()} for {self.release}"
 
 
+class SelectionFile(models.Model):
+    """
+    The file that a selection came from: how it is laid out, and how far it has been read.
+
+    While it waits for its reader it lies under `stored`, which is empty once the file is gone. `last_line` is
+    the line up to which every row is staged; the lease and the token are those of its reader, as on a lot.
+    """
+
+    selection = models.OneToOneField(
+        HubSelection, on_delete=models.CASCADE, primary_key=True, related_name="file"
+    )
+    format = models.CharField(max_length=4, choices=[("csv", "CSV"), ("xlsx", "XLSX")])
+    delimiter = models.CharField(max_length=1)
+    header = models.TextField(null=True, help_text="As a line of CSV; null where the file has none")
+    column = models.PositiveSmallIntegerField(help_text="Of the identifiers, from 0")
+    width = models.PositiveSmallIntegerField("cells of the longest row", default=1)
+    stored = models.CharField(max_length=255, blank=True)
+    rows = models.PositiveIntegerField("rows read", default=0)
+    last_line = models.PositiveIntegerField(default=0)
+    doubtful = models.PositiveIntegerField("rows taken although their check digits do not hold", default=0)
+    failure = models.TextField(blank=True)
+    read_at = models.DateTimeField("last row staged at", null=True)
+    lease_until = models.DateTimeField(null=True)
+    token = models.PositiveIntegerField(default=0)
+    deaths = models.PositiveSmallIntegerField("readers that died since the last row", default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(format__in=["csv", "xlsx"]), name="selection_file_format_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(lease_until=None) | ~Q(stored=""), name="selection_file_leased_only_while_stored"
+            ),
+        ]
+        indexes = [models.Index(fields=["token"], condition=~Q(stored=""), name="selection_file_unread")]
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows of {self.selection_id}"
+
+
 class SelectionRow(models.Model):
-    """One row of an uploaded file, with what became of it; `hub` only where the id is the Supplier's."""
+    """
+    One row of an uploaded file, as a line of CSV, with what became of it.
+
+    `hub` only where the identifier is the Supplier's; `is_doubtful` where its check digits do not hold.
+    """
 
     selection = models.ForeignKey(HubSelection, on_delete=models.CASCADE, related_name="rows", db_index=False)
     line = models.PositiveIntegerField()
-    text = models.CharField(max_length=200)
+    text = models.TextField()
     hub = models.BigIntegerField(null=True)
     refusal = models.SmallIntegerField(choices=Refusal, null=True)
+    is_doubtful = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints = [

@@ -71,6 +71,8 @@ def book(*, selection: HubSelection, timing: plans.Timing, by: "User", clock: Cl
     """
     if earlier := Booking.objects.filter(selection=selection, abandoned_at=None).first():
         return earlier
+    if selection.state != HubSelection.State.JUDGED:
+        raise UnableToBook("The file of this choice has not been read to its end. Wait until it is.")
     for _ in range(TRIES):
         now = clock()
         _check_open(selection.release)

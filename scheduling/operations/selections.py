@@ -1,34 +1,56 @@
-"""Keep what a person chose: all remaining hubs, a filter, or a file of CHF IDs."""
+"""
+Keep what a person chose: all remaining hubs, a filter, or a file of CHF IDs, MPANs and MPRNs.
 
-import csv
-import io
+A small file is read while its sender waits. A large one is kept, and read in portions by whoever the timetable
+wakes: rows and how far they reach are committed together, so a reader that dies is followed by another that
+doubles nothing and leaves nothing out.
+"""
+
+import logging
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
-from django.db import transaction
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
 
 from firmware.models import FirmwareRelease
-from hubs.identifiers import InvalidIdentifier, parse_eui64
+from hubs.identifiers import Kind
 from hubs.models import SHOWN, Supplier
 from portal.ground import sql
+from portal.ground.clock import Clock
+from scheduling import sheets
 from scheduling.eligibility import Refusal
-from scheduling.models import HubSelection, SelectionRow
+from scheduling.models import HubSelection, SelectionFile, SelectionRow
 from scheduling.queries import eligibility
+from scheduling.sheets import Layout, SheetRow, UnreadableFile
 
 if TYPE_CHECKING:
     from portal.models import User
 
-BATCH = 5_000
-LINE_LIMIT = 4_096
-"""A line longer than this is no row of identifiers."""
-HEADERS = {"chf id", "chf_id", "chfid", "chf", "hub", "eui-64", "eui64", "communications hub"}
+logger = logging.getLogger(__name__)
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+BATCH = 10_000
+SMALL = {sheets.Format.CSV: 500_000, sheets.Format.XLSX: 3_000_000}
+"""Bytes of some 20,000 rows, a workbook's unpacked: up to there a file is read while its sender waits."""
+DEATHS = 3
+"""Readers of one file that may die, without one more row read, before it is given up."""
+KINDS: Mapping[Kind, int] = {"chf_id": 1, "mpan": 2, "mprn": 3}
+NO_ROWS = "The file holds no rows. Give one CHF ID, MPAN or MPRN per row, in one column."
 
 
 class UnableToChoose(Exception):
     """The choice cannot be kept; the message says why and what to do."""
+
+
+class LeaseLost(Exception):
+    """Another reader has the file by now."""
 
 
 @transaction.atomic
@@ -58,29 +80,89 @@ def choose_from_file(
     *, supplier: Supplier, release: FirmwareRelease, file: BinaryIO, name: str, by: "User", now: datetime
 ) -> HubSelection:
     """
-    Keep a choice of the hubs whose CHF IDs a CSV file names in its first column, each row with its verdict.
+    Keep a choice of the hubs whose CHF IDs, MPANs or MPRNs a CSV or XLSX file names, each row with its verdict.
 
-    The file is read as a stream. A hub that is another Supplier's and one that does not exist get the same
-    refusal, so that nobody learns of foreign hubs.
+    The file is read as a stream, at once. A hub, MPAN or MPRN that is another Supplier's and one that does not
+    exist get the same refusal, so that nobody learns of foreign hubs.
 
-    :raises UnableToChoose: if the file is not text, or holds no row
+    :raises UnableToChoose: if the file is no table of rows
     """
+    try:
+        layout = sheets.look(file=file)
+        selection = _from_file(supplier, release, name, by, now)
+        kept = _kept_file(selection, layout)
+        kept.save(force_insert=True)
+        for batch in _batches(sheets.rows(file=file, layout=layout)):
+            _count(kept, batch)
+            _stage(selection, kept.column, batch)
+    except UnreadableFile as fault:
+        raise UnableToChoose(str(fault)) from fault
+    if not kept.rows:
+        raise UnableToChoose(NO_ROWS)
+    kept.read_at = now
+    return _settle(kept, now)
+
+
+def receive(
+    *, supplier: Supplier, release: FirmwareRelease, file: BinaryIO, name: str, by: "User", now: datetime
+) -> HubSelection:
+    """
+    Keep a choice by a file, as `choose_from_file` does; a large file is left for `read_next`, its choice READING.
+
+    :raises UnableToChoose: if the file is no table of rows
+    """
+    try:
+        layout = sheets.look(file=file)
+        size = sheets.size_of_text(file=file, format_=layout.format)
+    except UnreadableFile as fault:
+        raise UnableToChoose(str(fault)) from fault
+    if size <= SMALL[layout.format]:
+        return choose_from_file(supplier=supplier, release=release, file=file, name=name, by=by, now=now)
+    file.seek(0)
+    # The name is ours, and nothing that lies there is ever served.
+    stored = default_storage.save(f"selections/{uuid.uuid4()}", File(file))
+    try:
+        with transaction.atomic():
+            selection = _from_file(supplier, release, name, by, now, state=HubSelection.State.READING)
+            _kept_file(selection, layout, stored=stored).save(force_insert=True)
+    except BaseException:
+        default_storage.delete(stored)
+        raise
+    return selection
+
+
+def _from_file(
+    supplier: Supplier,
+    release: FirmwareRelease,
+    name: str,
+    by: "User",
+    now: datetime,
+    state: HubSelection.State = HubSelection.State.JUDGED,
+) -> HubSelection:
     selection = HubSelection(
         supplier=supplier,
         release=release,
         chosen_by=by,
         created_at=now,
         method=HubSelection.Method.FILE,
+        state=state,
         file_name=name[:255],
     )
     selection.save(force_insert=True)
-    rows = _rows(selection, _lines(file))
-    while batch := list(islice(rows, BATCH)):
-        SelectionRow.objects.bulk_create(batch)
-    refused = _settle_rows(selection)
-    if not refused and not selection.rows.exists():
-        raise UnableToChoose("The file holds no rows. Give one CHF ID per line, in the first column.")
-    return _judged(selection, refused, now)
+    return selection
+
+
+def _kept_file(selection: HubSelection, layout: Layout, stored: str = "") -> SelectionFile:
+    return SelectionFile(
+        selection=selection,
+        format=layout.format,
+        delimiter=layout.delimiter,
+        header=None if layout.header is None else sheets.as_line(cells=layout.header),
+        column=layout.column,
+        width=len(layout.header or ("",)),
+        stored=stored,
+        last_line=layout.after,
+    )
 
 
 def _judged(selection: HubSelection, refused: Counter[Refusal], now: datetime) -> HubSelection:
@@ -88,73 +170,234 @@ def _judged(selection: HubSelection, refused: Counter[Refusal], now: datetime) -
     refused.update(verdicts.refused)
     selection.eligible = {str(network): hubs for network, hubs in sorted(verdicts.eligible.items())}
     selection.refused = {str(int(refusal)): hubs for refusal, hubs in sorted(refused.items())}
+    selection.state = HubSelection.State.JUDGED
     selection.save()
     return selection
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=None)
+# -- reading what was kept -----------------------------------------------------------------------------------
+
+
+CLAIM = """
+UPDATE scheduling_selectionfile
+SET lease_until = %(now)s + %(lease)s, token = token + 1, deaths = deaths + (lease_until IS NOT NULL)::int
+WHERE selection_id = (
+    SELECT selection_id FROM scheduling_selectionfile
+    WHERE stored <> '' AND (lease_until IS NULL OR lease_until <= %(now)s)
+    ORDER BY token, selection_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING selection_id
+"""
+"""The file of which least was done, so that a large one does not keep the others waiting."""
+
+
+def read_next(*, clock: Clock) -> bool:
+    """
+    Read a portion, half a lease long, of a kept file that no living reader has; judge it once it is read.
+
+    Returns whether there was one. A file that is read, or cannot be, is deleted.
+    """
+    began = clock()
+    claimed = sql.rows(CLAIM, {"now": began, "lease": LEASE})
+    if not claimed:
+        return False
+    kept = SelectionFile.objects.select_related("selection__release", "selection__supplier").get(
+        pk=claimed[0][0]
+    )
     try:
-        while line := text.readline(LINE_LIMIT):
-            if len(line) == LINE_LIMIT and not line.endswith("\n"):
-                while (rest := text.readline(LINE_LIMIT)) and not rest.endswith("\n"):
-                    pass
-            yield line.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    except UnicodeDecodeError as error:
-        raise UnableToChoose(
-            "The file is not text in UTF-8. Save it as “CSV UTF-8” and upload it again."
-        ) from error
-    finally:
-        text.detach()
+        _read_on(kept, clock, began)
+    except UnreadableFile as fault:
+        _give_up(kept, str(fault), clock())
+    except LeaseLost:
+        logger.warning("the file of selection %s was taken over by another reader", kept.pk)
+    return True
 
 
-def _rows(selection: HubSelection, lines: Iterable[str]) -> Iterator[SelectionRow]:
-    for number, line in enumerate(lines, start=1):
-        cells = next(csv.reader([line]), [])
-        cell = cells[0].strip() if cells else ""
-        if not cell or (number == 1 and cell.lower() in HEADERS):
-            continue
-        row = SelectionRow(selection=selection, line=number, text=line.strip()[:200])
-        try:
-            row.hub = parse_eui64(cell)
-        except InvalidIdentifier:
-            row.refusal = Refusal.UNREADABLE
-        yield row
-
-
-def _settle_rows(selection: HubSelection) -> Counter[Refusal]:
-    """Refuse repeated rows and hubs that the Supplier may not see; forget the latter's ids."""
-    statements = (
-        (
-            """UPDATE scheduling_selectionrow later SET refusal = %(refusal)s
-               FROM (SELECT hub, min(line) AS line FROM scheduling_selectionrow
-                     WHERE selection_id = %(selection)s AND hub IS NOT NULL GROUP BY hub) first
-               WHERE later.selection_id = %(selection)s AND later.hub = first.hub AND later.line > first.line""",
-            Refusal.REPEATED,
-        ),
-        (
-            """UPDATE scheduling_selectionrow row SET refusal = %(refusal)s, hub = NULL
-               WHERE row.selection_id = %(selection)s AND row.hub IS NOT NULL AND row.refusal IS NULL
-                 AND NOT EXISTS (
-                     SELECT FROM hubs_communicationshub hub
-                     WHERE hub.chf_id = row.hub AND hub.status = ANY (%(shown)s)
-                       AND (hub.lead_id = %(supplier)s OR hub.other_id = %(supplier)s))""",
-            Refusal.NOT_FOUND,
-        ),
-    )
-    for statement, refusal in statements:
-        sql.run(
-            statement,
-            {
-                "selection": selection.pk,
-                "supplier": selection.supplier_id,
-                "shown": [int(status) for status in SHOWN],
-                "refusal": refusal,
-            },
+def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
+    if kept.selection.state != HubSelection.State.READING:  # its reader died before it could tidy up
+        _delete_file(kept)
+        return
+    if kept.deaths >= DEATHS:
+        raise UnreadableFile(
+            f"Reading the file failed {DEATHS} times at the same place, after {kept.rows:,} rows. Split it there and "
+            "upload it in parts, or ask the release desk."
         )
-    counts = sql.rows(
-        """SELECT refusal, count(*) FROM scheduling_selectionrow
-           WHERE selection_id = %(selection)s AND refusal IS NOT NULL GROUP BY refusal""",
-        {"selection": selection.pk},
+    if kept.read_at is None and not _stage_portion(kept, clock, began):
+        return
+    now = clock()
+    if now - began > LEASE / 3:
+        _mine(kept, lease_until=None)  # judging gets a portion of its own
+        return
+    if not kept.rows:
+        raise UnreadableFile(NO_ROWS)
+    with transaction.atomic():
+        _mine(kept, lease_until=now + LEASE)
+        sql.run("ANALYZE scheduling_selectionrow", {})  # or the planner knows nothing of a million new rows
+        _settle(kept, now)
+    _delete_file(kept)
+
+
+def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
+    """Stage rows until the file or the portion ends; say whether it was the file."""
+    with _opened(kept) as file:
+        for batch in _batches(sheets.rows(file=file, layout=_layout_of(kept), after=kept.last_line)):
+            now = clock()
+            is_over = now - began > LEASE / 2
+            _count(kept, batch)
+            with transaction.atomic():
+                _mine(
+                    kept,
+                    lease_until=None if is_over else now + LEASE,
+                    rows=kept.rows,
+                    last_line=kept.last_line,
+                    width=kept.width,
+                    deaths=0,
+                )
+                _stage(kept.selection, kept.column, batch)
+            if is_over:
+                return False
+    kept.read_at = clock()
+    _mine(kept, read_at=kept.read_at)
+    return True
+
+
+def _count(kept: SelectionFile, batch: Sequence[SheetRow]) -> None:
+    kept.rows += len(batch)
+    kept.last_line = batch[-1].line
+    kept.width = max(kept.width, *(len(row.cells) for row in batch))
+
+
+def _mine(kept: SelectionFile, **changes: object) -> None:
+    """
+    Change the row of a file that this reader holds.
+
+    :raises LeaseLost: if it does not hold it any more
+    """
+    if not SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(**changes):
+        raise LeaseLost
+
+
+def _opened(kept: SelectionFile) -> IO[bytes]:
+    try:
+        stored: IO[bytes] = default_storage.open(kept.stored).open()
+    except FileNotFoundError as error:
+        raise UnreadableFile("The file is no longer there. Upload it again.") from error
+    return stored
+
+
+def _layout_of(kept: SelectionFile) -> Layout:
+    header = None if kept.header is None else tuple(sheets.cells_of(line=kept.header))
+    return Layout(sheets.Format(kept.format), kept.delimiter, kept.column, header, 0)
+
+
+def _give_up(kept: SelectionFile, reason: str, now: datetime) -> None:
+    with suppress(LeaseLost):
+        with transaction.atomic():
+            _mine(kept, failure=reason, read_at=now)
+            HubSelection.objects.filter(pk=kept.pk).update(state=HubSelection.State.UNREADABLE)
+            SelectionRow.objects.filter(selection=kept.pk).delete()
+        _delete_file(kept)
+
+
+def _delete_file(kept: SelectionFile) -> None:
+    default_storage.delete(kept.stored)
+    SelectionFile.objects.filter(pk=kept.pk).update(stored="", lease_until=None)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------
+
+
+def _batches(rows: Iterator[SheetRow]) -> Iterator[list[SheetRow]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+STAGING = (
+    """CREATE TEMPORARY TABLE IF NOT EXISTS staged_row (
+           line int, text text, kind smallint, number bigint, refusal smallint, is_doubtful boolean
+       ) ON COMMIT DROP""",
+    "TRUNCATE staged_row",
+)
+COPY_ROWS = "COPY staged_row (line, text, kind, number, refusal, is_doubtful) FROM STDIN"
+# An MPAN is its import Supplier's and an MPRN its gas Supplier's; a CHF ID is both its Suppliers'. What is not
+# found is not kept as a number, so that nothing here depends on whether a foreign one exists.
+INSERT_ROWS = f"""
+INSERT INTO scheduling_selectionrow (selection_id, line, text, hub, refusal, is_doubtful)
+SELECT %(selection)s, staged.line, staged.text, CASE WHEN found.hubs = 1 THEN found.hub END,
+       CASE WHEN staged.refusal IS NOT NULL THEN staged.refusal
+            WHEN found.hubs = 0 THEN {Refusal.NOT_FOUND}
+            WHEN found.hubs > 1 THEN {Refusal.SEVERAL_HUBS} END,
+       staged.is_doubtful
+FROM staged_row staged CROSS JOIN LATERAL (
+    SELECT min(chf_id) AS hub, count(*) AS hubs FROM (
+        SELECT chf_id FROM hubs_communicationshub
+        WHERE staged.kind = {KINDS["chf_id"]} AND chf_id = staged.number AND status = ANY (%(shown)s)
+          AND (lead_id = %(supplier)s OR other_id = %(supplier)s)
+        UNION ALL SELECT chf_id FROM hubs_communicationshub
+        WHERE staged.kind = {KINDS["mpan"]} AND mpan = staged.number AND status = ANY (%(shown)s)
+          AND import_supplier_id = %(supplier)s
+        UNION ALL SELECT chf_id FROM hubs_communicationshub
+        WHERE staged.kind = {KINDS["mprn"]} AND mprn = staged.number AND status = ANY (%(shown)s)
+          AND gas_supplier_id = %(supplier)s) same) found
+ORDER BY staged.line
+"""  # noqa: S608 - our own constants
+
+
+def _stage(selection: HubSelection, column: int, rows: Iterable[SheetRow]) -> None:
+    """Keep rows, each with its hub or the reason why there is none."""
+    with connection.cursor() as cursor:
+        for statement in STAGING:
+            cursor.execute(statement)
+        with cursor.copy(COPY_ROWS) as copy:
+            for row in rows:
+                copy.write_row(_staged(row, column))
+    sql.run(INSERT_ROWS, _terms(selection))
+
+
+def _staged(row: SheetRow, column: int) -> tuple[Any, ...]:
+    found = sheets.identify(cell=row.cells[column] if column < len(row.cells) else "")
+    text = sheets.as_line(cells=row.cells)
+    if row.is_cut:
+        return row.line, text, None, None, int(Refusal.TOO_LONG), False
+    if found.kind is None:
+        return row.line, text, None, None, found.refusal and int(found.refusal), False
+    return row.line, text, KINDS[found.kind], found.number, None, found.is_doubtful
+
+
+def _terms(selection: HubSelection) -> dict[str, Any]:
+    return {
+        "selection": selection.pk,
+        "supplier": selection.supplier_id,
+        "shown": [int(status) for status in SHOWN],
+    }
+
+
+REPEATED = f"""
+UPDATE scheduling_selectionrow later SET refusal = {Refusal.REPEATED}
+FROM (SELECT id, row_number() OVER (PARTITION BY hub ORDER BY line) AS mention
+      FROM scheduling_selectionrow WHERE selection_id = %(selection)s AND hub IS NOT NULL) named
+WHERE named.mention > 1 AND later.id = named.id
+"""  # noqa: S608 - our own constants
+COUNTS = """
+SELECT refusal, count(*), count(*) FILTER (WHERE is_doubtful)
+FROM scheduling_selectionrow WHERE selection_id = %(selection)s GROUP BY refusal
+"""
+
+
+def _settle(kept: SelectionFile, now: datetime) -> HubSelection:
+    """Refuse rows that name a hub again, whichever of its identifiers they use; then judge the hubs."""
+    terms = {"selection": kept.pk}
+    sql.run(REPEATED, terms)
+    refused: Counter[Refusal] = Counter()
+    for refusal, rows, doubtful in sql.rows(COUNTS, terms):
+        if refusal is None:
+            kept.doubtful = doubtful
+        else:
+            refused[Refusal(refusal)] = rows
+    SelectionFile.objects.filter(pk=kept.pk).update(
+        rows=kept.rows,
+        last_line=kept.last_line,
+        width=kept.width,
+        doubtful=kept.doubtful,
+        read_at=kept.read_at,
     )
-    return Counter({Refusal(refusal): count for refusal, count in counts})
+    return _judged(kept.selection, refused, now)

@@ -7,18 +7,18 @@ somebody's browser takes its time.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubs.identifiers import format_eui64
 from portal.ground import sql
 from scheduling.eligibility import Refusal
-from scheduling.models import HubSelection
+from scheduling.models import HubSelection, SelectionFile
 from scheduling.queries import eligibility
 
 PAGE = 5_000
 
 ROWS = """
-SELECT line, text, hub, refusal FROM scheduling_selectionrow
+SELECT line, text, hub, refusal, is_doubtful FROM scheduling_selectionrow
 WHERE selection_id = %(selection)s AND line > %(after)s ORDER BY line LIMIT %(limit)s
 """
 # the same judgement as everywhere, over the hubs of one page
@@ -29,7 +29,31 @@ WHERE hub.chf_id = ANY (%(hubs)s)
 """  # noqa: S608 - our own constants
 
 
-def refused(*, selection: HubSelection, now: datetime) -> Iterator[tuple[str, Refusal]]:
+class RefusedRow(NamedTuple):
+    """A row as it was written, as a line of CSV, or a CHF ID, and why it cannot go."""
+
+    text: str
+    refusal: Refusal
+    is_doubtful: bool = False
+
+    @property
+    def way_forward(self) -> str:
+        """What can be done about it."""
+        if self.is_doubtful:
+            return f"{self.refusal.way_forward} Its check digits do not hold, so a digit may be mistyped."
+        return self.refusal.way_forward
+
+
+def layout(*, selection: HubSelection) -> SelectionFile:
+    """Return how the file of a selection was laid out; without one, a plain list with a header of our own."""
+    return SelectionFile.objects.filter(selection=selection).first() or SelectionFile(
+        format="csv",
+        delimiter=",",
+        header=None if selection.method == HubSelection.Method.FILE else "CHF ID",
+    )
+
+
+def refused(*, selection: HubSelection, now: datetime) -> Iterator[RefusedRow]:
     """
     Yield each refused row of a file as it was written, in the file's order, or each refused hub's CHF ID in order,
     with its reason.
@@ -40,19 +64,19 @@ def refused(*, selection: HubSelection, now: datetime) -> Iterator[tuple[str, Re
         yield from _of_fleet(selection, now)
 
 
-def _of_file(selection: HubSelection, now: datetime) -> Iterator[tuple[str, Refusal]]:
+def _of_file(selection: HubSelection, now: datetime) -> Iterator[RefusedRow]:
     rules: dict[str, Any] = eligibility.rules(release=selection.release, supplier=selection.supplier, now=now)
     after = 0
     while rows := sql.rows(ROWS, {"selection": selection.pk, "after": after, "limit": PAGE}):
-        hubs = [hub for _, _, hub, refusal in rows if refusal is None and hub is not None]
+        hubs = [hub for _, _, hub, refusal, _ in rows if refusal is None and hub is not None]
         verdicts = dict(sql.rows(JUDGED, {**rules, "hubs": hubs}))
-        for _, text, hub, refusal in rows:
+        for _, text, hub, refusal, is_doubtful in rows:
             if (verdict := refusal or verdicts.get(hub)) is not None:
-                yield text, Refusal(verdict)
+                yield RefusedRow(text, Refusal(verdict), is_doubtful)
         after = rows[-1][0]
 
 
-def _of_fleet(selection: HubSelection, now: datetime) -> Iterator[tuple[str, Refusal]]:
+def _of_fleet(selection: HubSelection, now: datetime) -> Iterator[RefusedRow]:
     hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
     statement = f"""
         SELECT hub, refusal FROM ({hubs}) judged WHERE refusal IS NOT NULL AND hub > %(after)s
@@ -60,5 +84,5 @@ def _of_fleet(selection: HubSelection, now: datetime) -> Iterator[tuple[str, Ref
     after = -(2**63)
     while rows := sql.rows(statement, {**parameters, "after": after, "limit": PAGE}):
         for hub, refusal in rows:
-            yield format_eui64(hub), Refusal(refusal)
+            yield RefusedRow(format_eui64(hub), Refusal(refusal))
         after = rows[-1][0]

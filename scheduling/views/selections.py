@@ -1,6 +1,5 @@
 """Booking in three steps: which hubs, when, check and book."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -8,11 +7,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
+from django_htmx.http import HttpResponseClientRedirect
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
@@ -25,14 +25,16 @@ from scheduling.operations import bookings, selections
 from scheduling.queries import previews, refusals, slots, standings
 from scheduling.queries.plans import Timing
 from scheduling.queries.slots import Moment
+from scheduling.sheets import Format, cells_of
 from scheduling.tables import PlannedSlotTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import csv_response
+from scheduling.views.downloads import csv_response, xlsx_response
 
 PLANNED = 50
 """Slots that the last step lists one by one."""
-REFUSED_HEADER = ("CHF ID", "Reason", "Way forward")
+REASONS = ("Reason", "Way forward")
+"""What every refused row has behind its own columns."""
 
 
 class BookView(SupplierPage, FormView[ChooseForm]):
@@ -84,7 +86,7 @@ class BookView(SupplierPage, FormView[ChooseForm]):
         try:
             if form.cleaned_data["method"] == HubSelection.Method.FILE:
                 upload = form.cleaned_data["file"]
-                selection = selections.choose_from_file(
+                selection = selections.receive(
                     supplier=self.supplier,
                     release=self.release,
                     file=upload.file,
@@ -103,7 +105,8 @@ class BookView(SupplierPage, FormView[ChooseForm]):
         except selections.UnableToChoose as refusal:
             form.add_error("file", str(refusal))
             return self.form_invalid(form)
-        return redirect("scheduling:when", selection.pk)
+        step = "when" if selection.state == HubSelection.State.JUDGED else "reading"
+        return redirect(f"scheduling:{step}", selection.pk)
 
 
 class SelectionView(SupplierPage):
@@ -122,6 +125,12 @@ class SelectionView(SupplierPage):
             pk=self.kwargs["pk"],
         )
 
+    def waiting(self) -> HttpResponse | None:
+        """Send to the progress of a file that has not been read to its end."""
+        if self.selection.state == HubSelection.State.JUDGED:
+            return None
+        return redirect("scheduling:reading", self.selection.pk)
+
     def booked(self) -> HttpResponse | None:
         """Send to the booking of the selection where there is one already."""
         booking = Booking.objects.filter(selection=self.selection, abandoned_at=None).first()
@@ -139,6 +148,7 @@ class SelectionView(SupplierPage):
             "by_network": sorted((names[network], hubs) for network, hubs in needed.items()),
             "refused": refused,
             "refused_count": sum(refusal.count for refusal in refused),
+            "doubtful": refusals.layout(selection=self.selection).doubtful,
             "halted": self.selection.release.state != ReleaseState.PUBLISHED,
         }
 
@@ -177,7 +187,7 @@ class WhenView(SelectionView, TemplateView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the picture, unless the choice is booked already."""
-        return self.booked() or super().get(request, *args, **kwargs)
+        return self.waiting() or self.booked() or super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Offer the earliest plan, the days, and the slots of one day."""
@@ -287,14 +297,16 @@ class CheckView(SelectionView, TemplateView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Say what would happen, unless the choice is booked already."""
-        if booked := self.booked():
-            return booked
+        if elsewhere := self.waiting() or self.booked():
+            return elsewhere
         if not self.read_plan(request.GET):
             return self.ask_again()
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Book; a second press finds the first one's booking."""
+        if waiting := self.waiting():
+            return waiting
         if not self.read_plan(request.POST):
             return self.ask_again()
         try:
@@ -346,19 +358,58 @@ class CheckView(SelectionView, TemplateView):
         }
 
 
+class ReadingView(SelectionView, TemplateView):
+    """How far a large file has been read; it goes on to the next step by itself."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the progress, alone where the page asks for itself, or lead on once all is read."""
+        if self.selection.state == HubSelection.State.JUDGED:
+            onward = reverse("scheduling:when", args=[self.selection.pk])
+            return HttpResponseClientRedirect(onward) if _is_fragment(request) else redirect(onward)
+        return super().get(request, *args, **kwargs)
+
+    def get_template_names(self) -> list[str]:
+        """Leave the frame out where the page asks for itself."""
+        return ["scheduling/_reading.html" if _is_fragment(self.request) else "scheduling/reading.html"]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say how many rows have been read, or why the rest cannot be."""
+        return super().get_context_data(
+            selection=self.selection,
+            release=self.selection.release,
+            file=refusals.layout(selection=self.selection),
+            is_reading=self.selection.state == HubSelection.State.READING,
+            now=self.now,
+            **kwargs,
+        )
+
+
+def _is_fragment(request: HttpRequest) -> bool:
+    """Say whether htmx asks, for a part of the page alone."""
+    return "HX-Request" in request.headers
+
+
 class RefusedView(SelectionView):
     """Every refused hub or row with its reason, in the form in which it came."""
 
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Send the file while it is written."""
-        return csv_response(
-            name=f"refused-{self.selection.pk}.csv",
-            header=REFUSED_HEADER,
-            rows=self.rows(),
-        )
+        if waiting := self.waiting():
+            return waiting
+        file = refusals.layout(selection=self.selection)
+        header = [] if file.header is None else cells_of(line=file.header)
+        heads = [*_wide(header, file.width), *REASONS] if header else []
+        name, rows = f"refused-{self.selection.pk}", self.rows(file.width)
+        if file.format == Format.XLSX:
+            return xlsx_response(name=f"{name}.xlsx", header=heads, rows=rows)
+        return csv_response(name=f"{name}.csv", header=heads, rows=rows, delimiter=file.delimiter)
 
-    def rows(self) -> Iterator[Sequence[str]]:
-        """Yield the identifier as it was written, the reason, and the way forward; then the row's other cells."""
-        for text, refusal in refusals.refused(selection=self.selection, now=self.now):
-            written, *others = next(csv.reader([text]), None) or [text]
-            yield written, refusal.label, refusal.way_forward, *others
+    def rows(self, width: int) -> Iterator[Sequence[str]]:
+        """Yield each row as it was written, then the reason and the way forward."""
+        for row in refusals.refused(selection=self.selection, now=self.now):
+            yield *_wide(cells_of(line=row.text), width), row.refusal.label, row.way_forward
+
+
+def _wide(cells: Sequence[str], width: int) -> Sequence[str]:
+    """Fill a short row up, so that the reasons stand below each other."""
+    return [*cells, *[""] * (width - len(cells))]

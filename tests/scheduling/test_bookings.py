@@ -317,7 +317,8 @@ class TestRefusals:
         selection = world.choose_ids(text)
 
         assert selection.eligible == {str(world.network.pk): 2}
-        assert list(refusals.refused(selection=selection, now=world.clock())) == [
+        refused = refusals.refused(selection=selection, now=world.clock())
+        assert [(row.text, row.refusal) for row in refused] == [
             (format_eui64(mine.chf_id).replace("-", "").lower() + ",again", Refusal.REPEATED),
             (format_eui64(foreign.chf_id), Refusal.NOT_FOUND),
             (format_eui64(shared.chf_id), Refusal.NOT_LEAD),

@@ -30,6 +30,8 @@ class Cast:
         self.southern = User.objects.create_user(email="person@southern.example.com", supplier=world.southern)
         self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
         self.selection: HubSelection = world.choose()
+        self.reading: HubSelection = world.choose()
+        HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
 
 
 @pytest.fixture
@@ -42,6 +44,7 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "book": lambda cast: [cast.world.release.pk],
     "when": lambda cast: [cast.selection.pk],
     "check": lambda cast: [cast.selection.pk],
+    "reading": lambda cast: [cast.reading.pk],
     "refused": lambda cast: [cast.selection.pk],
     "booking": lambda cast: [cast.booking.reference],
     "progress": lambda cast: [cast.booking.reference],

@@ -17,6 +17,7 @@ from hubs.identifiers import format_eui64
 from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling import forms
+from scheduling.eligibility import Refusal
 from scheduling.models import Booking, Deployment, HubSelection, Slot
 from tests.scheduling.world import World
 
@@ -134,7 +135,7 @@ class TestWhen:
 
         assert "1 line: Not a CHF ID" in page
         assert "1 line: Not one of your hubs" in page
-        assert "Check the CHF ID against your inventory." in page
+        assert "Check the identifier against your inventory." in page
         assert "None of these hubs can go" in page
 
     def test_enables_only_the_slots_in_which_all_fit(self, world: World, client: Client) -> None:
@@ -367,19 +368,26 @@ class TestRefused:
         content = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
         return list(csv.reader(io.StringIO(content)))
 
-    def test_gives_every_line_back_as_it_came_with_its_reason(self, world: World, client: Client) -> None:
+    def test_gives_every_row_back_as_it_came_with_its_reason_behind(
+        self, world: World, client: Client
+    ) -> None:
         foreign = world.hubs(1, supplier=world.southern)[0]
-        selection = world.choose_ids(f"CHF ID,Note\nnonsense,my note\n{foreign.chf_id:016X}\n")
+        selection = world.choose_ids(f"Note,CHF ID\nmy note,nonsense\n,{foreign.chf_id:016X}\n")
 
         assert self.rows(client, selection) == [
-            ["CHF ID", "Reason", "Way forward"],
+            ["Note", "CHF ID", "Reason", "Way forward"],
             [
-                "nonsense",
-                "Not a CHF ID",
-                "Give 16 hexadecimal digits, such as 00-DB-12-34-56-78-90-A0.",
                 "my note",
+                "nonsense",
+                "Not a CHF ID, MPAN or MPRN",
+                Refusal.UNREADABLE.way_forward,
             ],
-            [f"{foreign.chf_id:016X}", "Not one of your hubs", "Check the CHF ID against your inventory."],
+            [
+                "",
+                f"{foreign.chf_id:016X}",
+                "Not one of your hubs",
+                "Check the identifier against your inventory.",
+            ],
         ]
 
     @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "  =1+1", '"\t=1"'])
@@ -388,10 +396,10 @@ class TestRefused:
     ) -> None:
         selection = world.choose_ids(f"{cell},{cell}\n")
 
-        [_, row] = self.rows(client, selection)
+        [row] = self.rows(client, selection)
 
         assert row[0].startswith("'")
-        assert row[3].startswith("'")
+        assert row[1].startswith("'")
 
     def test_reads_the_answer_back_without_its_header(self, world: World, client: Client) -> None:
         selection = world.choose_ids("nonsense\n")
@@ -414,4 +422,4 @@ class TestRefused:
         by_file = world.choose_ids("\n".join(["a", "b", "c", "d", "e"]))
 
         assert len(self.rows(client, world.choose())) == 6
-        assert [row[0] for row in self.rows(client, by_file)[1:]] == ["a", "b", "c", "d", "e"]
+        assert [row[0] for row in self.rows(client, by_file)] == ["a", "b", "c", "d", "e"]
