@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, fleet, pages
+from tests.benchmarks import booking, fleet, pages, upload
 from tests.benchmarks.world import Tell
 
 
@@ -26,6 +26,11 @@ FIGURES = {
         booking.run,
         100_000,
         "booking as early as possible against a bare COPY and a bare INSERT … SELECT of the same deployments",
+    ),
+    "upload": Figure(
+        upload.run,
+        1_000_000,
+        "a file of so many rows, received to previewed, as CSV and as XLSX, against a bare COPY of its rows",
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

@@ -71,6 +71,25 @@ class TestBooking:
         assert ended.stdout == ""
 
 
+class TestUpload:
+    def test_accounts_for_every_row_of_both_formats_and_says_what_it_measured(self) -> None:
+        found = result("upload", "--hubs", "100", "--fleet", "2000")
+
+        assert {"figure": "upload", "hubs": 100, "fleet": 2_000}.items() <= found.items()
+        assert sum(found["verdicts"].values()) == 100
+        assert {"eligible", "not_found", "unreadable", "repeated"} <= found["verdicts"].keys()
+        assert found["measured"].keys() == COST
+        assert found["xlsx"].keys() == COST | {"bytes"}
+        assert found["limit"].keys() == COST | {"statement"}
+        assert found["ratio"] > 0
+
+    def test_says_that_the_fleet_is_too_small(self) -> None:
+        ended = benchmark("upload", "--hubs", "2000", "--fleet", "1000")
+
+        assert ended.returncode == 1
+        assert "ask for a larger one with --fleet" in ended.stderr
+
+
 class TestPages:
     def test_says_of_every_page_how_long_how_many_queries_and_how_large(self) -> None:
         found = result("pages", "--hubs", "2000")
