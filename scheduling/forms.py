@@ -1,7 +1,9 @@
 """What people tell the portal when they book, cancel and look for hubs."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from crispy_forms.helper import FormHelper
@@ -12,13 +14,17 @@ from django.core.files.uploadedfile import UploadedFile
 from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, PaymentMode
 from hubs.queries import Filters
+from portal.ground import uk_time
 from scheduling.models import Booking, HubSelection, Weekday
 from scheduling.planning import Hours
+from scheduling.queries.parts import Destination, Part
 from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Choice
 
 FILE_LIMIT = 128 * 1024 * 1024
 """Bytes of an uploaded list of hubs: a million rows of a hundred characters."""
+LISTED_LIMIT = 10_000
+"""CHF IDs that can be typed into one field."""
 FACETS = {
     "network": "Network",
     "model": "Hub model",
@@ -206,6 +212,140 @@ class CancelForm(forms.Form):
     helper = FormHelper()
     helper.form_tag = False
     helper.disable_csrf = True
+
+
+class ChangeForm(forms.Form):
+    """Which hubs of a booking, what is to become of them, and why."""
+
+    CANCEL = "cancel"
+    act = forms.ChoiceField(
+        choices=[
+            (CANCEL, "Cancel them"),
+            (Booking.Plan.EARLIEST, "Move them, as early as possible from"),
+            (Booking.Plan.ONE_SLOT, "Move them to the slot that begins on"),
+        ],
+        widget=forms.RadioSelect,
+        label="What shall become of them?",
+        error_messages={"required": "Choose what shall become of them."},
+    )
+    slot = forms.TypedChoiceField(coerce=int, empty_value=None, required=False, label="Slot")
+    hubs = forms.CharField(
+        label="CHF IDs",
+        required=False,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
+        help_text=f"One per line, or with commas between; at most {LISTED_LIMIT:,}. Empty: no list.",
+    )
+    moment = forms.CharField(
+        label="Day and time",
+        required=False,
+        max_length=20,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text="UK time.",
+    )
+    clock = forms.ChoiceField(
+        label="For the hour that happens twice in October",
+        required=False,
+        choices=[("", "Not needed"), ("1", "First time (BST)"), ("0", "Second time (GMT)")],
+    )
+    only_if_all = forms.BooleanField(label="Only if all of them can go", required=False)
+    reason = forms.CharField(
+        label="Why?",
+        required=False,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Kept in the booking's history, which your colleagues and DCC can read.",
+    )
+
+    def __init__(
+        self,
+        *args: Any,
+        slots: Sequence[tuple[int, str]],
+        choices: Mapping[str, Sequence[Choice]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        slot = self.fields["slot"]
+        assert isinstance(slot, forms.ChoiceField)  # noqa: S101 - declared above
+        slot.choices = [("", "All"), *slots]
+        for facet, label in FACETS.items():
+            self.fields[facet] = forms.TypedMultipleChoiceField(
+                label=label,
+                required=False,
+                coerce=int,
+                choices=[(choice.value, choice.word) for choice in choices[facet]],
+                widget=forms.CheckboxSelectMultiple,
+            )
+
+    @property
+    def facets(self) -> list[forms.BoundField]:
+        """Return the fields of the facets that have more than one value, for the page."""
+        return [self[facet] for facet in FACETS if len(self.fields[facet].choices) > 1]  # type: ignore[attr-defined]
+
+    def clean_hubs(self) -> list[int] | None:
+        """Read the CHF IDs; name those that are none."""
+        words = [word for word in re.split(r"[\r\n,;]+", self.cleaned_data["hubs"]) if word.strip()]
+        if not words:
+            return None
+        if len(words) > LISTED_LIMIT:
+            raise forms.ValidationError(
+                f"{len(words):,} CHF IDs are too many for this field: at most {LISTED_LIMIT:,}. Use a filter, or "
+                "change them in parts."
+            )
+        read: list[int] = []
+        unreadable: list[str] = []
+        for word in words:
+            try:
+                read.append(identifiers.parse_eui64(word))
+            except identifiers.InvalidIdentifier:
+                unreadable.append(word.strip()[:40])
+        if unreadable:
+            more = f" and {len(unreadable) - 5:,} more" if len(unreadable) > 5 else ""
+            raise forms.ValidationError(
+                f"Not a CHF ID: {', '.join(unreadable[:5])}{more}. Give 16 hexadecimal digits, such as "
+                "00-DB-12-34-56-78-90-A0."
+            )
+        return read
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for a time where hubs are to be moved, and settle which instant it is."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("act") in (None, self.CANCEL):
+            return cleaned | {"moment": None}
+        try:
+            local = datetime.fromisoformat(cleaned.get("moment") or "").replace(tzinfo=None)
+        except ValueError:
+            self.add_error("moment", "Give the day and time to which they shall move.")
+            return cleaned
+        hours = cleaned.get("clock")
+        try:
+            cleaned["moment"] = uk_time.from_local(
+                local, offset=timedelta(hours=int(hours)) if hours else None
+            )
+        except uk_time.AmbiguousLocalTime as error:
+            self.add_error("clock" if not hours else "moment", str(error))
+        return cleaned
+
+    @property
+    def part(self) -> Part:
+        """Return which hubs are meant."""
+        criteria = {facet: self.cleaned_data[facet] for facet in FACETS}
+        if (slot := self.cleaned_data["slot"]) is not None:
+            criteria["slot"] = [slot]
+        return Part(criteria, self.cleaned_data["hubs"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this choice from any other: what was looked at is what is done."""
+        chosen = (self.part, self.destination, self.cleaned_data["only_if_all"])
+        return hashlib.sha256(repr(chosen).encode()).hexdigest()
+
+    @property
+    def destination(self) -> Destination | None:
+        """Return where they shall move; None where they are to be cancelled."""
+        if self.cleaned_data["act"] == self.CANCEL:
+            return None
+        return Destination(Booking.Plan(self.cleaned_data["act"]), self.cleaned_data["moment"])
 
 
 class HubFilterForm(forms.Form):

@@ -29,6 +29,8 @@ class State(TextChoices):
 
 
 FINAL = (State.SUCCEEDED, State.FAILED, State.UNCONFIRMED, State.MISSED, State.CANCELLED)
+CANCELLABLE = (State.PROVISIONAL, State.BOOKED, State.STAGING, State.STAGED, State.HELD)
+"""Where a deployment can still be called back, if its cut-off has not passed."""
 OPEN = tuple(state for state in State if state not in FINAL)
 
 MOVES: dict[State, tuple[State, ...]] = {
@@ -63,6 +65,7 @@ class Ending(TextChoices):
     VERSION_CHANGED = "version_changed", "The hub runs a version that this release cannot be installed over"
     NO_LONGER_ELIGIBLE = "no_longer_eligible", "The hub may no longer be booked for this release"
     BY_SUPPLIER = "by_supplier", "Cancelled by the Supplier"
+    MOVED = "moved", "Moved to another slot"
     WITHDRAWN = "withdrawn", "The release was withdrawn"
 
 

@@ -39,7 +39,7 @@ class SlotTable(ListTable):
     network = tables.Column()
     hubs = cell("number", accessor="progress__total", attrs=NUMBER)
     progress = cell("progress", verbose_name="Progress")
-    change_until = cell("moment", verbose_name="Can be cancelled until")
+    change_until = cell("moment", verbose_name="Can be changed until")
 
 
 class PlannedSlotTable(ListTable):
@@ -49,11 +49,11 @@ class PlannedSlotTable(ListTable):
     end_at = cell("clock", verbose_name="Ends")
     network = tables.Column()
     hubs = cell("number", attrs=NUMBER)
-    change_until = cell("moment", verbose_name="Can be cancelled until")
+    change_until = cell("moment", verbose_name="Can be changed until")
 
 
 class BookedHubTable(ListTable):
-    """The hubs of a booking, each a `scheduling.queries.bookings.HubLine`."""
+    """The hubs of a booking, each a `scheduling.views.bookings.BookedLine`."""
 
     hub = cell("hub", verbose_name="CHF ID")
     network = tables.Column()
@@ -61,6 +61,7 @@ class BookedHubTable(ListTable):
     state = cell("state")
     ending = tables.Column(accessor="ending__label", verbose_name="Why", default="–")
     moved_at = cell("moment", verbose_name="Since")
+    change = cell("change", verbose_name="Change")
 
 
 class HubTable(ListTable):

@@ -50,6 +50,7 @@ urlpatterns = [
     path("bookings/<reference:reference>/", bookings.BookingView.as_view(), name="booking"),
     path("bookings/<reference:reference>/progress/", bookings.ProgressView.as_view(), name="progress"),
     path("bookings/<reference:reference>/cancel/", bookings.CancelView.as_view(), name="cancel"),
+    path("bookings/<reference:reference>/change/", bookings.ChangeView.as_view(), name="change"),
     path("bookings/<reference:reference>/hubs/", bookings.BookedHubsView.as_view(), name="booked-hubs"),
     path("bookings/<reference:reference>.csv", bookings.ExportView.as_view(), name="export"),
     path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),

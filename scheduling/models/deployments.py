@@ -48,6 +48,7 @@ class Lot(models.Model):
     missed = models.PositiveSmallIntegerField(default=0)
     held = models.PositiveSmallIntegerField(default=0)
     cancelled = models.PositiveSmallIntegerField(default=0)
+    moved = models.PositiveSmallIntegerField("cancelled here because moved to another slot", default=0)
 
     class Meta:
         constraints = [
@@ -68,6 +69,7 @@ class Lot(models.Model):
                 ),
                 name="lot_counts_add_up",
             ),
+            models.CheckConstraint(condition=Q(moved__lte=F("cancelled")), name="lot_moved_are_cancelled"),
         ]
         indexes = [
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="lot_due"),

@@ -18,7 +18,7 @@ from hubs.models import Network
 from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
-from scheduling.lifecycle import Ending, State
+from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot
 from scheduling.operations import notices
 from scheduling.queries import eligibility, plans, slots
@@ -31,7 +31,6 @@ ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 """No letter that is read as a digit, and no U."""
 TRIES = 5
 ABANDON_AFTER = timedelta(minutes=2)
-CANCELLABLE = (State.PROVISIONAL, State.BOOKED, State.STAGING, State.STAGED, State.HELD)
 
 
 class UnableToBook(Exception):
@@ -154,7 +153,7 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
     room = slots.rooms_in(release=release, supplier=demand.selection.supplier, slots=chosen, now=now)
     if any(room.get(placement.slot, 0) < placement.hubs for placement in wanted):
         raise _RoomTaken  # the next look sees the room that is left, or says that there is none
-    if _move_places({placement.slot: placement.hubs for placement in wanted}) != len(wanted):
+    if move_places(places={placement.slot: placement.hubs for placement in wanted}) != len(wanted):
         raise _RoomTaken
     placed = sum(placement.hubs for placement in wanted)
     booking = Booking.objects.create(
@@ -171,7 +170,7 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
         unplaced=sum(demand.hubs.values()) - placed,
         created_at=now,
     )
-    _make_lots(booking, wanted)
+    Lot.objects.bulk_create(lots_of(booking=booking, placements=wanted))
     return booking
 
 
@@ -222,10 +221,11 @@ def _reference() -> str:
     return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
-def _make_lots(booking: Booking, placements: Sequence[planning.Placement]) -> None:
+def lots_of(*, booking: Booking, placements: Sequence[planning.Placement]) -> list[Lot]:
+    """Return lots for the places of a booking, not kept yet, in the order given."""
     policy = booking.release.policy
     opens = {period.network_id: period.start_at for period in booking.release.periods.all()}
-    Lot.objects.bulk_create(
+    return [
         Lot(
             booking=booking,
             release=booking.release,
@@ -238,7 +238,7 @@ def _make_lots(booking: Booking, placements: Sequence[planning.Placement]) -> No
             change_until=policy.cut_off.before(placement.start_at),
         )
         for placement, size in planning.lots(placements=placements, size=LOT_SIZE)
-    )
+    ]
 
 
 @transaction.atomic(durable=True)
@@ -254,7 +254,7 @@ def _place(booking: Booking, now: datetime) -> None:
         lots.setdefault(lot.network_id, []).append(lot)
     # in the order of their ids, whichever slots come first: two bookings of the same hubs must not deadlock
     for network, of_network in sorted(lots.items()):
-        sql.run(PLACE, _spans(of_network) | {"network": network, "now": now})
+        sql.run(PLACE, spans(lots=of_network) | {"network": network, "now": now})
     sql.run(LEFT_OVER, {"booking": booking.pk, "networks": list(lots), "totals": _totals(lots)})
     Lot.objects.filter(booking=booking).update(due_at=F("staging_from"))
     audit.record(
@@ -289,7 +289,8 @@ WHERE rank >= coalesce(total, 0)
 """
 
 
-def _spans(lots: Sequence[Lot]) -> dict[str, Any]:
+def spans(*, lots: Sequence[Lot]) -> dict[str, Any]:
+    """Return what PLACE asks of the lots of one network: their ids, first ranks, due moments, and total."""
     firsts, total = [], 0
     for lot in lots:
         firsts.append(total)
@@ -330,7 +331,7 @@ WHERE slot.id = change.id AND slot.capacity >= slot.taken + change.hubs
 """
 
 
-def _move_places(places: Mapping[int, int]) -> int:
+def move_places(*, places: Mapping[int, int]) -> int:
     """Take places, by slot id, in slots that the caller has locked; return how many slots had the room."""
     return sql.run(MOVE_PLACES, {"slots": list(places), "hubs": list(places.values())})
 
@@ -338,7 +339,7 @@ def _move_places(places: Mapping[int, int]) -> int:
 def free_places(*, places: Mapping[int, int]) -> None:
     """Give places back, by slot id; the slots are locked in the order of their ids: two at once never deadlock."""
     list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
-    _move_places({slot: -hubs for slot, hubs in places.items()})
+    move_places(places={slot: -hubs for slot, hubs in places.items()})
 
 
 def give_back_abandoned(*, now: datetime) -> int:
@@ -367,6 +368,8 @@ def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
 
     :raises UnableToCancel: if nothing in the booking can still be cancelled
     """
+    # the booking first: whoever moves a part of it makes lots that were not there before
+    list(Booking.objects.filter(pk=booking.pk).select_for_update(no_key=True).values_list("pk"))
     lots = list(
         booking.lots.filter(change_until__gt=now)
         .order_by("id")

@@ -59,20 +59,23 @@ class HubLine:
     state: State
     ending: Ending
     moved_at: datetime
+    change_until: datetime
 
 
 # Raw SQL: the page of deployments is taken from each lot's stretch of the primary key, with no other index. Ordered
 # by lot first, though the ids say the lot: that lets PostgreSQL stop at the lot in which the page is full.
-_COUNT = " ".join(f"WHEN '{state}' THEN lot.{state}" for state in State)
+# What was moved on is listed where it went.
+_COUNT = " ".join(f"WHEN '{state}' THEN lot.{state}" for state in State if state != State.CANCELLED)
+_COUNT += " ELSE lot.cancelled - lot.moved"
 HUBS = f"""
 SELECT deployment.id, deployment.hub_id, network.name, slot.start_at, deployment.state, deployment.ending,
-       deployment.moved_at
+       deployment.moved_at, lot.change_until
 FROM (
     SELECT deployment.* FROM scheduling_lot lot
     CROSS JOIN LATERAL (
         SELECT * FROM scheduling_deployment
         WHERE id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1 AND id > %(after)s
-          AND (%(state)s::text IS NULL OR state = %(state)s)
+          AND (%(state)s::text IS NULL OR state = %(state)s) AND ending <> 'moved'
         ORDER BY id LIMIT %(limit)s) deployment
     WHERE lot.booking_id = %(booking)s AND lot.id >= %(after)s / %(span)s
       AND (%(state)s::text IS NULL OR CASE %(state)s {_COUNT} END > 0)
@@ -90,8 +93,8 @@ def hubs(*, booking: Booking, after: int, limit: int, state: State | None = None
         HUBS, {"booking": booking.pk, "after": after, "limit": limit, "state": state, "span": LOT_SPAN}
     )
     return [
-        HubLine(deployment, hub, network, start_at, State(where), Ending(ending), moved_at)
-        for deployment, hub, network, start_at, where, ending, moved_at in lines
+        HubLine(deployment, hub, network, start_at, State(where), Ending(ending), moved_at, until)
+        for deployment, hub, network, start_at, where, ending, moved_at, until in lines
     ]
 
 

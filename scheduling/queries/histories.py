@@ -11,7 +11,7 @@ from scheduling.lifecycle import FINAL, State
 from scheduling.models import Booking
 
 PAGE = 5_000
-VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled"}
+VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled", "booking.moved": "Moved"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from scheduling.queries import eligibility
 
 @dataclass(frozen=True, slots=True)
 class OpenDeployment:
-    """Where a hub is booked now. Only the Supplier that booked sees the release and the booking's reference."""
+    """Where a hub is booked now. Only the Supplier that booked sees more than the state."""
 
     state: State
     release: str
     reference: str
+    change_until: datetime | None = None
 
 
 def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, OpenDeployment]:
@@ -38,6 +39,7 @@ def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, 
             State(deployment.state),
             lot.release.name if own else "Booked by the other Supplier",
             lot.booking.reference if own else "",
+            lot.change_until if own else None,
         )
     return found
 

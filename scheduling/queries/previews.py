@@ -9,6 +9,8 @@ from hubs.models import Network
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, HubSelection
 from scheduling.queries import plans
+from scheduling.queries.parts import Destination, Outlook
+from scheduling.queries.parts import placements as placements_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,27 @@ def _why(plan: Booking.Plan, open_slots: int) -> str:
     if open_slots == 1:
         return f"Its one open slot {which} has no room for them."
     return f"Its {open_slots:,} open slots {which} have no room left."
+
+
+def move_preview(*, booking: Booking, outlook: Outlook, to: Destination, now: datetime) -> Preview:
+    """Say where the hubs of a part of a booking would go, as of now and without moving anything."""
+    names = dict(Network.objects.values_list("id", "name"))
+    placements, lacking = placements_of(booking=booking, outlook=outlook, to=to, now=now)
+    cut_off = booking.release.policy.cut_off
+    found = [
+        Part(
+            names[placement.network],
+            placement.start_at,
+            placement.end_at,
+            placement.hubs,
+            cut_off.before(placement.start_at),
+        )
+        for placement in placements
+    ]
+    return Preview(
+        sorted(found, key=lambda part: (part.start_at, part.network)),
+        [Unplaced(names[network], hubs, "No room for them there.") for network, hubs in lacking.items()],
+    )
 
 
 @dataclass(frozen=True, slots=True)

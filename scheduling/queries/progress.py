@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
@@ -42,7 +42,10 @@ class Progress:
 
 
 NOTHING = Progress(dict.fromkeys(State, 0))
-_SUMS: dict[str, Any] = {f"sum_{state}": Sum(str(state)) for state in State}
+# a hub that was moved on is counted where it went
+_SUMS: dict[str, Any] = {f"sum_{state}": Sum(str(state)) for state in State} | {
+    f"sum_{State.CANCELLED}": Sum(F("cancelled") - F("moved"))
+}
 
 
 def _progress(row: Mapping[str, Any]) -> Progress:
@@ -66,14 +69,16 @@ def by_release(*, lots: QuerySet[Lot]) -> dict[int, Progress]:
 
 
 def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progress]]:
-    """Return (network, start, end, progress) of each slot of some lots, in order of time."""
+    """Return (network, start, end, progress) of each slot of some lots, in order of time; not of those left empty."""
     rows = (
         lots.order_by("slot__start_at", "network__name")
         .values("network__name", "slot__start_at", "slot__end_at")
         .annotate(**_SUMS)
     )
     return [
-        (row["network__name"], row["slot__start_at"], row["slot__end_at"], _progress(row)) for row in rows
+        (row["network__name"], row["slot__start_at"], row["slot__end_at"], progress)
+        for row in rows
+        if (progress := _progress(row)).total
     ]
 
 

@@ -61,14 +61,14 @@ def shares(*, release: FirmwareRelease, supplier: Supplier) -> list[Share]:
 
 # Raw SQL: the room that a Supplier has in each slot, one expression for the picture, the preview and the booking
 # itself, which asks it again under the slots' locks. DCC's reserve is kept from every slot; as long as the fair
-# share lasts, a Supplier takes no more than its part of the rest.
+# share lasts, a Supplier takes no more than its part of the rest. Places that a change would free count as free.
 ROOM = """
 SELECT slot.id, slot.network_id, slot.start_at, slot.end_at,
        greatest(0, least(
-           slot.capacity - kept.reserve - slot.taken,
+           slot.capacity - kept.reserve - slot.taken + coalesce(freed.hubs, 0),
            CASE WHEN slot.start_at > %(shared_after)s
                 THEN ceil((slot.capacity - kept.reserve) * available.hubs::numeric / available.total)
-                     - coalesce(own.hubs, 0) END))::int AS room
+                     - coalesce(own.hubs, 0) + coalesce(freed.hubs, 0) END))::int AS room
 FROM scheduling_slot slot
 JOIN unnest(%(networks)s::smallint[], %(opens)s::timestamptz[], %(closes)s::timestamptz[],
             %(hubs)s::int[], %(totals)s::int[])
@@ -76,6 +76,7 @@ JOIN unnest(%(networks)s::smallint[], %(opens)s::timestamptz[], %(closes)s::time
 CROSS JOIN LATERAL (SELECT slot.capacity * %(reserve)s / 100 AS reserve) kept
 LEFT JOIN (SELECT slot_id, sum(size - cancelled) AS hubs FROM scheduling_lot
            WHERE supplier_id = %(supplier)s GROUP BY slot_id) own ON own.slot_id = slot.id
+LEFT JOIN unnest(%(freed_slots)s::bigint[], %(freed_hubs)s::int[]) AS freed (id, hubs) ON freed.id = slot.id
 WHERE slot.start_at >= available.opens AND slot.end_at <= available.closes
 """
 EARLIEST = f"""
@@ -101,19 +102,35 @@ def _terms(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> di
         "closes": [period.end_at for period in periods],
         "hubs": [parts[period.network_id].hubs for period in periods],
         "totals": [parts[period.network_id].of for period in periods],
+        **_freed({}),
     }
 
 
+def _freed(places: Mapping[int, int]) -> dict[str, Any]:
+    """Return the parameters of ROOM that say which of the Supplier's places count as free, by slot id."""
+    return {"freed_slots": list(places), "freed_hubs": list(places.values())}
+
+
 def rooms(
-    *, release: FirmwareRelease, supplier: Supplier, needed: Mapping[int, int], now: datetime
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    needed: Mapping[int, int],
+    now: datetime,
+    not_before: datetime | None = None,
+    freed: Mapping[int, int] | None = None,
 ) -> list[planning.Room]:
     """
     Return the earliest slots with room for the Supplier that together take the `needed` hubs of each network id.
 
+    None begins before `not_before`; `freed` places, by slot id, are the Supplier's own that a change would free.
+
     As of now and without a lock: what is taken in between is asked again when the places are taken.
     """
     wanted = {"wanted_networks": list(needed), "wanted_hubs": list(needed.values())}
-    terms = _terms(release=release, supplier=supplier, now=now)
+    terms = _terms(release=release, supplier=supplier, now=now) | _freed(freed or {})
+    if not_before:
+        terms["opens"] = [max(opens, not_before) for opens in terms["opens"]]
     return [planning.Room(*row) for row in sql.rows(EARLIEST, terms | wanted)]
 
 
@@ -125,9 +142,10 @@ def rooms_between(
     start: datetime,
     end: datetime,
     now: datetime,
+    freed: Mapping[int, int] | None = None,
 ) -> list[planning.Room]:
     """Return the Supplier's room in the slots of some networks that begin in a half-open span, full ones too."""
-    terms = _terms(release=release, supplier=supplier, now=now)
+    terms = _terms(release=release, supplier=supplier, now=now) | _freed(freed or {})
     return [
         planning.Room(*row)
         for row in sql.rows(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -13,15 +14,20 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from firmware import queries as releases
+from firmware.models import ReleaseState
 from hubs.identifiers import format_eui64
+from hubs.models import FleetCount
+from portal.ground import clock
 from portal.ground.uk_time import LONDON
-from scheduling.forms import CancelForm
-from scheduling.lifecycle import State
+from scheduling.forms import CancelForm, ChangeForm
+from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
-from scheduling.queries import bookings, histories, progress
+from scheduling.operations import changes
+from scheduling.queries import bookings, histories, parts, previews, progress, standings
+from scheduling.queries.bookings import HubLine
 from scheduling.queries.progress import Progress
-from scheduling.tables import BookedHubTable, BookingTable, SlotTable
+from scheduling.tables import BookedHubTable, BookingTable, PlannedSlotTable, SlotTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import calendar_response, csv_response
@@ -54,6 +60,24 @@ class SlotLine:
     end_at: datetime
     progress: Progress
     change_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BookedLine:
+    """One hub of a booking, with the page on which it can be changed, if it still can."""
+
+    hub: int
+    network: str
+    slot_start: datetime
+    state: State
+    ending: Ending
+    moved_at: datetime
+    change: str
+
+
+def change_address(reference: str, hub: int) -> str:
+    """Return where one hub of a booking can be cancelled or moved."""
+    return f"{reverse('scheduling:change', args=[reference])}?{urlencode({'hub': format_eui64(hub)})}"
 
 
 class BookingsView(SupplierPage, TemplateView):
@@ -188,12 +212,25 @@ class BookedHubsView(OneBookingView, TemplateView):
             state=state,
             here=here,
             progress=progress.of_lots(lots=self.booking.lots.all()),
-            table=BookedHubTable(shown),
+            table=BookedHubTable([self.line(hub) for hub in shown]),
             has_hubs=bool(shown),
             shown=f"{len(shown)} hub{'' if len(shown) == 1 else 's'} on this page",
             first=f"{here}?{chosen}" if after else "",
             next=f"{here}?{chosen}after={shown[-1].deployment}" if len(rows) > HUBS else "",
             **kwargs,
+        )
+
+    def line(self, hub: HubLine) -> BookedLine:
+        """Add to a hub where it can be changed, if it still can."""
+        can_change = hub.state in CANCELLABLE and hub.change_until > self.now
+        return BookedLine(
+            hub.hub,
+            hub.network,
+            hub.slot_start,
+            hub.state,
+            hub.ending,
+            hub.moved_at,
+            change_address(self.booking.reference, hub.hub) if can_change else "",
         )
 
 
@@ -226,6 +263,119 @@ class CancelView(OneBookingView, FormView[CancelForm]):
             f"{freed:,} hub{' is' if freed == 1 else 's are'} cancelled; their places are free again.",
         )
         return redirect("scheduling:booking", self.booking.reference)
+
+
+class ChangeView(OneBookingView, FormView[ChangeForm]):
+    """Cancel or move a booking, a part of it or one hub: first what would happen, in numbers, then do it."""
+
+    template_name = "scheduling/change.html"
+    form_class = ChangeForm
+
+    def get_initial(self) -> dict[str, Any]:
+        """Begin with the hub that was asked for, where there is one."""
+        return {"hubs": self.request.GET.get("hub", "")[:40], "act": ChangeForm.CANCEL}
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        """Give the form the booking's slots that can still be changed, and the values that the hubs can have."""
+        release = self.booking.release
+        return {
+            **super().get_form_kwargs(),
+            "slots": [
+                (
+                    slot.slot,
+                    f"{slot.start_at.astimezone(LONDON):%a %-d %b %Y, %H:%M %Z}, {slot.network}: {slot.hubs:,} hubs",
+                )
+                for slot in parts.changeable_slots(booking=self.booking, now=self.now)
+            ],
+            "choices": standings.facets(
+                supplier=self.supplier,
+                release=release,
+                counts=FleetCount.objects.filter(model__in=release.hub_models.values("pk")),
+            ),
+        }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Name the booking, and until when it can be changed."""
+        return super().get_context_data(
+            section="bookings",
+            booking=self.booking,
+            whole=histories.cancellation(booking=self.booking, now=self.now),
+            **kwargs,
+        )
+
+    def form_valid(self, form: ChangeForm) -> HttpResponse:
+        """Show what would happen; do it where exactly that was shown before."""
+        seen = self.request.POST.get("seen", "")
+        if "look" in self.request.POST or not seen:
+            return self.look(form)
+        if seen != form.fingerprint:
+            return self.look(form, is_changed=True)
+        if not form.cleaned_data["reason"]:
+            form.add_error("reason", "Say why: the history keeps it.")
+            return self.look(form)
+        return self.act(form)
+
+    def look(self, form: ChangeForm, **kwargs: Any) -> HttpResponse:
+        """Show what would happen, in numbers, and ask for the word."""
+        to = form.destination
+        outlook = parts.outlook(booking=self.booking, part=form.part, now=self.now, to=to)
+        blocked = form.cleaned_data["only_if_all"] and outlook.would_stay
+        context: dict[str, Any] = {
+            "outlook": outlook,
+            "destination": to.words if to else "",
+            "refused": [
+                Refused(hubs, obstacle.label, obstacle.way_forward)
+                for obstacle, hubs in sorted(outlook.refused.items())
+            ],
+            "blocked": blocked,
+            "can_do": bool(outlook.would_go) and not blocked,
+            "seen": form.fingerprint,
+        }
+        if to and outlook.would_go:
+            planned = previews.move_preview(booking=self.booking, outlook=outlook, to=to, now=self.now)
+            halted = self.booking.release.state != ReleaseState.PUBLISHED
+            context |= {
+                "preview": planned,
+                "slots": PlannedSlotTable(planned.parts[:SLOTS]),
+                "slots_more": max(planned.slots - SLOTS, 0),
+                "lacking": planned.unplaced,
+                "halted": halted,
+                "can_do": context["can_do"] and not planned.left_over and not halted,
+            }
+        return self.render_to_response(self.get_context_data(form=form, **context, **kwargs))
+
+    def act(self, form: ChangeForm) -> HttpResponse:
+        """Cancel or move, and say how many went."""
+        asked: dict[str, Any] = {
+            "booking": self.booking,
+            "part": form.part,
+            "only_if_all": form.cleaned_data["only_if_all"],
+            "by": self.person,
+            "reason": form.cleaned_data["reason"],
+        }
+        try:
+            if to := form.destination:
+                hubs = changes.move(**asked, to=to, clock=clock.now)
+                done = f"{hubs:,} hub{' is' if hubs == 1 else 's are'} moved; the places that they left are free again."
+            else:
+                hubs = changes.cancel_part(**asked, now=self.now)
+                done = (
+                    f"{hubs:,} hub{' is' if hubs == 1 else 's are'} cancelled; their places are free again."
+                )
+        except (acts.UnableToCancel, changes.UnableToMove) as refusal:
+            form.add_error(None, str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        messages.success(self.request, done)
+        return redirect("scheduling:booking", self.booking.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """So many hubs that stay, and why (for `components/refusals`)."""
+
+    hubs: int
+    what: str
+    why: str
 
 
 class ExportView(OneBookingView):

@@ -14,12 +14,13 @@ from hubs import queries as fleet
 from hubs.identifiers import format_eui64, format_mpan
 from hubs.models import CommunicationsHub, FleetCount, Supplier
 from scheduling.forms import FILTERED, HubFilterForm
-from scheduling.lifecycle import State
+from scheduling.lifecycle import CANCELLABLE, State
 from scheduling.queries import deployments, hubs, standings
 from scheduling.queries.deployments import Happening, Story
 from scheduling.queries.hubs import OpenDeployment
 from scheduling.tables import HubTable
 from scheduling.views.base import SupplierPage
+from scheduling.views.bookings import change_address
 
 PAGE = 50
 STORIES = 10
@@ -148,13 +149,15 @@ class HubView(SupplierPage, TemplateView):
         hub = self.hub
         shown = list(standings.with_facts(releases.open_to(supplier=self.supplier)).order_by("-published_at"))
         role = role_of(hub, self.supplier)
+        booked = hubs.open_deployments(hubs=[hub.pk], supplier=self.supplier).get(hub.pk)
         stories = deployments.stories(hub=hub, supplier=self.supplier, limit=STORIES)
         return super().get_context_data(
             section="hubs",
             hub=hub,
             facts=self.facts(hub, role),
             role=role,
-            booked=hubs.open_deployments(hubs=[hub.pk], supplier=self.supplier).get(hub.pk),
+            booked=booked,
+            change=self.change(booked),
             verdicts=hubs.verdicts(hub=hub, supplier=self.supplier, releases_shown=shown, now=self.now),
             stories=[
                 (
@@ -169,6 +172,17 @@ class HubView(SupplierPage, TemplateView):
             ],
             **kwargs,
         )
+
+    def change(self, booked: OpenDeployment | None) -> str:
+        """Return where the hub can be cancelled or moved, while its own booker still can."""
+        if (
+            booked is None
+            or booked.change_until is None
+            or booked.change_until <= self.now
+            or booked.state not in CANCELLABLE
+        ):
+            return ""
+        return change_address(booked.reference, self.hub.pk)
 
     def facts(self, hub: CommunicationsHub, role: str) -> list[tuple[str, str]]:
         """Name what is known of the hub; the other Supplier only by role and participant ID."""

@@ -48,7 +48,7 @@ CASES = {
             (("release", "book"), {"pk": 1}),
             (("when", "check", "refused"), {"pk": UUID(int=1)}),
             (
-                ("booking", "progress", "cancel", "booked-hubs", "export", "calendar"),
+                ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
                 {"reference": "BK-2222-2222"},
             ),
             (("hub",), {"chf_id": 1}),

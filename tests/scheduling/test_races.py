@@ -18,11 +18,14 @@ from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from scheduling.lifecycle import State
 from scheduling.models import Booking, CapacityPattern, Deployment, Lot, Slot, Weekday
-from scheduling.operations import bookings, deployments, slots
-from scheduling.operations.bookings import UnableToBook
+from scheduling.operations import bookings, changes, deployments, slots
+from scheduling.operations.bookings import UnableToBook, UnableToCancel
+from scheduling.operations.changes import UnableToMove
+from scheduling.queries.parts import Destination, Part
 from tests import factories
 from tests.conftest import eventually
 from tests.scheduling import world as worlds
+from tests.scheduling.test_changes import assert_books_balance
 from tests.scheduling.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -349,3 +352,85 @@ class TestABookingThatIsBeingWritten:
         assert keeper.error is None
         booking.refresh_from_db()
         assert (booking.abandoned_at, Slot.objects.get().taken) == (None, 3)
+
+
+class TestChanges:
+    """Parts of one booking are cancelled and moved while workers advance it and others book."""
+
+    def test_never_lose_or_invent_a_place_or_a_hub(self, world: World) -> None:
+        hubs = [hub.chf_id for hub in world.hubs(60)]
+        for number in range(6):
+            world.slot(start=timedelta(hours=5 + number), room=20)
+        booking = world.book(world.choose_ids("\n".join(map(format_eui64, hubs[:40]))))
+        selections = [world.choose_ids("\n".join(map(format_eui64, hubs[40:50]))), world.choose()]
+        world.clock.move(hours=3)  # the workers stage what the changes take away
+        third, last = world.slots[2].start_at, world.slots[5].start_at
+        asked = {"booking": booking, "only_if_all": False, "by": world.person, "reason": "Race"}
+
+        def move(start: int, stop: int, plan: Booking.Plan, at: datetime) -> int:
+            # ends of one hub lie apart in time: the clocks of two people never say the same microsecond
+            clock = worlds.Clock(world.clock() + timedelta(microseconds=1 + start))
+            part = Part(hubs=hubs[start:stop])
+            return changes.move(**asked, part=part, to=Destination(plan, at), clock=clock)
+
+        def cancel(start: int, stop: int) -> int:
+            part = Part(hubs=hubs[start:stop])
+            return changes.cancel_part(**asked, part=part, now=world.clock())
+
+        results = at_once(
+            lambda: world.work(gateway=ModelledFleet(), rounds=3),
+            lambda: world.work(gateway=ModelledFleet(), rounds=3),
+            lambda: cancel(0, 10),
+            lambda: move(5, 25, Booking.Plan.EARLIEST, third),
+            lambda: move(20, 40, Booking.Plan.ONE_SLOT, last),
+            lambda: cancel(30, 35),
+            *[lambda selection=selection: world.book(selection) for selection in selections],  # type: ignore[misc]
+        )
+
+        assert [
+            result
+            for result in results
+            if isinstance(result, Exception)
+            and not isinstance(result, UnableToBook | UnableToMove | UnableToCancel)
+        ] == []
+        assert sum(isinstance(result, int) for result in results) >= 2
+        assert_books_balance()
+
+    def test_of_the_last_places_leave_nobody_without_a_slot(self, world: World) -> None:
+        hubs = [hub.chf_id for hub in world.hubs(40)]
+        here = world.slot(start=timedelta(hours=5), room=40)
+        bookings_made = [
+            world.book(world.choose_ids(format_eui64(hub)), start_at=here.start_at) for hub in hubs[:20]
+        ]
+        there = world.slot(start=timedelta(hours=9), room=10)
+        selections = [world.choose_ids(format_eui64(hub)) for hub in hubs[20:]]
+        to = Destination(Booking.Plan.ONE_SLOT, there.start_at)
+        world.clock.move(seconds=1)
+
+        def move(booking: Booking) -> int:
+            return changes.move(
+                booking=booking,
+                part=Part(),
+                to=to,
+                only_if_all=True,
+                by=world.person,
+                reason="Race",
+                clock=world.clock,
+            )
+
+        results = at_once(
+            *[lambda booking=booking: move(booking) for booking in bookings_made],  # type: ignore[misc]
+            *[
+                lambda selection=selection: world.book(selection, start_at=there.start_at)  # type: ignore[misc]
+                for selection in selections
+            ],
+        )
+
+        moved = results.count(1)
+        booked = sum(isinstance(result, Booking) for result in results)
+        there.refresh_from_db()
+        here.refresh_from_db()
+        assert moved + booked == there.taken == 10
+        assert here.taken == 20 - moved
+        assert all(isinstance(result, int | Booking | UnableToBook | UnableToMove) for result in results)
+        assert_books_balance()

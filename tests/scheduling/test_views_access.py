@@ -49,6 +49,7 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "booking": lambda cast: [cast.booking.reference],
     "progress": lambda cast: [cast.booking.reference],
     "cancel": lambda cast: [cast.booking.reference],
+    "change": lambda cast: [cast.booking.reference],
     "booked-hubs": lambda cast: [cast.booking.reference],
     "export": lambda cast: [cast.booking.reference],
     "calendar": lambda cast: [cast.booking.reference],

@@ -12,6 +12,7 @@ from icalendar import Calendar
 
 from hubs.identifiers import format_eui64
 from hubs.operations import count_fleet
+from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Deployment
 from scheduling.operations import bookings as acts
 from tests.scheduling.test_views_home import queries_of
@@ -194,6 +195,151 @@ class TestCancel:
 
         assert response.status_code == 409
         assert "Nothing in this booking can still be cancelled" in words(response)
+
+
+class TestChange:
+    def change(self, client: Client, booking: Booking, **typed: str) -> Any:
+        """Look first, then do what was shown, as the page's own form does."""
+        address = reverse("scheduling:change", args=[booking.reference])
+        looked = client.post(address, typed | {"look": "1"})
+        assert looked.status_code == 200, words(looked)
+        seen = looked.context.get("seen") or ""
+        return looked, client.post(address, typed | {"seen": seen, "reason": "Tariff change"}, follow=True)
+
+    def test_cancels_one_hub_after_showing_what_goes(self, world: World, client: Client) -> None:
+        booking = world.book()
+        one, _ = Deployment.objects.values_list("hub", flat=True)
+
+        looked, done = self.change(
+            client, booking, act="cancel", hubs=f"{format_eui64(one)}, 00-00-00-00-00-00-00-01"
+        )
+
+        assert "<strong>1 hub</strong> will be cancelled" in words(looked)
+        assert "1 hub: Not in this booking" in words(looked)
+        assert "1 hub is cancelled; their places are free again." in words(done)
+        assert list(Deployment.objects.filter(state="cancelled").values_list("hub", flat=True)) == [one]
+        assert "Cancelled by person@northern.example.com: 1 hub" in words(done)
+
+    def test_moves_to_the_slot_that_is_named_in_uk_time(self, world: World, client: Client) -> None:
+        booking = world.book()
+        there = world.slot(start=timedelta(hours=30), room=2)
+        local = there.start_at.astimezone(LONDON)
+
+        looked, done = self.change(
+            client, booking, act="earliest", moment=f"{local:%Y-%m-%dT%H:%M}", clock="", slot=""
+        )
+
+        assert "<strong>2 hubs</strong> will move to as early as possible from" in words(looked)
+        assert "2 hubs are moved; the places that they left are free again." in words(done)
+        assert "Moved by person@northern.example.com: 2 hubs" in words(done)
+        assert "0 of 2 hubs have ended" in words(done)
+        there.refresh_from_db()
+        assert there.taken == 2
+
+    def test_says_what_lacks_before_anything_is_moved(self, world: World, client: Client) -> None:
+        booking = world.book()
+        there = world.slot(start=timedelta(hours=30), room=1)
+        local = there.start_at.astimezone(LONDON)
+
+        looked, done = self.change(client, booking, act="earliest", moment=f"{local:%Y-%m-%dT%H:%M}")
+
+        assert "Not all of them fit there, so none would be moved." in words(looked)
+        assert "North: no room for 1 hub" in words(looked)
+        assert "Nothing was moved" in words(done)
+        assert done.status_code == 409
+        assert set(Deployment.objects.values_list("state", flat=True)) == {"booked"}
+
+    def test_does_nothing_that_was_not_shown(self, world: World, client: Client) -> None:
+        booking = world.book()
+        address = reverse("scheduling:change", args=[booking.reference])
+        one, _ = Deployment.objects.values_list("hub", flat=True)
+        seen = client.post(address, {"act": "cancel", "hubs": format_eui64(one)}).context["seen"]
+
+        response = client.post(address, {"act": "cancel", "seen": seen, "reason": "All of them"})
+
+        assert "Your choice has changed." in words(response)
+        assert "<strong>2 hubs</strong> will be cancelled" in words(response)
+        assert not Deployment.objects.filter(state="cancelled").exists()
+
+    def test_asks_for_a_reason(self, world: World, client: Client) -> None:
+        booking = world.book()
+        address = reverse("scheduling:change", args=[booking.reference])
+        seen = client.post(address, {"act": "cancel"}).context["seen"]
+
+        response = client.post(address, {"act": "cancel", "seen": seen, "reason": " "})
+
+        assert "Say why: the history keeps it." in words(response)
+        assert not Deployment.objects.filter(state="cancelled").exists()
+
+    def test_lets_none_go_where_not_all_can(self, world: World, client: Client) -> None:
+        booking = world.book()
+        Deployment.objects.filter(pk=Deployment.objects.order_by("id")[0].pk).update(state="staging")
+        Deployment.objects.filter(state="staging").update(state="staged")
+        Deployment.objects.filter(state="staged").update(state="activating")
+
+        looked, done = self.change(client, booking, act="cancel", only_if_all="on")
+
+        assert "Not all of them can go, so none would." in words(looked)
+        assert "1 hub: Activating now" in words(looked)
+        assert "Nothing was cancelled, since not all can be" in words(done)
+
+    @pytest.mark.parametrize(
+        ("typed", "sentence"),
+        [
+            ({"act": ""}, "Choose what shall become of them."),
+            ({"act": "cancel", "hubs": "nonsense"}, "Not a CHF ID: nonsense."),
+            ({"act": "cancel", "slot": "1"}, "Select a valid choice."),
+            ({"act": "cancel", "network": "x"}, "Select a valid choice."),
+            ({"act": "one_slot"}, "Give the day and time to which they shall move."),
+            ({"act": "one_slot", "moment": "tomorrow"}, "Give the day and time to which they shall move."),
+            ({"act": "one_slot", "moment": "2027-03-28T01:30"}, "does not exist in UK time"),
+            ({"act": "one_slot", "moment": "2027-10-31T01:30"}, "happens twice in UK time"),
+        ],
+    )
+    def test_refuses_what_cannot_be_read(
+        self, typed: dict[str, str], sentence: str, world: World, client: Client
+    ) -> None:
+        response = client.post(reverse("scheduling:change", args=[world.book().reference]), typed)
+
+        assert sentence in words(response)
+        assert "Nothing was changed." in words(response)
+
+    def test_takes_the_hour_that_happens_twice_with_its_clock(self, world: World, client: Client) -> None:
+        response = client.post(
+            reverse("scheduling:change", args=[world.book().reference]),
+            {"act": "one_slot", "moment": "2027-10-31T01:30", "clock": "0"},
+        )
+
+        assert "Nothing was changed." not in words(response)
+        assert "North: no room for 2 hubs" in words(response)
+
+    def test_is_reached_from_the_hubs_table_and_the_hubs_page(self, world: World, client: Client) -> None:
+        booking = world.book()
+        hub = Deployment.objects.order_by("id")[0].hub_id
+        address = f"{reverse('scheduling:change', args=[booking.reference])}?hub={format_eui64(hub)}"
+
+        assert f'href="{address}"' in words(page(client, "booked-hubs", booking))
+        assert f'href="{address}"' in words(client.get(reverse("scheduling:hub", args=[hub])))
+        assert format_eui64(hub) in words(client.get(address))
+
+    def test_is_not_offered_after_the_cut_off(self, world: World, client: Client) -> None:
+        booking = world.book()
+        booking.lots.update(change_until=world.clock() - timedelta(minutes=1))
+        hub = Deployment.objects.order_by("id")[0].hub_id
+        address = reverse("scheduling:change", args=[booking.reference])
+
+        assert address not in words(page(client, "booked-hubs", booking))
+        assert address not in words(page(client, "booking", booking))
+        assert address not in words(client.get(reverse("scheduling:hub", args=[hub])))
+
+    def test_asks_the_same_questions_for_one_slot_or_many(self, world: World, client: Client) -> None:
+        few = queries_of(client, reverse("scheduling:change", args=[world.book().reference]))
+        for number in range(6, 12):
+            world.slot(start=timedelta(hours=number), room=3)
+        world.hubs(15)
+
+        many = queries_of(client, reverse("scheduling:change", args=[world.book().reference]))
+        assert len(few) == len(many), "\n".join(many)
 
 
 class TestExport:

@@ -1,0 +1,288 @@
+"""
+Change a booking, or a part of it: cancel hubs, or move them to other slots.
+
+Whoever changes a booking locks its row first, then its lots and at last slots, each in the order of their ids: so
+two changes of one booking follow each other, and nobody who locks lots or slots waits in a ring.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from firmware.models import FirmwareRelease, ReleaseState
+from hubs.models import Network
+from portal.ground import audit, sql
+from portal.ground.clock import Clock
+from scheduling.lifecycle import CANCELLABLE, Ending
+from scheduling.models import LOT_SPAN, Booking, Lot, Slot
+from scheduling.operations.bookings import (
+    PLACE,
+    TRIES,
+    UnableToCancel,
+    free_places,
+    lots_of,
+    move_places,
+    spans,
+)
+from scheduling.planning import Placement
+from scheduling.queries import parts, slots
+from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+
+class UnableToMove(Exception):
+    """Nothing was moved; the message says why and what to do."""
+
+
+class _RoomTaken(Exception):
+    """Somebody was faster between the look at the slots and the lock on them."""
+
+
+@transaction.atomic(durable=True)
+def cancel_part(
+    *, booking: Booking, part: Part, only_if_all: bool, by: "User", reason: str, now: datetime
+) -> int:
+    """
+    Cancel the hubs of a part of a booking before their cut-off, and free their places.
+
+    Returns the number of hubs cancelled; those that may not go any more stay, unless `only_if_all` is set.
+
+    :raises UnableToCancel: if no hub may go, or `only_if_all` is set and not every one may; nothing is done then
+    """
+    _lock(booking, now)
+    outlook = _gather(booking, part, now)
+    if not outlook.would_go:
+        raise UnableToCancel(f"None of these hubs can be cancelled{_why(outlook)}.")
+    if only_if_all and outlook.would_stay:
+        raise UnableToCancel(
+            f"Nothing was cancelled, since not all can be: {outlook.would_go:,} of "
+            f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
+        )
+    freed = _cancel(Ending.BY_SUPPLIER, now)
+    free_places(places=freed)
+    _settle(booking, now)
+    cancelled = sum(freed.values())
+    audit.record(
+        actor=by,
+        verb="booking.cancelled",
+        subject=f"booking:{booking.reference}",
+        reason=reason,
+        facts={"hubs": cancelled, "part": part.facts},
+        now=now,
+    )
+    return cancelled
+
+
+def move(
+    *,
+    booking: Booking,
+    part: Part,
+    to: Destination,
+    only_if_all: bool,
+    by: "User",
+    reason: str,
+    clock: Clock,
+) -> int:
+    """
+    Move the hubs of a part of a booking, before their cut-off, to one slot or as early as possible from a moment.
+
+    Every hub that may go gets a place by the rules of booking, or none is moved: then nothing has changed. The
+    places that they leave count as free, and are free for everybody at once. Returns the number of hubs moved;
+    those that may not go any more stay, unless `only_if_all` is set.
+
+    :raises UnableToMove: with the sentence that the person reads
+    """
+    for _ in range(TRIES):
+        try:
+            return _move(booking, part, to, only_if_all, by, reason, clock())
+        except _RoomTaken:
+            continue
+    raise UnableToMove("Many people are booking these slots right now. Try again in a minute.")
+
+
+@transaction.atomic(durable=True)
+def _move(
+    booking: Booking, part: Part, to: Destination, only_if_all: bool, by: "User", reason: str, now: datetime
+) -> int:
+    """Write the hubs into new lots, and only then lock the slots: others wait for their places, not for the rows."""
+    _lock(booking, now)
+    _check_published(booking.release_id)
+    outlook = _gather(booking, part, now, to)
+    if not outlook.would_go:
+        raise UnableToMove(f"None of these hubs can be moved{_why(outlook)}.")
+    if only_if_all and outlook.would_stay:
+        raise UnableToMove(
+            f"Nothing was moved, since not all can be: {outlook.would_go:,} of "
+            f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
+        )
+    placements, lacking = parts.placements(booking=booking, outlook=outlook, to=to, now=now)
+    if lacking:
+        raise UnableToMove(_no_room(outlook, lacking, to))
+    freed = _cancel(Ending.MOVED, now)
+    sql.run(MARK_MOVED, {})
+    lots = _with_ids(lots_of(booking=booking, placements=placements))
+    _write(lots, now)
+    _exchange_places(booking, freed, placements, now)
+    Lot.objects.bulk_create(lots)
+    _settle(booking, now)
+    audit.record(
+        actor=by,
+        verb="booking.moved",
+        subject=f"booking:{booking.reference}",
+        reason=reason,
+        facts={
+            "hubs": outlook.would_go,
+            "part": part.facts,
+            "to": to.words,
+            "slots": len(placements),
+            "first": min(placement.start_at for placement in placements).isoformat(),
+        },
+        now=now,
+    )
+    return outlook.would_go
+
+
+def _check_published(release: int) -> None:
+    state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=release)
+    if state != ReleaseState.PUBLISHED:
+        raise UnableToMove(
+            f"This release is {ReleaseState(state).label.lower()}, so nothing can be moved now. The hubs stay in "
+            "their slots; they can still be cancelled."
+        )
+
+
+def _no_room(outlook: Outlook, lacking: Mapping[int, int], to: Destination) -> str:
+    names = dict(Network.objects.values_list("id", "name"))
+    rooms = "; ".join(
+        f"{names[network]} has room for {outlook.by_network[network] - left:,} of {outlook.by_network[network]:,} hubs"
+        for network, left in lacking.items()
+    )
+    return f"Nothing was moved. For {to.words}: {rooms}. Choose another time, or fewer hubs."
+
+
+MARK_MOVED = """
+UPDATE scheduling_lot lot SET moved = lot.moved + gone.hubs
+FROM (SELECT lot, count(*) AS hubs FROM changing_hub WHERE obstacle IS NULL GROUP BY 1) gone
+WHERE lot.id = gone.lot
+"""
+
+
+def _with_ids(lots: Sequence[Lot]) -> list[Lot]:
+    """Give lots their ids ahead: deployments are written before their lots are kept."""
+    ids = sql.rows(
+        "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
+        {"number": len(lots)},
+    )
+    for lot, (key,) in zip(lots, sorted(ids), strict=True):
+        lot.pk = key
+        lot.due_at = lot.staging_from
+    return list(lots)
+
+
+def _write(lots: Sequence[Lot], now: datetime) -> None:
+    """Write the deployments of the lots, network by network in the order of their ids."""
+    sql.run("DROP TABLE IF EXISTS gathered_hub", {})
+    sql.run(
+        """CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
+               SELECT hub, network_id, (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
+               FROM changing_hub WHERE obstacle IS NULL""",
+        {},
+    )
+    of_network: dict[int, list[Lot]] = {}
+    for lot in lots:
+        of_network.setdefault(lot.network_id, []).append(lot)
+    for network, theirs in sorted(of_network.items()):
+        sql.run(PLACE, spans(lots=theirs) | {"network": network, "now": now})
+
+
+def _exchange_places(
+    booking: Booking, freed: Mapping[int, int], placements: Sequence[Placement], now: datetime
+) -> None:
+    """
+    Give the old places back and take the new ones, under the locks of all their slots.
+
+    :raises _RoomTaken: if there is no longer room; the caller's transaction is taken back then
+    """
+    wanted = {placement.slot: placement.hubs for placement in placements}
+    list(
+        Slot.objects.filter(pk__in=freed.keys() | wanted.keys())
+        .order_by("pk")
+        .select_for_update()
+        .values_list("pk")
+    )
+    move_places(places={slot: -hubs for slot, hubs in freed.items()})
+    # a statement of its own: it sees what whoever held the locks before has taken
+    room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)
+    if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
+        raise _RoomTaken
+    if move_places(places=wanted) != len(wanted):
+        raise _RoomTaken
+
+
+def _why(outlook: Outlook) -> str:
+    """Name what stands in the way, with its number of hubs."""
+    named = [
+        f"{hubs:,} {Obstacle(obstacle).label[0].lower()}{Obstacle(obstacle).label[1:]}"
+        for obstacle, hubs in outlook.refused.items()
+    ]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _lock(booking: Booking, now: datetime) -> None:
+    """Lock the booking and the lots that can still be changed; what is read afterwards stays as it is."""
+    list(Booking.objects.filter(pk=booking.pk).select_for_update(no_key=True).values_list("pk"))
+    list(booking.lots.filter(change_until__gt=now).order_by("id").select_for_update().values_list("pk"))
+
+
+def _gather(booking: Booking, part: Part, now: datetime, to: Destination | None = None) -> Outlook:
+    """Keep the hubs that may go in a temporary table, and count all of the part."""
+    hubs, parameters = parts.judged_hubs(booking=booking, part=part, now=now, to=to)
+    sql.run("DROP TABLE IF EXISTS changing_hub", {})
+    sql.run(f"CREATE TEMPORARY TABLE changing_hub ON COMMIT DROP AS {hubs}", parameters)
+    return parts.counted(
+        rows=sql.rows("SELECT slot, network_id, obstacle, count(*) FROM changing_hub GROUP BY 1, 2, 3", {}),
+        part=part,
+    )
+
+
+# Raw SQL: one UPDATE for up to a million hubs, and the trigger moves the counts of all their lots at once.
+CANCEL_GATHERED = """
+WITH gone AS (
+    UPDATE scheduling_deployment deployment
+    SET state = 'cancelled', ending = %(ending)s, awaiting = false, next_at = NULL, moved_at = %(now)s,
+        ended_at = %(now)s
+    FROM changing_hub
+    WHERE changing_hub.obstacle IS NULL AND deployment.id = changing_hub.id
+      AND deployment.state = ANY (%(states)s)
+    RETURNING deployment.id)
+SELECT lot.slot_id, count(*) FROM gone JOIN scheduling_lot lot ON lot.id = gone.id / %(span)s GROUP BY 1
+"""
+# a lot without an open hub is never due again; none but the lots that are locked already
+SETTLE = """
+UPDATE scheduling_lot SET due_at = NULL
+WHERE booking_id = %(booking)s AND change_until > %(now)s AND due_at IS NOT NULL
+  AND provisional + booked + staging + staged + activating + held = 0
+"""
+
+
+def _cancel(ending: Ending, now: datetime) -> Mapping[int, int]:
+    """Cancel the hubs that were gathered; return how many there were, by slot id."""
+    return dict(
+        sql.rows(
+            CANCEL_GATHERED,
+            {
+                "ending": ending,
+                "now": now,
+                "span": LOT_SPAN,
+                "states": [str(state) for state in CANCELLABLE],
+            },
+        )
+    )
+
+
+def _settle(booking: Booking, now: datetime) -> None:
+    sql.run(SETTLE, {"booking": booking.pk, "now": now})
