@@ -44,6 +44,14 @@ class ChooseForm(forms.Form):
         widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv,.xlsx"}),
     )
 
+    postcode_area = forms.CharField(
+        label="Postcode areas",
+        required=False,
+        max_length=500,
+        help_text="The letters before the first digit of the postcode, with commas between: LS, BD, M.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
     def __init__(self, *args: Any, choices: Mapping[str, Sequence[Choice]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.facet_choices = choices
@@ -88,6 +96,17 @@ class ChooseForm(forms.Form):
             )
         return file
 
+    def clean_postcode_area(self) -> list[str]:
+        """Read the areas; refuse what has not the form of one."""
+        words = re.split(r"[,;\s]+", self.cleaned_data["postcode_area"].upper().strip(",; \t\r\n"))
+        areas = sorted({word for word in words if word})
+        if wrong := [area for area in areas if not re.fullmatch(r"[A-Z]{1,2}", area)]:
+            raise forms.ValidationError(
+                f"Not a postcode area: {', '.join(area[:10] for area in wrong[:5])}. Give one or two letters each, "
+                "with commas between, such as LS, BD, M."
+            )
+        return areas
+
     def clean(self) -> dict[str, Any]:
         """Ask for what the chosen method needs."""
         cleaned: dict[str, Any] = super().clean() or {}
@@ -96,18 +115,18 @@ class ChooseForm(forms.Form):
             self.add_error("file", "Choose a file, or another way to say which hubs.")
         if (
             method == HubSelection.Method.FILTER
-            and not any(cleaned.get(facet) for facet in FACETS)
-            and not any(facet in self.errors for facet in FACETS)
+            and not any(cleaned.get(facet) for facet in (*FACETS, "postcode_area"))
+            and not any(facet in self.errors for facet in (*FACETS, "postcode_area"))
         ):
             self.add_error("method", "Tick at least one value to filter by, or choose all remaining hubs.")
         return cleaned
 
     @property
-    def criteria(self) -> dict[str, list[int]]:
-        """Return the ticked values by facet; none unless the method is the filter."""
+    def criteria(self) -> dict[str, list[int] | list[str]]:
+        """Return the ticked values by facet, and the postcode areas; none unless the method is the filter."""
         if self.cleaned_data["method"] != HubSelection.Method.FILTER:
             return {}
-        return {facet: self.cleaned_data[facet] for facet in FACETS}
+        return {facet: self.cleaned_data[facet] for facet in (*FACETS, "postcode_area")}
 
 
 EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
@@ -225,7 +244,7 @@ class ChangeForm(forms.Form):
             (Booking.Plan.ONE_SLOT, "Move them to the slot that begins on"),
         ],
         widget=forms.RadioSelect,
-        label="What shall become of them?",
+        label="Cancel, or move",
         error_messages={"required": "Choose what shall become of them."},
     )
     slot = forms.TypedChoiceField(coerce=int, empty_value=None, required=False, label="Slot")
@@ -241,7 +260,7 @@ class ChangeForm(forms.Form):
         required=False,
         max_length=20,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-        help_text="UK time.",
+        help_text="UK time; for one slot the minute at which it begins.",
     )
     clock = forms.ChoiceField(
         label="For the hour that happens twice in October",

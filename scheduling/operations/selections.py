@@ -58,7 +58,7 @@ def choose(
     *,
     supplier: Supplier,
     release: FirmwareRelease,
-    criteria: Mapping[str, Sequence[int]],
+    criteria: Mapping[str, Sequence[int | str]],
     by: "User",
     now: datetime,
 ) -> HubSelection:

@@ -25,6 +25,8 @@ FACETS = {
     "payment_mode": "payment_mode",
 }
 """What hubs can be filtered by, and the column that holds it."""
+POSTCODE_AREA = "upper(substring(hub.postcode FROM '^[A-Za-z]+'))"
+"""The letters of a postcode before its first digit, such as LS of LS1 4AP; no value where there is no postcode."""
 
 REFUSAL = f"""CASE
     WHEN hub.lead_id IS DISTINCT FROM %(supplier)s THEN {Refusal.NOT_LEAD}
@@ -77,6 +79,9 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
             if wanted := selection.criteria.get(facet):
                 where += f" AND hub.{column} = ANY (%({facet})s)"
                 parameters[facet] = [int(value) for value in wanted]
+        if areas := selection.criteria.get("postcode_area"):
+            where += f" AND {POSTCODE_AREA} = ANY (%(postcode_area)s)"
+            parameters["postcode_area"] = list(areas)
     return (
         f"SELECT hub.chf_id AS hub, hub.network_id, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
         f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",

@@ -236,6 +236,19 @@ class TestChange:
         there.refresh_from_db()
         assert there.taken == 2
 
+    def test_moves_to_the_one_slot_that_begins_then(self, world: World, client: Client) -> None:
+        booking = world.book()
+        there = world.slot(start=timedelta(hours=30), room=2)
+        there.start_at = there.start_at.replace(second=0, microsecond=0)
+        there.save()
+        local = there.start_at.astimezone(LONDON)
+
+        _, done = self.change(client, booking, act="one_slot", moment=f"{local:%Y-%m-%dT%H:%M}")
+
+        assert "2 hubs are moved; the places that they left are free again." in words(done)
+        there.refresh_from_db()
+        assert there.taken == 2
+
     def test_says_what_lacks_before_anything_is_moved(self, world: World, client: Client) -> None:
         booking = world.book()
         there = world.slot(start=timedelta(hours=30), room=1)

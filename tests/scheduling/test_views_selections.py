@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from firmware.operations import decisions
 from hubs.identifiers import format_eui64
+from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling import forms
@@ -69,6 +70,25 @@ class TestBook:
         selection = HubSelection.objects.get()
         assert response.headers["Location"] == reverse("scheduling:when", args=[selection.pk])
         assert (selection.method, selection.chosen_by) == ("all", world.person)
+
+    def test_keeps_a_choice_by_postcode_area(self, world: World, client: Client) -> None:
+        for number, postcode in enumerate(("LS1 4AP", "L1 8JQ", "bd2 1aa")):
+            hub = CommunicationsHub.objects.order_by("chf_id")[number]
+            CommunicationsHub.objects.filter(pk=hub.pk).update(postcode=postcode)
+        world.hubs(1, postcode="")
+
+        choose(client, world, method="filter", postcode_area=" ls; BD,ls ")
+
+        selection = HubSelection.objects.get()
+        assert selection.criteria == {"postcode_area": ["BD", "LS"]}
+        assert selection.eligible == {str(world.network.pk): 2}
+
+    @pytest.mark.parametrize("areas", ["LS1", "LEEDS", "1", "L'"])
+    def test_refuses_what_is_no_postcode_area(self, areas: str, world: World, client: Client) -> None:
+        response = choose(client, world, method="filter", postcode_area=areas)
+
+        assert "Not a postcode area" in words(response)
+        assert not HubSelection.objects.exists()
 
     def test_keeps_a_choice_by_filter(self, world: World, client: Client) -> None:
         choose(client, world, method="filter", network=[world.network.pk], payment_mode=["1"])
