@@ -60,6 +60,8 @@ class Ending(TextChoices):
     UNREACHABLE = "unreachable", "The hub could not be reached in its slot"
     NOT_STAGED = "not_staged", "The image was not on the hub when the slot ended"
     SLOT_PASSED = "slot_passed", "The slot ended before the hub's turn"
+    PROTECTED_WINDOW = "protected_window", "The hub was in a protected window during its slot"
+    NETWORK_CLOSED = "network_closed", "DCC had closed the network during the slot"
     HALTED = "halted", "The release was halted during the slot"
     ALREADY_INSTALLED = "already_installed", "The hub runs this version already"
     VERSION_CHANGED = "version_changed", "The hub runs a version that this release cannot be installed over"

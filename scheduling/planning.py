@@ -1,8 +1,10 @@
 """Hubs to slots: which slot takes how many. Pure rules; the database takes the places."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 
 from portal.ground.uk_time import LONDON, day_bounds
 
@@ -66,17 +68,20 @@ class Room:
     start_at: datetime
     end_at: datetime
     room: int
+    closed: str = ""
+    """Why it takes none of them, in a word: protected, maintenance or incident; nothing where it is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """So many hubs of one network in one slot."""
+    """So many hubs of one network, and one group of hubs with the same protected windows, in one slot."""
 
     slot: int
     network: int
     start_at: datetime
     end_at: datetime
     hubs: int
+    group: int = 0
 
 
 def as_early_as_possible(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
@@ -119,6 +124,97 @@ def _level(rooms: Sequence[int], hubs: int) -> int:
             return level
         hubs -= room
     return level
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the hubs of one network go; `protected` are the groups that room is left for, but in their windows."""
+
+    placements: Sequence[Placement]
+    protected: frozenset[int]
+
+
+def clear_of_windows(
+    *,
+    rooms: Sequence[Room],
+    groups: Mapping[int, int],
+    is_clear: Callable[[int, Room], bool],
+    plan: Callable[[Sequence[Room], int], Sequence[Placement]],
+) -> Placed:
+    """
+    Place the hubs of one network, in number by group, by a plan, each group only in slots that are clear for it.
+
+    Those with the fewest slots choose first. Who finds no room then takes that of hubs that can go elsewhere:
+    as many are placed as can be.
+    """
+    by_slot = {room.slot: room for room in rooms}
+    clear = {group: {room.slot for room in rooms if is_clear(group, room)} for group in groups}
+    left = Counter({slot: room.room for slot, room in by_slot.items()})
+    placed: Counter[tuple[int, int]] = Counter()
+    waiting: dict[int, int] = {}
+    for group in sorted(groups, key=lambda group: (len(clear[group]), group)):
+        offered = [replace(room, room=left[room.slot]) for room in rooms if room.slot in clear[group]]
+        waiting[group] = groups[group]
+        for placement in plan(offered, groups[group]):
+            placed[placement.slot, group] += placement.hubs
+            left[placement.slot] -= placement.hubs
+            waiting[group] -= placement.hubs
+    for group in waiting:
+        while waiting[group] and (freed := _make_way(group, waiting[group], clear, left, placed)):
+            waiting[group] -= freed
+    placements = [
+        Placement(slot, room.network, room.start_at, room.end_at, hubs, group)
+        for (slot, group), hubs in placed.items()
+        if hubs
+        for room in [by_slot[slot]]
+    ]
+    return Placed(
+        sorted(placements, key=lambda placement: (placement.start_at, placement.slot, placement.group)),
+        frozenset(
+            group
+            for group, hubs in waiting.items()
+            if hubs and any(left[slot] for slot in by_slot if slot not in clear[group])
+        ),
+    )
+
+
+def _make_way(
+    group: int,
+    hubs: int,
+    clear: Mapping[int, set[int]],
+    left: Counter[int],
+    placed: Counter[tuple[int, int]],
+) -> int:
+    """
+    Place some of a group's hubs by moving others along the shortest chain that ends in a slot with room.
+
+    Returns how many; nought means that there is no such chain, so that no plan places more (Ford and Fulkerson).
+    """
+    came_from: dict[int, tuple[int, int]] = {}  # group -> (the group that takes its place, in this slot)
+    seen, queue = {group}, [group]
+    for mover in queue:
+        for slot in sorted(clear[mover]):
+            if left[slot]:
+                chain = [(mover, slot)]
+                while chain[-1][0] != group:
+                    chain.append(came_from[chain[-1][0]])
+                # each pair is a group and the slot that it enters; the one before it in the chain leaves that slot
+                moved = min(
+                    [hubs, left[slot]]
+                    + [placed[entered, leaver] for (leaver, _), (_, entered) in pairwise(chain)]
+                )
+                left[slot] -= moved
+                for enters, entered in chain:
+                    placed[entered, enters] += moved
+                for (leaver, _), (_, entered) in pairwise(chain):
+                    placed[entered, leaver] -= moved
+                return moved
+            for other in clear:
+                if other not in seen and placed[slot, other]:
+                    seen.add(other)
+                    came_from[other] = (mover, slot)
+                    queue.append(other)
+    return 0
 
 
 def lots(*, placements: Sequence[Placement], size: int) -> list[tuple[Placement, int]]:

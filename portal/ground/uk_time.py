@@ -159,3 +159,13 @@ def from_local(at: datetime, *, offset: timedelta | None = None) -> datetime:
     raise AmbiguousLocalTime(
         f"{at:%d %b %Y %H:%M} happens twice in UK time, as BST and as GMT: choose which is meant."
     )
+
+
+def bound(wall: datetime, *, is_last: bool) -> datetime:
+    """
+    Return the instant at which a span that people give by the UK wall clock begins, or ends (`is_last`), in UTC.
+
+    A time that happens twice means the first pass as a beginning and the last as an end, so a span never shrinks
+    in autumn; one that the clocks leave out in spring means the moment at which they go forward.
+    """
+    return _instant(wall, fold=int(is_last))

@@ -12,6 +12,7 @@ from scheduling.models.deployments import (
 )
 from scheduling.models.notices import Notice
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
+from scheduling.models.windows import Incident, Maintenance, ProtectedHub, ProtectedWindow
 
 __all__ = [
     "LOT_SIZE",
@@ -21,8 +22,12 @@ __all__ = [
     "Command",
     "Deployment",
     "HubSelection",
+    "Incident",
     "Lot",
+    "Maintenance",
     "Notice",
+    "ProtectedHub",
+    "ProtectedWindow",
     "SelectionFile",
     "SelectionRow",
     "Slot",

@@ -225,12 +225,19 @@ class Booking(models.Model):
 
 
 class UnplacedHub(models.Model):
-    """A hub of a booking for which no open slot had room."""
+    """A hub of a booking that found no place: no open slot had room, or those that had are in a protected window."""
+
+    class Why(models.TextChoices):
+        """What kept it out."""
+
+        NO_ROOM = "no_room", "No open slot had room"
+        PROTECTED_WINDOW = "protected_window", "Protected window"
 
     booking = models.ForeignKey(
         Booking, on_delete=models.CASCADE, db_index=False, related_name="unplaced_hubs"
     )
     hub = models.BigIntegerField()
+    why = models.CharField(max_length=16, choices=Why, default=Why.NO_ROOM)
 
     class Meta:
         constraints = [

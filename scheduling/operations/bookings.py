@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,25 @@ from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending, State
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot, UnplacedHub
 from scheduling.operations import notices
-from scheduling.queries import eligibility, plans, slots
+from scheduling.queries import eligibility, plans, slots, windows
 
 if TYPE_CHECKING:
     from portal.models import User
 
 logger = logging.getLogger(__name__)
+Why = UnplacedHub.Why
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 """No letter that is read as a digit, and no U."""
 TRIES = 5
 ABANDON_AFTER = timedelta(minutes=2)
+CLOSED = {
+    "protected": "you keep a protected window then",
+    "maintenance": "DCC has planned maintenance then",
+    "incident": "an incident is open, and DCC does not expect it to be over by then",
+}
+"""Why a network is closed, in the reader's words."""
 
 
 class UnableToBook(Exception):
@@ -52,14 +59,30 @@ class _Demand:
     selection: HubSelection
     timing: plans.Timing
     hubs: Mapping[int, int]
+    groups: Mapping[tuple[int, int], int]
+    """The same hubs by network id and by the group of those with the same protected windows."""
+    guard: windows.Guard
 
 
-def book(*, selection: HubSelection, timing: plans.Timing, by: "User", clock: Clock) -> Booking:
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """A booking whose places are taken, and the lots into which each network and group goes."""
+
+    booking: Booking
+    lots: Mapping[tuple[int, int], Sequence[Lot]]
+    protected: Collection[tuple[int, int]]
+    """The networks and groups whose hubs were left over because of their windows."""
+
+
+def book(
+    *, selection: HubSelection, timing: plans.Timing, by: "User", clock: Clock, despite: str = ""
+) -> Booking:
     """
     Book the hubs of a selection that may still go, as planned; return the booking.
 
     One slot is all or nothing. Any other plan places what there is room for and names the hubs left over.
-    Asking twice for the same selection returns the first booking.
+    Asking twice for the same selection returns the first booking. `despite` is the reason to proceed where soft
+    protected windows warn; without one, nothing is booked into them.
 
     Three transactions: the eligible hubs are gathered without a lock; their places are taken and the lots made
     under the locks of the slots, and committed, so that nobody waits for the many rows that follow; the
@@ -76,17 +99,22 @@ def book(*, selection: HubSelection, timing: plans.Timing, by: "User", clock: Cl
         now = clock()
         _check_open(selection.release)
         try:
-            demand = _Demand(selection, timing, _gather(selection, now))
+            guard = windows.guard_for(release=selection.release, supplier=selection.supplier, now=now)
+            groups = _gather(selection, guard, now)
+            hubs: Counter[int] = Counter()
+            for (network, _), number in groups.items():
+                hubs[network] += number
+            demand = _Demand(selection, timing, hubs, groups, guard)
             if not demand.hubs:
                 raise UnableToBook(
                     "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
                     "facts have changed. Choose again to see each reason."
                 )
-            booking = _reserve(demand, by, now)
+            reserved = _reserve(demand, by, despite, now)
             try:
-                _place(booking, now)
+                _place(reserved, demand, now)
             except Exception:
-                _give_back(booking=booking, now=now)
+                _give_back(booking=reserved.booking, now=now)
                 raise
         except _RoomTaken:
             continue
@@ -98,7 +126,7 @@ def book(*, selection: HubSelection, timing: plans.Timing, by: "User", clock: Cl
             continue  # a hub was booked elsewhere in between: judge them again
         finally:
             _forget_gathered()
-        return booking
+        return reserved.booking
     raise UnableToBook("Many people are booking these slots right now. Try again in a minute.")
 
 
@@ -111,21 +139,25 @@ def _check_open(release: FirmwareRelease) -> None:
         )
 
 
-def _gather(selection: HubSelection, now: datetime) -> dict[int, int]:
-    """Rank the eligible hubs of each network by key into a temporary table; count them by network id."""
+def _gather(selection: HubSelection, guard: windows.Guard, now: datetime) -> dict[tuple[int, int], int]:
+    """Rank the eligible hubs of each network and group by key into a temporary table; count them by both."""
     hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
+    grouped, more = windows.grouped(hubs=hubs, guard=guard)
     sql.run("DROP TABLE IF EXISTS gathered_hub", {})
     sql.run(
         # key order keeps the unique index warm while the deployments are inserted
         f"""CREATE TEMPORARY TABLE gathered_hub AS
-                SELECT hub, network_id,
-                       (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
-                FROM ({hubs}) judged WHERE refusal IS NULL""",  # noqa: S608
-        parameters,
+                SELECT hub, network_id, grp,
+                       (row_number() OVER (PARTITION BY network_id, grp ORDER BY hub) - 1)::int AS rank
+                FROM ({grouped}) hub""",  # noqa: S608
+        parameters | more,
     )
-    return dict(
-        sql.rows("SELECT network_id, count(*) FROM gathered_hub GROUP BY network_id ORDER BY network_id", {})
-    )
+    return {
+        (network, group): number
+        for network, group, number in sql.rows(
+            "SELECT network_id, grp, count(*) FROM gathered_hub GROUP BY 1, 2 ORDER BY 1, 2", {}
+        )
+    }
 
 
 def _forget_gathered() -> None:
@@ -134,28 +166,31 @@ def _forget_gathered() -> None:
 
 
 @transaction.atomic(durable=True)
-def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
+def _reserve(demand: _Demand, by: "User", despite: str, now: datetime) -> _Reserved:
     """Take the places and make the lots; held for as short as can be, since other Suppliers wait."""
     release = demand.selection.release
-    wanted = _wanted(demand, now)
+    wanted, protected = _wanted(demand, now)
     if not wanted:
-        raise UnableToBook(
-            "There is no room left in any open slot for these hubs. DCC opens more slots for as long as the "
-            "release is available: come back later, or ask the contact on the release's page."
-            if demand.timing.plan == Booking.Plan.EARLIEST
-            else "There is no room left for these hubs in the slots that you chose. Choose more days or hours, or "
-            "“as early as possible”."
-        )
-    chosen = sorted(placement.slot for placement in wanted)
+        raise UnableToBook(_no_room(demand, is_protected=bool(protected)))
+    warnings = demand.guard.warnings(placements=wanted)
+    for window, hubs in warnings.items():
+        if not despite:
+            raise UnableToBook(
+                f"{hubs:,} of these hubs would go in your soft window “{window}”. Give a reason to proceed, or "
+                "choose another time."
+            )
+    places: Counter[int] = Counter()
+    for placement in wanted:
+        places[placement.slot] += placement.hubs
     # in the order of their ids, so that two bookers never wait for each other
-    list(Slot.objects.filter(pk__in=chosen).order_by("pk").select_for_update().values_list("pk"))
+    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
     # a statement of its own: it sees what whoever held the locks before has taken
-    room = slots.rooms_in(release=release, supplier=demand.selection.supplier, slots=chosen, now=now)
-    if any(room.get(placement.slot, 0) < placement.hubs for placement in wanted):
+    room = slots.rooms_in(release=release, supplier=demand.selection.supplier, slots=list(places), now=now)
+    if any(room.get(slot, 0) < hubs for slot, hubs in places.items()):
         raise _RoomTaken  # the next look sees the room that is left, or says that there is none
-    if move_places(places={placement.slot: placement.hubs for placement in wanted}) != len(wanted):
+    if move_places(places=places) != len(places):
         raise _RoomTaken
-    placed = sum(placement.hubs for placement in wanted)
+    placed = sum(places.values())
     booking = Booking.objects.create(
         reference=_reference(),
         supplier=demand.selection.supplier,
@@ -170,8 +205,33 @@ def _reserve(demand: _Demand, by: "User", now: datetime) -> Booking:
         unplaced=sum(demand.hubs.values()) - placed,
         created_at=now,
     )
-    Lot.objects.bulk_create(lots_of(booking=booking, placements=wanted))
-    return booking
+    if warnings:
+        audit.record(
+            actor=by,
+            verb="booking.proceeded",
+            subject=f"booking:{booking.reference}",
+            reason=despite,
+            facts={str(window.pk): hubs for window, hubs in warnings.items()},
+            now=now,
+        )
+    return _Reserved(booking, _make_lots(booking, wanted), protected)
+
+
+def _no_room(demand: _Demand, *, is_protected: bool) -> str:
+    if is_protected:
+        return (
+            "Every slot with room for these hubs is in one of their protected windows. Shorten or delete a "
+            "window, choose another time, or come back when DCC has opened more slots."
+        )
+    if demand.timing.plan == Booking.Plan.EARLIEST:
+        return (
+            "There is no room left in any open slot for these hubs. DCC opens more slots for as long as the "
+            "release is available: come back later, or ask the contact on the release's page."
+        )
+    return (
+        "There is no room left for these hubs in the slots that you chose. Choose more days or hours, or "
+        "“as early as possible”."
+    )
 
 
 def _hours(timing: plans.Timing) -> dict[str, Any]:
@@ -181,18 +241,23 @@ def _hours(timing: plans.Timing) -> dict[str, Any]:
     return {**asdict(hours), "weekdays": list(hours.weekdays)}
 
 
-def _wanted(demand: _Demand, now: datetime) -> list[planning.Placement]:
+def _wanted(demand: _Demand, now: datetime) -> tuple[list[planning.Placement], frozenset[tuple[int, int]]]:
+    """Return where the hubs go, and the networks and groups that are left over because of their windows."""
     rooms = plans.rooms(
         timing=demand.timing,
         release=demand.selection.release,
         supplier=demand.selection.supplier,
         needed=demand.hubs,
+        guard=demand.guard,
         now=now,
     )
     if demand.timing.plan == Booking.Plan.ONE_SLOT:
         _check_room(demand, {room.network: room for room in rooms})
-    placed = plans.place(timing=demand.timing, rooms=rooms, needed=demand.hubs)
-    return [placement for placements in placed.values() for placement in placements]
+    placed = plans.place(timing=demand.timing, rooms=rooms, groups=demand.groups, guard=demand.guard)
+    return (
+        [placement for of_network in placed.values() for placement in of_network.placements],
+        frozenset((network, group) for network, one in placed.items() for group in one.protected),
+    )
 
 
 def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
@@ -208,6 +273,23 @@ def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
         if network not in at:
             raise UnableToBook(
                 f"{names[network]} has no open slot on {moment}. Choose another slot, or “as early as possible”."
+            )
+        if at[network].closed:
+            why = CLOSED[at[network].closed]
+            raise UnableToBook(
+                f"{names[network]} is closed for your {hubs:,} hubs on {moment}: {why}. Nothing was booked. Choose "
+                "another slot, or “as early as possible”."
+            )
+        kept = sum(
+            number
+            for (of_network, group), number in demand.groups.items()
+            if of_network == network
+            and not demand.guard.is_clear(group=group, start=at[network].start_at, end=at[network].end_at)
+        )
+        if kept:
+            raise UnableToBook(
+                f"{kept:,} of your {hubs:,} hubs on {names[network]} are in a protected window on {moment}. Nothing "
+                "was booked. Choose another slot, fewer hubs, or “as early as possible”."
             )
         if (room := at[network].room) < hubs:
             raise UnableToBook(
@@ -241,21 +323,45 @@ def lots_of(*, booking: Booking, placements: Sequence[planning.Placement]) -> li
     ]
 
 
+def _make_lots(
+    booking: Booking, placements: Sequence[planning.Placement]
+) -> dict[tuple[int, int], list[Lot]]:
+    """Make the lots; return them by network and group, in the order of the placements."""
+    made = Lot.objects.bulk_create(lots_of(booking=booking, placements=placements))
+    cut = planning.lots(placements=placements, size=LOT_SIZE)
+    lots: dict[tuple[int, int], list[Lot]] = {}
+    for (placement, _), lot in zip(cut, made, strict=True):
+        lots.setdefault((placement.network, placement.group), []).append(lot)
+    return lots
+
+
 @transaction.atomic(durable=True)
-def _place(booking: Booking, now: datetime) -> None:
-    """Write the deployments of the lots: hub number r of a network goes into the lot whose span holds r."""
+def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
+    """Write the deployments: hub number r of a network and group goes into the lot whose span holds r."""
+    booking = reserved.booking
     still_ours = Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None).update(
         placed_at=now
     )
     if not still_ours:
         raise _RoomTaken
-    lots: dict[int, list[Lot]] = {}
-    for lot in booking.lots.order_by("slot__start_at", "id"):
-        lots.setdefault(lot.network_id, []).append(lot)
     # in the order of their ids, whichever slots come first: two bookings of the same hubs must not deadlock
-    for network, of_network in sorted(lots.items()):
-        sql.run(PLACE, spans(lots=of_network) | {"network": network, "now": now})
-    sql.run(LEFT_OVER, {"booking": booking.pk, "networks": list(lots), "totals": _totals(lots)})
+    for (network, group), lots in sorted(reserved.lots.items()):
+        sql.run(PLACE, spans(lots=lots) | {"network": network, "grp": group, "now": now})
+    if booking.unplaced:
+        of_group = [
+            (
+                network,
+                group,
+                sum(lot.size for lot in reserved.lots.get((network, group), ())),
+                Why.PROTECTED_WINDOW if (network, group) in reserved.protected else Why.NO_ROOM,
+            )
+            for network, group in demand.groups
+        ]
+        networks, groups, totals, whys = map(list, zip(*of_group, strict=True))
+        sql.run(
+            LEFT_OVER,
+            {"booking": booking.pk, "networks": networks, "groups": groups, "totals": totals, "whys": whys},
+        )
     Lot.objects.filter(booking=booking).update(due_at=F("staging_from"))
     audit.record(
         actor=booking.booked_by,
@@ -276,16 +382,17 @@ SELECT (%(lots)s::bigint[])[lot] * {LOT_SPAN} + rank - (%(firsts)s::int[])[lot],
        hub, '{State.BOOKED}', '', {Phase.READ:d}, 0, 0, false, (%(nexts)s::timestamptz[])[lot], %(now)s
 FROM (
     SELECT hub, rank, width_bucket(rank, %(firsts)s::int[]) AS lot
-    FROM gathered_hub WHERE network_id = %(network)s AND rank < %(total)s
+    FROM gathered_hub WHERE network_id = %(network)s AND grp = %(grp)s AND rank < %(total)s
     OFFSET 0
 ) placed
 ORDER BY rank
 """  # noqa: S608 - our own constants
 LEFT_OVER = """
-INSERT INTO scheduling_unplacedhub (booking_id, hub)
-SELECT %(booking)s, hub FROM gathered_hub
-LEFT JOIN unnest(%(networks)s::smallint[], %(totals)s::int[]) AS placed (network_id, total) USING (network_id)
-WHERE rank >= coalesce(total, 0)
+INSERT INTO scheduling_unplacedhub (booking_id, hub, why)
+SELECT %(booking)s, hub, why FROM gathered_hub
+JOIN unnest(%(networks)s::smallint[], %(groups)s::bigint[], %(totals)s::int[], %(whys)s::text[])
+    AS placed (network_id, grp, total, why) USING (network_id, grp)
+WHERE rank >= total
 """
 
 
@@ -301,10 +408,6 @@ def spans(*, lots: Sequence[Lot]) -> dict[str, Any]:
         "nexts": [lot.staging_from for lot in lots],
         "total": total,
     }
-
-
-def _totals(lots: Mapping[int, Sequence[Lot]]) -> list[int]:
-    return [sum(lot.size for lot in of_network) for of_network in lots.values()]
 
 
 @transaction.atomic(durable=True)

@@ -188,7 +188,8 @@ def _write(lots: Sequence[Lot], now: datetime) -> None:
     sql.run("DROP TABLE IF EXISTS gathered_hub", {})
     sql.run(
         """CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
-               SELECT hub, network_id, (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
+               SELECT hub, network_id, 0::bigint AS grp,
+                      (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
                FROM changing_hub WHERE obstacle IS NULL""",
         {},
     )
@@ -196,7 +197,7 @@ def _write(lots: Sequence[Lot], now: datetime) -> None:
     for lot in lots:
         of_network.setdefault(lot.network_id, []).append(lot)
     for network, theirs in sorted(of_network.items()):
-        sql.run(PLACE, spans(lots=theirs) | {"network": network, "now": now})
+        sql.run(PLACE, spans(lots=theirs) | {"network": network, "grp": 0, "now": now})
 
 
 def _exchange_places(

@@ -34,6 +34,7 @@ from scheduling import reactions
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Deployment, Lot
 from scheduling.operations.bookings import cancel_lots, free_places
+from scheduling.queries import windows
 
 logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
@@ -137,9 +138,18 @@ def _image_is_whole(lot: Lot, clock: Clock) -> bool:
 
 # -- the Gate ------------------------------------------------------------------------------------------------
 
+PROTECTED = """(%(own_{when})s OR (%(some_{when})s AND EXISTS (
+    SELECT FROM hubs_communicationshub hub WHERE hub.chf_id = deployment.hub_id
+      AND (hub.payment_mode = ANY (%(modes_{when})s::smallint[])
+           OR EXISTS (SELECT FROM scheduling_protectedhub listed WHERE listed.hub = hub.chf_id
+                        AND listed.window_id = ANY (%(lists_{when})s::bigint[]))))))"""
+"""A hub is in a hard protected window of its Supplier: `now`, or at any moment of the `slot`."""
+NOT_NOW = f"(%(closed_now)s OR {PROTECTED.format(when='now')})"
+"""A hub must not be activated at this moment."""
+
 # What surely did nothing is taken back, and its try does not count. Nor does a read count that the carrier never
 # took: silence is the hub's only when the question reached the carrier.
-RECALL = """
+RECALL = f"""
 WITH recalled AS (
     UPDATE scheduling_command command SET answered_at = %(now)s, outcome = %(expired)s
     FROM scheduling_deployment deployment
@@ -150,24 +160,27 @@ WITH recalled AS (
            OR (command.verdict IS NULL AND command.phase = %(verify)s AND command.valid_until <= %(now)s)
            OR (command.sent_at IS NULL AND (
                    command.valid_until <= %(now)s OR %(halted)s
+                   OR (command.phase = %(activate)s AND {NOT_NOW})
                    OR (NOT %(published)s AND command.phase <> %(verify)s))))
     RETURNING command.deployment_id, command.phase)
 UPDATE scheduling_deployment deployment
 SET state = CASE WHEN recalled.phase = %(activate)s THEN 'staged' ELSE deployment.state END,
     awaiting = false, tries = deployment.tries - 1, next_at = %(now)s, moved_at = %(now)s
 FROM recalled WHERE deployment.id = recalled.deployment_id
-"""
-SLOT_OVER = """
-UPDATE scheduling_deployment SET state = 'missed', awaiting = false, next_at = NULL, moved_at = %(now)s,
+"""  # noqa: S608 - our own constant
+SLOT_OVER = f"""
+UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, next_at = NULL, moved_at = %(now)s,
     ended_at = %(now)s,
     ending = CASE
         WHEN state = 'held' OR %(halted)s THEN %(by_halt)s
         WHEN first_miss_at IS NOT NULL THEN %(unreachable)s
         WHEN state = 'staging' THEN %(not_staged)s
+        WHEN state = 'staged' AND %(closed_slot)s THEN %(network_closed)s
+        WHEN state = 'staged' AND {PROTECTED.format(when="slot")} THEN %(protected_window)s
         ELSE %(slot_passed)s END
 WHERE id BETWEEN %(first)s AND %(last)s
   AND state IN ('provisional', 'booked', 'staging', 'staged', 'held') AND %(now)s >= %(slot_end)s
-"""
+"""  # noqa: S608 - our own constant
 GRACE_OVER = """
 UPDATE scheduling_deployment SET state = 'missed', ending = %(unreachable)s, next_at = NULL, moved_at = %(now)s,
     ended_at = %(now)s
@@ -219,12 +232,12 @@ WHERE deployment.id BETWEEN %(first)s AND %(last)s AND hub.chf_id = deployment.h
   AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting
   AND deployment.next_at <= %(now)s AND NOT {STILL_ELIGIBLE}
 """  # noqa: S608 - our own constant
-ADMIT = """
+ADMIT = f"""
 WITH due AS (
-    SELECT id, phase, attempt + 1 AS attempt FROM scheduling_deployment
+    SELECT id, phase, attempt + 1 AS attempt FROM scheduling_deployment deployment
     WHERE id BETWEEN %(first)s AND %(last)s AND NOT awaiting AND next_at <= %(now)s
       AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
-           OR (phase = %(activate)s AND state = 'staged' AND %(may_activate)s)
+           OR (phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW})
            OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
     ORDER BY id FOR UPDATE),
 moved AS (
@@ -236,10 +249,11 @@ moved AS (
 INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
 SELECT id, phase, attempt, %(token)s, %(now)s,
        -- nothing is activated after its silence was taken for an answer
-       CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s THEN least(%(until)s, %(silent_at)s)
+       CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s
+       THEN least(%(activate_until)s, %(silent_at)s)
        ELSE %(until)s END
 FROM moved
-"""
+"""  # noqa: S608 - our own constant
 LOOK_LATER = """
 UPDATE scheduling_deployment SET next_at = CASE
         WHEN state <> 'activating' AND %(slot_end)s > %(now)s THEN least(%(slot_end)s, %(later)s)
@@ -305,13 +319,18 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     published = release.state == ReleaseState.PUBLISHED
     period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).first()
     in_period = period is not None
+    until = min(slot.end_at, period.end_at) if period else slot.end_at
+    protection = _protection(lot, now)
     return {
+        **protection,
         "first": claimed.first,
         "last": claimed.last,
         "token": claimed.token,
         "now": now,
         "slot_end": slot.end_at,
-        "until": min(slot.end_at, period.end_at) if period else slot.end_at,
+        "until": until,
+        # a command must not be followed in a window that begins after it is given
+        "activate_until": min(until, protection["clear_until"]),
         "grace_began": policy.grace.before(now),
         "silent_at": policy.silence_deadline.after(now),
         "answer_by": policy.silence_deadline.after(now) + LAST_WORD,
@@ -333,6 +352,8 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "expired": int(Outcome.EXPIRED),
         "refused_late": int(Verdict.EXPIRED),
         "by_halt": Ending.HALTED,
+        "network_closed": Ending.NETWORK_CLOSED,
+        "protected_window": Ending.PROTECTED_WINDOW,
         "unreachable": Ending.UNREACHABLE,
         "not_staged": Ending.NOT_STAGED,
         "slot_passed": Ending.SLOT_PASSED,
@@ -341,10 +362,25 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     }
 
 
+def _protection(lot: Lot, now: datetime) -> dict[str, Any]:
+    """Ask what of the lot's slot must not be touched, now and in all of it, as parameters of the Gate."""
+    answer = windows.stops(supplier=lot.supplier_id, network=lot.network_id, slot=lot.slot, now=now)
+    terms: dict[str, Any] = {"clear_until": answer.until}
+    for when, stops in (("now", answer.now), ("slot", answer.slot)):
+        terms |= {
+            f"closed_{when}": stops.by_dcc,
+            f"own_{when}": stops.everything,
+            f"some_{when}": stops.some,
+            f"modes_{when}": list(stops.modes),
+            f"lists_{when}": list(stops.lists),
+        }
+    return terms
+
+
 # -- the sender ----------------------------------------------------------------------------------------------
 
 # A command that was sent without a receipt is sent again under the same key: the fleet answers the same.
-UNSENT = """
+UNSENT = f"""
 SELECT command.deployment_id, command.phase, command.attempt, deployment.hub_id, command.valid_until
 FROM scheduling_command command JOIN scheduling_deployment deployment
     ON deployment.id = command.deployment_id AND deployment.phase = command.phase
@@ -352,17 +388,19 @@ FROM scheduling_command command JOIN scheduling_deployment deployment
 WHERE command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
   AND command.answered_at IS NULL AND command.valid_until > %(now)s
   AND (command.phase = %(verify)s OR %(published)s)
+  AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
 ORDER BY command.deployment_id LIMIT %(limit)s
-"""
+"""  # noqa: S608 - our own constant
 # the Gate takes these back when it next looks, or, when the stop is over by then, lets them leave
-KEPT_BACK = """
+KEPT_BACK = f"""
 UPDATE scheduling_deployment deployment SET next_at = %(now)s
 FROM scheduling_command command
 WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at > %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
   AND command.attempt = deployment.attempt AND command.sent_at IS NULL
-  AND (%(halted)s OR command.phase <> %(verify)s)
-"""
+  AND (%(halted)s OR (NOT %(published)s AND command.phase <> %(verify)s)
+       OR (command.phase = %(activate)s AND {NOT_NOW}))
+"""  # noqa: S608 - our own constant
 STAMP = """
 UPDATE scheduling_command command SET sent_at = coalesce(sent_at, %(now)s)
 FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::smallint[])
@@ -417,12 +455,14 @@ def _about_to_send(claimed: Claim, clock: Clock) -> tuple[list[door.Command], da
         "first": claimed.first,
         "last": claimed.last,
         "now": now,
+        **_protection(lot, now),
         "verify": int(Phase.VERIFY),
+        "activate": int(Phase.ACTIVATE),
         "published": state == ReleaseState.PUBLISHED,
         "halted": state == ReleaseState.HALTED,
         "limit": SEND,
     }
-    if not terms["published"]:
+    if not terms["published"] or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
         return [], now

@@ -60,7 +60,7 @@ def rules(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dic
 
 def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (hub, network_id, refusal) over the hubs that a selection names, and its parameters.
+    Return a SELECT of (hub, network_id, payment_mode, refusal) over the hubs of a selection, and its parameters.
 
     For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models;
     for a file, the hubs of its readable rows that the Supplier may see.
@@ -83,7 +83,7 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
             where += f" AND {POSTCODE_AREA} = ANY (%(postcode_area)s)"
             parameters["postcode_area"] = list(areas)
     return (
-        f"SELECT hub.chf_id AS hub, hub.network_id, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
+        f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
         f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
         parameters,
     )

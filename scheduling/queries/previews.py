@@ -1,16 +1,18 @@
 """What a booking would do, in numbers, before anybody commits to it."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hubs.models import Network
 from scheduling.eligibility import Refusal
-from scheduling.models import Booking, HubSelection
-from scheduling.queries import plans
+from scheduling.models import Booking, HubSelection, ProtectedWindow
+from scheduling.queries import plans, windows
 from scheduling.queries.parts import Destination, Outlook
 from scheduling.queries.parts import placements as placements_of
+
+PROTECTED = "The slots that have room are in their protected windows."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,11 @@ class Unplaced:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Where the chosen hubs would go, and which would not."""
+    """Where the chosen hubs would go, which would not, and how many would go in each soft window."""
 
     parts: Sequence[Part]
     unplaced: Sequence[Unplaced]
+    warnings: Mapping[ProtectedWindow, int] = field(default_factory=dict)
 
     @property
     def placed(self) -> int:
@@ -79,27 +82,36 @@ def preview(*, selection: HubSelection, timing: plans.Timing, now: datetime) -> 
     """
     wanted = needed(selection=selection)
     release = selection.release
-    rooms = plans.rooms(timing=timing, release=release, supplier=selection.supplier, needed=wanted, now=now)
-    open_on = Counter(room.network for room in rooms)
+    guard = windows.guard_for(release=release, supplier=selection.supplier, now=now)
+    groups = windows.by_group(selection=selection, guard=guard, needed=wanted, now=now)
+    rooms = plans.rooms(
+        timing=timing, release=release, supplier=selection.supplier, needed=wanted, guard=guard, now=now
+    )
+    open_on = Counter(room.network for room in rooms if not room.closed)
     names = dict(Network.objects.values_list("id", "name"))
-    parts: list[Part] = []
-    unplaced: list[Unplaced] = []
-    for network, placements in plans.place(timing=timing, rooms=rooms, needed=wanted).items():
-        if left := wanted[network] - sum(placement.hubs for placement in placements):
-            unplaced.append(Unplaced(names[network], left, _why(timing.plan, open_on[network])))
-        parts += [
-            Part(
-                names[network],
-                placement.start_at,
-                placement.end_at,
-                placement.hubs,
-                release.policy.cut_off.before(placement.start_at),
-            )
-            for placement in placements
-        ]
+    in_slot: Counter[tuple[int, datetime, datetime]] = Counter()
+    left: Counter[tuple[int, int]] = Counter(groups)
+    placed = plans.place(timing=timing, rooms=rooms, groups=groups, guard=guard)
+    placements = [placement for one in placed.values() for placement in one.placements]
+    for placement in placements:
+        in_slot[placement.network, placement.start_at, placement.end_at] += placement.hubs
+        left[placement.network, placement.group] -= placement.hubs
+    unplaced: Counter[tuple[str, str]] = Counter()
+    for (network, group), hubs in left.items():
+        if hubs:
+            is_protected = group in placed[network].protected
+            why = PROTECTED if is_protected else _why(timing.plan, open_on[network])
+            unplaced[names[network], why] += hubs
     return Preview(
-        sorted(parts, key=lambda part: (part.start_at, part.network)),
-        sorted(unplaced, key=lambda one: one.network),
+        sorted(
+            (
+                Part(names[network], start_at, end_at, hubs, release.policy.cut_off.before(start_at))
+                for (network, start_at, end_at), hubs in in_slot.items()
+            ),
+            key=lambda part: (part.start_at, part.network),
+        ),
+        [Unplaced(network, hubs, why) for (network, why), hubs in sorted(unplaced.items())],
+        guard.warnings(placements=placements),
     )
 
 

@@ -14,6 +14,7 @@ from hubs.models import Supplier
 from portal.ground import sql
 from scheduling import planning
 from scheduling.models import Slot
+from scheduling.queries import windows
 
 
 def bookable_from(*, release: FirmwareRelease, now: datetime) -> datetime:
@@ -62,13 +63,15 @@ def shares(*, release: FirmwareRelease, supplier: Supplier) -> list[Share]:
 # Raw SQL: the room that a Supplier has in each slot, one expression for the picture, the preview and the booking
 # itself, which asks it again under the slots' locks. DCC's reserve is kept from every slot; as long as the fair
 # share lasts, a Supplier takes no more than its part of the rest. Places that a change would free count as free.
+# Where the network is closed for the Supplier there is no room.
 ROOM = """
 SELECT slot.id, slot.network_id, slot.start_at, slot.end_at,
-       greatest(0, least(
+       CASE WHEN shut.why <> '' THEN 0 ELSE greatest(0, least(
            slot.capacity - kept.reserve - slot.taken + coalesce(freed.hubs, 0),
            CASE WHEN slot.start_at > %(shared_after)s
                 THEN ceil((slot.capacity - kept.reserve) * available.hubs::numeric / available.total)
-                     - coalesce(own.hubs, 0) + coalesce(freed.hubs, 0) END))::int AS room
+                     - coalesce(own.hubs, 0) + coalesce(freed.hubs, 0) END)) END::int AS room,
+       shut.why AS closed
 FROM scheduling_slot slot
 JOIN unnest(%(networks)s::smallint[], %(opens)s::timestamptz[], %(closes)s::timestamptz[],
             %(hubs)s::int[], %(totals)s::int[])
@@ -77,6 +80,20 @@ CROSS JOIN LATERAL (SELECT slot.capacity * %(reserve)s / 100 AS reserve) kept
 LEFT JOIN (SELECT slot_id, sum(size - cancelled) AS hubs FROM scheduling_lot
            WHERE supplier_id = %(supplier)s GROUP BY slot_id) own ON own.slot_id = slot.id
 LEFT JOIN unnest(%(freed_slots)s::bigint[], %(freed_hubs)s::int[]) AS freed (id, hubs) ON freed.id = slot.id
+-- one multirange for each network and reason: an overlap with it is found by binary search
+LEFT JOIN (SELECT network_id, range_agg(span) FILTER (WHERE why = 'incident') AS incident,
+                  range_agg(span) FILTER (WHERE why = 'maintenance') AS maintenance,
+                  range_agg(span) FILTER (WHERE why = 'protected') AS protected
+           FROM unnest(%(closed_networks)s::smallint[], %(closed_from)s::timestamptz[],
+                       %(closed_to)s::timestamptz[], %(closed_why)s::text[])
+               AS closure (network_id, start_at, end_at, why)
+           CROSS JOIN LATERAL (SELECT tstzrange(start_at, end_at) AS span) span
+           GROUP BY network_id) closure ON closure.network_id = slot.network_id
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN closure.incident && tstzrange(slot.start_at, slot.end_at) THEN 'incident'
+    WHEN closure.maintenance && tstzrange(slot.start_at, slot.end_at) THEN 'maintenance'
+    WHEN closure.protected && tstzrange(slot.start_at, slot.end_at) THEN 'protected'
+    ELSE '' END AS why) shut
 WHERE slot.start_at >= available.opens AND slot.end_at <= available.closes
 """
 EARLIEST = f"""
@@ -93,7 +110,17 @@ def _terms(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> di
     earliest = bookable_from(release=release, now=now)
     parts = {share.network: share for share in shares(release=release, supplier=supplier)}
     periods = list(release.periods.all())
+    closed = windows.closures(
+        supplier=supplier,
+        networks=[period.network_id for period in periods],
+        start=earliest,
+        end=max([earliest, *(period.end_at for period in periods)]),
+    )
     return {
+        "closed_networks": [closure.network for closure in closed],
+        "closed_from": [closure.start_at for closure in closed],
+        "closed_to": [closure.end_at for closure in closed],
+        "closed_why": [closure.why for closure in closed],
         "supplier": supplier.pk,
         "reserve": release.policy.reserve_percent,
         "shared_after": release.policy.fair_share_until.after(now),

@@ -1,6 +1,8 @@
 """Hubs to slots, as rules."""
 
 import itertools
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
@@ -8,7 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portal.ground.uk_time import LONDON
-from scheduling.planning import Hours, Placement, Room, as_early_as_possible, lots, spread_evenly
+from scheduling.planning import (
+    Hours,
+    Placement,
+    Room,
+    as_early_as_possible,
+    clear_of_windows,
+    lots,
+    spread_evenly,
+)
 
 DAY = datetime(2026, 3, 29, tzinfo=UTC)
 
@@ -177,3 +187,63 @@ class TestLots:
             assert sum(parts) == placement.hubs
             assert max(parts) <= size
             assert max(parts) - min(parts) <= 1
+
+
+def flow(rooms: Mapping[int, int], groups: Mapping[int, int], clear: Mapping[int, set[int]]) -> int:
+    """Return how many hubs can be placed at most: by Hall's theorem, the least cut over all sets of groups."""
+    names = list(groups)
+    return min(
+        sum(groups[name] for name in names if name not in chosen)
+        + sum(room for slot, room in rooms.items() if any(slot in clear[name] for name in chosen))
+        for size in range(len(names) + 1)
+        for chosen in itertools.combinations(names, size)
+    )
+
+
+class TestClearOfWindows:
+    @given(
+        rooms=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+        groups=st.dictionaries(st.integers(0, 3), st.integers(1, 6), min_size=1),
+        shut=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 4))),
+    )
+    def test_places_as_many_as_can_be_and_none_in_its_windows(
+        self, rooms: list[int], groups: dict[int, int], shut: set[tuple[int, int]]
+    ) -> None:
+        offered = [room(slot, places) for slot, places in enumerate(rooms)]
+        clear = {group: {slot for slot in range(len(rooms)) if (group, slot) not in shut} for group in groups}
+
+        placed = clear_of_windows(
+            rooms=offered,
+            groups=groups,
+            is_clear=lambda group, room: room.slot in clear[group],
+            plan=lambda rooms, hubs: as_early_as_possible(rooms=rooms, hubs=hubs),
+        )
+
+        taken: Counter[int] = Counter()
+        went: Counter[int] = Counter()
+        for placement in placed.placements:
+            assert placement.hubs > 0
+            assert placement.slot in clear[placement.group]
+            taken[placement.slot] += placement.hubs
+            went[placement.group] += placement.hubs
+        assert all(taken[slot] <= room for slot, room in enumerate(rooms))
+        assert all(went[group] <= hubs for group, hubs in groups.items())
+        assert sum(went.values()) == flow(dict(enumerate(rooms)), groups, clear)
+        assert placed.protected == {
+            group
+            for group, hubs in groups.items()
+            if went[group] < hubs
+            and any(rooms[slot] > taken[slot] for slot in range(len(rooms)) if slot not in clear[group])
+        }
+
+    def test_moves_those_out_of_the_way_that_can_go_elsewhere(self) -> None:
+        """Group 1 would take the first slot, and only one of group 2's could go; in truth all three can."""
+        placed = clear_of_windows(
+            rooms=[room(slot, 1) for slot in (1, 2, 3)],
+            groups={1: 1, 2: 2},
+            is_clear=lambda group, room: room.slot != {1: 3, 2: 2}[group],
+            plan=lambda rooms, hubs: as_early_as_possible(rooms=rooms, hubs=hubs),
+        )
+
+        assert [(one.slot, one.group) for one in placed.placements] == [(1, 2), (2, 1), (3, 2)]
+        assert placed.protected == frozenset()

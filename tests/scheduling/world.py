@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -15,7 +16,7 @@ from hubs.gateway import HubGateway, connect
 from hubs.modelled_fleet.models import FleetHub
 from hubs.models import CommunicationsHub, FirmwareVersion, HubModel, Network, Supplier
 from portal.models import User
-from scheduling.models import Booking, HubSelection, Slot
+from scheduling.models import Booking, HubSelection, ProtectedHub, ProtectedWindow, Slot
 from scheduling.operations import bookings, deployments, selections
 from scheduling.planning import Hours
 from scheduling.queries.plans import Timing
@@ -87,6 +88,32 @@ class World:
         slot = Slot.objects.create(network=self.network, start_at=at, end_at=at + length, capacity=room)
         self.slots.append(slot)
         return slot
+
+    def protect(
+        self,
+        *,
+        start: timedelta | None = None,
+        length: timedelta = SLOT,
+        hubs: Sequence[CommunicationsHub] = (),
+        **facts: Any,
+    ) -> ProtectedWindow:
+        """Keep a hard window of the northern Supplier that begins so long from now; `facts` may say otherwise."""
+        span = {"start_at": self.clock() + start, "end_at": self.clock() + start + length} if start else {}
+        window = ProtectedWindow.objects.create(
+            **{
+                "supplier": self.northern,
+                "kind": ProtectedWindow.Kind.TARIFF,
+                "reason": "Spring tariff",
+                "scope": ProtectedWindow.Scope.HUBS if hubs else ProtectedWindow.Scope.ALL,
+                "hubs": len(hubs),
+                "made_by": self.person,
+                "created_at": self.clock(),
+                **span,
+                **facts,
+            }
+        )
+        ProtectedHub.objects.bulk_create(ProtectedHub(window=window, hub=hub.chf_id) for hub in hubs)
+        return window
 
     def choose(self, **criteria: Sequence[int]) -> HubSelection:
         """Choose all remaining hubs of the northern Supplier, or those that match."""
