@@ -80,6 +80,8 @@ def rows(*, file: IO[bytes], after: int = 0) -> Iterator[tuple[int, list[str]]]:
             sheet = _Sheet(_strings(archive), _date_styles(archive), epoch, after)
             with archive.open(name) as part:
                 parser = _parser(sheet.start, sheet.end, sheet.text)
+                if after:
+                    _pass_over(parser, sheet)
                 while block := part.read(BLOCK):
                     parser.Parse(block)
                     yield from sheet.take()
@@ -106,6 +108,20 @@ def _parser(start: Start, end: End, text: Callable[[str], None]) -> expat.XMLPar
     parser.CharacterDataHandler = text
     parser.StartDoctypeDeclHandler = refuse
     return parser
+
+
+def _pass_over(parser: expat.XMLParserType, sheet: "_Sheet") -> None:
+    """Look at nothing but where rows begin, until the last one that is to be left out: half the work."""
+    start, end, text = parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        if name.endswith("row") and name.rpartition(" ")[2] == "row":
+            sheet.start("row", attributes)
+            if sheet.number >= sheet.after:
+                parser.StartElementHandler, parser.EndElementHandler = start, end
+                parser.CharacterDataHandler = text
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = begin, None, None
 
 
 class _Strings:

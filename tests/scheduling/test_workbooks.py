@@ -65,6 +65,22 @@ class TestRows:
 
         assert list(workbooks.rows(file=file, after=2)) == [(3, ["c"])]
 
+    @pytest.mark.parametrize("numbers", [(1, 2, 3, 4), (2, 5, 9, 12), (5, 5, 3, 9), (0, 0, 0, 0)])
+    def test_are_the_same_wherever_one_begins(self, numbers: tuple[int, ...]) -> None:
+        file = with_sheet(
+            sheet(
+                "".join(
+                    f'<row r="{number}"><c t="inlineStr"><is><t>{place}</t></is></c><c><v>{place}</v></c></row>'
+                    for place, number in enumerate(numbers)
+                )
+            )
+        )
+        whole = list(workbooks.rows(file=file))
+        assert len(whole) == 4
+
+        for after in range(14):
+            assert list(workbooks.rows(file=file, after=after)) == [row for row in whole if row[0] > after]
+
     @pytest.mark.parametrize(
         ("value", "shown"),
         [
