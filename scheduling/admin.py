@@ -1,6 +1,8 @@
 """What DCC sees of capacity, bookings and e-mails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from csp.constants import NONE, SELF, UNSAFE_INLINE
@@ -10,17 +12,19 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from firmware.models import FirmwareRelease
 from hubs.identifiers import format_eui64
 from portal.ground import clock
 from scheduling.lifecycle import State
 from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot, StrayReport
 from scheduling.operations import slots
-from scheduling.queries import capacity, progress
+from scheduling.queries import capacity, forecasts, progress, standings
+from scheduling.queries.forecasts import NetworkForecast
 
 MAIL_POLICY = {
     "default-src": [NONE],
@@ -188,9 +192,43 @@ class CapacityPatternAdmin(admin.ModelAdmin[CapacityPattern]):
         slots.open_slots(now=clock.now())
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One network in the picture: its period, and how much of it its hubs would fill. In units of the picture."""
+
+    forecast: NetworkForecast
+    y: int
+    text_y: int
+    x: int
+    width: int
+    filled: int
+
+
+PICTURE, LABEL, ROW = 900, 190, 44
+"""Width of the picture, of the names in it, and height of a network's row."""
+
+
+def bars_of(*, networks: Sequence[NetworkForecast]) -> list[Bar]:
+    """Lay the networks out over the time from the first opening to the last close."""
+    if not networks:
+        return []
+    first = min(one.opens_at for one in networks)
+    whole = max(one.closes_at for one in networks) - first
+
+    def place(moment: datetime) -> int:
+        return LABEL + round((PICTURE - LABEL) * ((moment - first) / whole))
+
+    bars = []
+    for number, one in enumerate(networks):
+        x, end = place(one.opens_at), place(one.closes_at)
+        filled = end if one.short else place(one.ends_at) if one.ends_at else x
+        bars.append(Bar(one, number * ROW + 8, number * ROW + 27, x, end - x, filled - x))
+    return bars
+
+
 @admin.register(Slot)
 class SlotAdmin(ReadOnlyAdmin):
-    """How full the slots are."""
+    """How full the slots are, and whether a release would fit into them."""
 
     list_display = ("network", "start_at", "end_at", "capacity", "taken", "left")
     list_filter = ("network",)
@@ -202,6 +240,47 @@ class SlotAdmin(ReadOnlyAdmin):
     def left(self, slot: Slot) -> int:
         """Show the places not taken."""
         return slot.room
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that says whether a release would fit."""
+        view = cast(
+            Callable[[HttpRequest], HttpResponse], self.fit
+        )  # the types know of no address with a key
+        fit = self.admin_site.admin_view(view)
+        return [path("fit/<int:release_id>/", fit, name="scheduling_slot_fit"), *super().get_urls()]
+
+    def fit(self, request: HttpRequest, release_id: int) -> HttpResponse:
+        """Set the hubs of a release against the room of its networks over its periods."""
+        if not (self.has_view_permission(request) and request.user.has_perm("firmware.view_firmwarerelease")):
+            raise PermissionDenied
+        now = clock.now()
+        release = get_object_or_404(
+            standings.with_facts(FirmwareRelease.objects.order_by("pk")), pk=release_id
+        )
+        patterns = forecasts.patterns_of(release=release)
+        to_come = {
+            period.network_id: list(
+                slots.spans_of(
+                    patterns=patterns.get(period.network_id, ()),
+                    start=max(period.start_at, now) - timedelta(microseconds=1),
+                    end=period.end_at,
+                )
+            )
+            for period in release.periods.all()
+        }
+        outlook = forecasts.forecast(release=release, to_come=to_come, now=now)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Will it fit? {release.name}",
+            "opts": self.opts,
+            "release": release,
+            "outlook": outlook,
+            "bars": bars_of(networks=outlook.networks),
+            "picture_width": PICTURE,
+            "picture_height": ROW * len(outlook.networks),
+            "now": now,
+        }
+        return render(request, "admin/scheduling/slot/fit.html", context)
 
 
 @admin.register(Booking)
