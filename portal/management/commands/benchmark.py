@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take which figure, and how large."""
         parser.add_argument("name", help="which figure")
-        parser.add_argument("--hubs", type=int, metavar="N", help="of how many hubs")
+        parser.add_argument("--hubs", "--rows", type=int, metavar="N", help="of how many hubs")
         parser.add_argument(
             "--fleet", type=int, metavar="N", help="size of the fleet, where it is not --hubs"
         )
