@@ -208,9 +208,9 @@ def plan_fields(*, timing: Timing) -> list[tuple[str, str]]:
     """Return the names and values by which `PlanForm` reads a plan again: for an address, or hidden inputs."""
     fields = [("plan", str(timing.plan))]
     if timing.start_at:
-        fields.append(("start", timing.start_at.isoformat(timespec="seconds")))
+        fields.append(("start", timing.start_at.isoformat()))
     if timing.last_start_at:
-        fields.append(("last", timing.last_start_at.isoformat(timespec="seconds")))
+        fields.append(("last", timing.last_start_at.isoformat()))
     if hours := timing.hours:
         fields += [("weekdays", str(weekday)) for weekday in hours.weekdays]
         fields += [("opens", f"{hours.opens:%H:%M}"), ("closes", f"{hours.closes:%H:%M}")]

@@ -105,7 +105,7 @@ WHERE earlier < wanted.hubs ORDER BY start_at, id
 """  # noqa: S608 - our own statement
 
 
-def _terms(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
+def terms_of_room(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
     """Return the parameters of ROOM."""
     earliest = bookable_from(release=release, now=now)
     parts = {share.network: share for share in shares(release=release, supplier=supplier)}
@@ -155,7 +155,7 @@ def rooms(
     As of now and without a lock: what is taken in between is asked again when the places are taken.
     """
     wanted = {"wanted_networks": list(needed), "wanted_hubs": list(needed.values())}
-    terms = _terms(release=release, supplier=supplier, now=now) | _freed(freed or {})
+    terms = terms_of_room(release=release, supplier=supplier, now=now) | _freed(freed or {})
     if not_before:
         terms["opens"] = [max(opens, not_before) for opens in terms["opens"]]
     return [planning.Room(*row) for row in sql.rows(EARLIEST, terms | wanted)]
@@ -172,7 +172,7 @@ def rooms_between(
     freed: Mapping[int, int] | None = None,
 ) -> list[planning.Room]:
     """Return the Supplier's room in the slots of some networks that begin in a half-open span, full ones too."""
-    terms = _terms(release=release, supplier=supplier, now=now) | _freed(freed or {})
+    terms = terms_of_room(release=release, supplier=supplier, now=now) | _freed(freed or {})
     return [
         planning.Room(*row)
         for row in sql.rows(
@@ -187,7 +187,7 @@ def rooms_in(
     *, release: FirmwareRelease, supplier: Supplier, slots: Collection[int], now: datetime
 ) -> dict[int, int]:
     """Return the Supplier's room by slot id; a slot that is no longer open for it is absent."""
-    terms = _terms(release=release, supplier=supplier, now=now)
+    terms = terms_of_room(release=release, supplier=supplier, now=now)
     rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
     return {row[0]: row[4] for row in rows}
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, time
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,16 +19,18 @@ from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import clock
-from portal.ground.uk_time import LONDON, day_bounds
+from portal.ground.uk_time import LONDON
+from scheduling import planning
 from scheduling.forms import ChooseForm, PlanForm, plan_fields
 from scheduling.models import Booking, HubSelection
 from scheduling.operations import bookings, selections
+from scheduling.queries import pictures as hours
 from scheduling.queries import previews, refusals, slots, standings
 from scheduling.queries.plans import Timing
 from scheduling.queries.slots import Moment
 from scheduling.sheets import Format, cells_of
 from scheduling.tables import PlannedSlotTable
-from scheduling.views import wording
+from scheduling.views import pictures, wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import csv_response, xlsx_response
 
@@ -153,35 +156,23 @@ class SelectionView(SupplierPage):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One start time in the picture; without a moment there is no slot."""
-
-    moment: Moment | None
-    address: str = ""
-    label: str = ""
-    room: int = 0
+KEPT = {"weekdays", "opens", "closes", "first_day", "last_day"}
+"""The fields of a spread, which a person types."""
+OVERNIGHT = ((1, 2, 3, 4), time(2), time(5))
+"""Tuesday to Friday from 02:00: quiet for customers, and with a working day after each night."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """One row of the picture: an hour of the UK day, with its start times."""
+class Start:
+    """One start time of an hour, for a person to choose."""
 
-    word: str
-    cells: Sequence[Cell]
-
-
-@dataclass(frozen=True, slots=True)
-class Day:
-    """A UK day that can be chosen."""
-
-    day: date
+    moment: Moment
+    rooms: Sequence[tuple[str, int]]
     address: str
-    is_chosen: bool
 
 
 class WhenView(SelectionView, TemplateView):
-    """Step 2: as early as possible, or one slot from a picture of a day."""
+    """Step 2: a plan, one slot from the picture of a week, or all from one slot to another."""
 
     template_name = "scheduling/when.html"
 
@@ -190,7 +181,7 @@ class WhenView(SelectionView, TemplateView):
         return self.waiting() or self.booked() or super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Offer the earliest plan, the days, and the slots of one day."""
+        """Offer the plans, and the slots of one week on one network."""
         needed = previews.needed(selection=self.selection)
         release = self.selection.release
         context = super().get_context_data(**self.summary(), **kwargs)
@@ -200,45 +191,90 @@ class WhenView(SelectionView, TemplateView):
         earliest = previews.preview(
             selection=self.selection, timing=Timing(Booking.Plan.EARLIEST), now=self.now
         )
-        day = self.day_between(*span)
-        start, end = day_bounds(day)
-        moments = slots.moments(
-            release=release, supplier=self.supplier, needed=needed, start=start, end=end, now=self.now
-        )
-        names = dict(Network.objects.values_list("id", "name"))
-        minutes, hours = self.picture(moments, names=names)
+        every_name = dict(Network.objects.values_list("id", "name"))
+        names = dict(sorted(((network, every_name[network]) for network in needed), key=itemgetter(1)))
+        asked = pictures.asked(query=self.request.GET, networks=list(names), first=span[0], last=span[1])
         parts = [
             share
             for share in slots.shares(release=release, supplier=self.supplier)
             if share.network in needed
         ]
+        overnight = Timing(
+            Booking.Plan.SPREAD,
+            hours=planning.Hours(*OVERNIGHT, *(moment.astimezone(LONDON).date() for moment in span)),
+        )
         return {
             **context,
             "span": span,
             "earliest": earliest,
             "earliest_address": self.check_address(Timing(Booking.Plan.EARLIEST)),
-            "day": day,
-            "days": self.days_between(*span, chosen=day),
-            "minutes": minutes,
-            "hours": hours,
-            "parts": [(names[share.network], share, 100 * share.hubs / share.of) for share in parts],
+            "overnight_address": self.check_address(overnight),
+            "spread": self.spread_form(overnight),
+            "spread_is_open": bool(KEPT & self.request.GET.keys()),
+            "picture": self.picture(asked, names, needed, span),
+            "starts": self.starts(asked.hour, names, needed) if asked.hour else [],
+            "parts": [(every_name[share.network], share, 100 * share.hubs / share.of) for share in parts],
         }
 
-    def day_between(self, first: datetime, last: datetime) -> date:
-        """Return the asked-for UK day, kept within the span; the first where none is asked for."""
-        low, high = first.astimezone(LONDON).date(), last.astimezone(LONDON).date()
-        try:
-            asked = date.fromisoformat(self.request.GET.get("day", ""))
-        except ValueError:
-            return low
-        return min(max(asked, low), high)
+    def spread_form(self, usual: Timing) -> PlanForm:
+        """Return the form of a spread with what was typed before, or with the usual days and hours."""
+        query = self.request.GET
+        if not KEPT & query.keys():
+            query = QueryDict(urlencode(plan_fields(timing=usual)))
+        return PlanForm(initial={**query.dict(), "weekdays": query.getlist("weekdays")})
 
-    def days_between(self, first: datetime, last: datetime, *, chosen: date) -> list[Day]:
-        """Return every UK day of the span."""
-        low, high = first.astimezone(LONDON).date(), last.astimezone(LONDON).date()
+    def picture(
+        self,
+        asked: pictures.Asked,
+        names: Mapping[int, str],
+        needed: Mapping[int, int],
+        span: tuple[datetime, datetime],
+    ) -> pictures.Picture:
+        """Fetch and lay out the week that is asked for."""
+        release = self.selection.release
+        start, end = asked.span
+        return pictures.draw(
+            asked=asked,
+            networks=names,
+            needed=needed,
+            hours=hours.open_hours(
+                release=release,
+                supplier=self.supplier,
+                needed=needed,
+                network=asked.network,
+                start=start,
+                end=end,
+                now=self.now,
+            ),
+            passed=hours.passed_hours(
+                release=release, network=asked.network, start=start, end=end, now=self.now
+            ),
+            own=hours.own_hours(supplier=self.supplier, network=asked.network, start=start, end=end),
+            first=span[0],
+            last=span[1],
+            check=self.check_address,
+            now=self.now,
+        )
+
+    def starts(self, hour: datetime, names: Mapping[int, str], needed: Mapping[int, int]) -> list[Start]:
+        """Return the start times of one hour, each with what it has on every network of the choice."""
+        found = slots.moments(
+            release=self.selection.release,
+            supplier=self.supplier,
+            needed=needed,
+            start=hour,
+            end=hour + pictures.HOUR,
+            now=self.now,
+        )
         return [
-            Day(day, f"?day={day.isoformat()}", day == chosen)
-            for day in (low + timedelta(days=number) for number in range((high - low).days + 1))
+            Start(
+                moment,
+                [(names[network], room) for network, room in sorted(moment.room.items())],
+                self.check_address(Timing(Booking.Plan.ONE_SLOT, start_at=moment.start_at))
+                if moment.fits
+                else "",
+            )
+            for moment in found
         ]
 
     def check_address(self, timing: Timing) -> str:
@@ -246,47 +282,10 @@ class WhenView(SelectionView, TemplateView):
         where = reverse("scheduling:check", args=[self.selection.pk])
         return f"{where}?{urlencode(plan_fields(timing=timing))}"
 
-    def picture(self, moments: Sequence[Moment], *, names: Mapping[int, str]) -> tuple[list[int], list[Hour]]:
-        """Lay start times out by hour and minute: the minutes of the columns, and the rows."""
-        minutes = sorted({moment.start_at.minute for moment in moments})
-        hours: dict[datetime, dict[int, Cell]] = {}
-        chosen = sum(previews.needed(selection=self.selection).values())
-        for moment in moments:
-            hour = moment.start_at.replace(minute=0, second=0, microsecond=0)
-            rooms = ", ".join(f"{names[network]} {room:,}" for network, room in sorted(moment.room.items()))
-            verdict = (
-                f"all {chosen:,} hubs fit" if moment.fits else f"{moment.placed:,} of {chosen:,} hubs fit"
-            )
-            at = f"{moment.start_at.astimezone(LONDON):%A %-d %B, %H:%M}"
-            hours.setdefault(hour, {})[moment.start_at.minute] = Cell(
-                moment,
-                self.check_address(Timing(Booking.Plan.ONE_SLOT, start_at=moment.start_at))
-                if moment.fits
-                else "",
-                f"{at}: {verdict}. Room for you: {rooms}.",
-                sum(moment.room.values()),
-            )
-        return minutes, [
-            Hour(
-                _hour_word(hour),
-                [cells.get(minute, Cell(None)) for minute in minutes],
-            )
-            for hour, cells in sorted(hours.items())
-        ]
-
-
-def _hour_word(hour: datetime) -> str:
-    local = hour.astimezone(LONDON)
-    twice = local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
-    return f"{local:%H:00 %Z}" if twice else f"{local:%H:00}"
-
-
-KEPT = ("weekdays", "opens", "closes", "first_day", "last_day")
-
 
 def kept(data: QueryDict) -> str:
     """Return what was typed of a spread as a query, for the page that asks again."""
-    return urlencode([(name, value) for name in KEPT for value in data.getlist(name)])
+    return urlencode([(name, value) for name in sorted(KEPT) for value in data.getlist(name)])
 
 
 class CheckView(SelectionView, TemplateView):

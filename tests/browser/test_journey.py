@@ -2,7 +2,7 @@
 
 import csv
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from hubs.identifiers import format_eui64
-from scheduling.models import Booking, Deployment
+from portal.ground.uk_time import LONDON
+from scheduling.models import Booking, Deployment, Slot
 from scheduling.operations import bookings, notices
 from tests.browser.conftest import Passes, SignIn
 from tests.scheduling.world import World
@@ -22,6 +23,18 @@ def choose_all(page: Page) -> None:
     page.get_by_role("link", name=BOOK).click()
     page.get_by_label("All that are left").check()
     page.get_by_role("button", name="Go on: when").click()
+
+
+def three_nights(world: World) -> list[datetime]:
+    """Open a slot for four hubs at 02:00 UK time on three nights of next week; return their starts."""
+    today = world.clock().astimezone(LONDON).date()
+    tuesday = today + timedelta(days=8 - today.weekday())
+    starts = [
+        datetime.combine(tuesday + timedelta(days=day), time(2), LONDON).astimezone(UTC) for day in range(3)
+    ]
+    for start in starts:
+        world.slot(start=start - world.clock(), room=4)
+    return starts
 
 
 class TestASupplier:
@@ -113,9 +126,9 @@ class TestASupplier:
         sign_in(world.person)
         choose_all(page)
 
-        picture = page.get_by_role("table", name="Start times")
-        expect(picture.get_by_text("1 of 3 hubs fit")).to_have_count(1)
-        fits = picture.get_by_role("link", name="all 3 hubs fit")
+        picture = page.get_by_role("table", name="Slots on North")
+        expect(picture.get_by_role("link", name="1 of 3 chosen hubs fit")).to_have_count(1)
+        fits = picture.get_by_role("link", name="all 3 chosen hubs fit")
         expect(fits).to_have_count(1)
         fits.press("Enter")
         page.get_by_role("button", name="Book 3 hubs").click()
@@ -131,20 +144,91 @@ class TestASupplier:
         passes()
         assert set(Deployment.objects.values_list("state", flat=True)) == {"cancelled"}
 
-    def test_turns_the_days_without_leaving_the_page(
+    def test_turns_the_weeks_without_leaving_the_page(
         self, world: World, page: Page, sign_in: SignIn, passes: Passes
     ) -> None:
-        world.slot(start=timedelta(hours=30), room=10)
-        last = world.slot(start=timedelta(days=3), room=10)
+        world.slot(start=timedelta(hours=2), room=10)
+        last = world.slot(start=timedelta(days=7, hours=2), room=10).start_at.astimezone(LONDON)
         sign_in(world.person)
         choose_all(page)
-        day = f"{last.start_at:%a} {last.start_at.day} {last.start_at:%b}"
+        expect(page.get_by_role("link", name="Week before")).to_have_count(0)
 
-        page.get_by_role("navigation", name="Days").get_by_role("link", name=day).click()
+        page.get_by_role("link", name="Week after").click()
 
-        chosen = page.get_by_role("navigation", name="Days").get_by_role("link", name=day)
-        expect(chosen).to_have_attribute("aria-current", "date")
+        expect(page.get_by_role("link", name=f"{last:%A} {last.day} {last:%B}")).to_be_visible()
+        expect(page.get_by_role("link", name="Week after")).to_have_count(0)
+        expect(page.get_by_role("link", name="Week before")).to_be_visible()
         expect(page.get_by_role("heading", name="Your choice")).to_be_visible()
+        passes()
+
+    def test_spreads_over_three_nights(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        nights = three_nights(world)
+        sign_in(world.person)
+        choose_all(page)
+
+        page.get_by_text("Spread evenly over days and hours of your own").click()
+        form = page.locator("form", has=page.get_by_role("button", name="Check this plan"))
+        for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"):
+            form.get_by_label(day).check()
+        form.get_by_label("From").fill("04:00")
+        form.get_by_label("To").fill("05:00")
+        passes()
+        form.get_by_role("button", name="Check this plan").click()
+        expect(page.get_by_role("heading", name="3 hubs without a place")).to_be_visible()
+        expect(page.get_by_text("has no open slot within these days and hours")).to_be_visible()
+        passes()
+        page.get_by_role("link", name="Choose another time").click()
+        form.get_by_label("From").fill("02:00")
+        form.get_by_role("button", name="Check this plan").click()
+        expect(page.get_by_text("3 hubs will get version")).to_be_visible()
+        expect(page.get_by_text("Spread evenly over every day, 02:00 to 05:00 UK time")).to_be_visible()
+        expect(page.get_by_role("table").get_by_role("row")).to_have_count(4)
+        passes()
+        page.get_by_role("button", name="Book 3 hubs").click()
+
+        expect(page.get_by_text("Spread evenly over every day, 02:00 to 05:00 UK time")).to_be_visible()
+        passes()
+        assert list(Slot.objects.order_by("start_at").values_list("start_at", "taken")) == [
+            (night, 1) for night in nights
+        ]
+
+    def test_drags_from_one_slot_to_another(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        three_nights(world)
+        sign_in(world.person)
+        choose_all(page)
+        cells = page.get_by_role("table", name="Slots on North").get_by_role("link", name="room for 4")
+        cells.first.scroll_into_view_if_needed()
+
+        cells.first.hover()
+        page.mouse.down()
+        cells.nth(1).hover()
+        expect(page.get_by_text("room for 8.")).to_be_visible()
+        passes()
+        page.mouse.up()
+
+        expect(page.get_by_text("As early as possible, from the slot of")).to_be_visible()
+        expect(page.get_by_text("3 hubs will get version")).to_be_visible()
+
+    def test_chooses_from_one_slot_to_another_by_keyboard(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        three_nights(world)
+        sign_in(world.person)
+        choose_all(page)
+
+        page.get_by_role("link", name="From one slot to another").press("Enter")
+        page.get_by_role("link", name="Choose it as the first.").first.press("Enter")
+        expect(page.get_by_role("status").filter(has_text="Now choose the last.")).to_be_visible()
+        passes()
+        page.get_by_role("link", name="Choose it as the last.").first.press("Enter")
+        expect(page.get_by_text("3 hubs will get version")).to_be_visible()
+        page.go_back()
+        page.get_by_role("button", name="Check from first to last").press("Enter")
+        expect(page.get_by_text("3 hubs will get version")).to_be_visible()
         passes()
 
     def test_uploads_a_file_and_gets_back_what_could_not_be_taken(

@@ -3,23 +3,28 @@
 import csv
 import io
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from firmware.models import AvailabilityPeriod
 from firmware.operations import decisions
 from hubs.identifiers import format_eui64
-from hubs.models import CommunicationsHub
+from hubs.models import CommunicationsHub, Network
 from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling import forms
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, Deployment, HubSelection, Slot
+from scheduling.views.pictures import Cell
+from tests import factories
 from tests.scheduling.world import World
 
 
@@ -148,6 +153,33 @@ class TestBook:
 
 
 class TestWhen:
+    def address(self, world: World) -> str:
+        return reverse("scheduling:when", args=[world.choose().pk])
+
+    def night(self, world: World, *, days: int = 3) -> datetime:
+        """Return 02:00 UK time some days from now."""
+        day = world.clock().astimezone(LONDON).date() + timedelta(days=days)
+        return datetime.combine(day, time(2), LONDON).astimezone(UTC)
+
+    def slot(self, world: World, start: datetime, room: int, *, network: Network | None = None) -> Slot:
+        return Slot.objects.create(
+            network=network or world.network,
+            start_at=start,
+            end_at=start + timedelta(minutes=20),
+            capacity=room,
+        )
+
+    def cell(self, response: Any, hour: datetime) -> Cell:
+        """Return the cell of an hour in the picture on the page."""
+        picture = response.context["picture"]
+        local = hour.astimezone(LONDON)
+        [cells] = [row.cells for row in picture.rows if row.word == f"{local:%H:00}"]
+        cell: Cell = cells[picture.days.index(local.date())]
+        return cell
+
+    def at(self, client: Client, world: World, hour: datetime, **query: str) -> Any:
+        return client.get(self.address(world), {"week": hour.date().isoformat(), **query})
+
     def test_says_who_can_go_and_why_others_cannot(self, world: World, client: Client) -> None:
         selection = world.choose_ids("CHF ID\nnonsense\n00-00-00-00-00-00-00-01\n")
 
@@ -158,35 +190,170 @@ class TestWhen:
         assert "Check the identifier against your inventory." in page
         assert "None of these hubs can go" in page
 
-    def test_enables_only_the_slots_in_which_all_fit(self, world: World, client: Client) -> None:
-        start = world.clock().replace(minute=0, second=0, microsecond=0) + timedelta(hours=30)
-        for minute, room in ((5, 2), (10, 3)):
-            Slot.objects.create(
-                network=world.network,
-                start_at=start + timedelta(minutes=minute),
-                end_at=start + timedelta(minutes=minute + 5),
-                capacity=room,
-            )
+    def test_says_in_each_cell_how_much_fits_and_leads_to_the_one_slot_that_takes_all(
+        self, world: World, client: Client
+    ) -> None:
+        night = self.night(world)
+        self.slot(world, night, 2)
+        whole = self.slot(world, night + timedelta(hours=1), 1_200)
+
+        response = self.at(client, world, night)
+
+        short, roomy = self.cell(response, night), self.cell(response, whole.start_at)
+        assert (short.kind, short.room, short.fits, short.depth) == ("open", "2", "66 %", 3)
+        assert (roomy.kind, roomy.room, roomy.fits, roomy.depth) == ("open", "1,200", "all", 4)
+        assert "room for 2; 2 of 3 chosen hubs fit. Show its slots." in short.label
+        assert "room for 1,200; all 3 chosen hubs fit. Choose it." in roomy.label
+        assert "plan=one_slot" in roomy.address
+        assert "3 hubs in 2 slots" in words(response)  # as early as possible
+        assert "<strong>3 hubs</strong> will get" in words(client.get(roomy.address))
+
+    def test_adds_up_the_slots_of_an_hour_and_leads_to_them(self, world: World, client: Client) -> None:
+        night = self.night(world)
+        for minute, room in ((0, 1), (20, 2), (40, 3)):
+            self.slot(world, night + timedelta(minutes=minute), room)
+
+        cell = self.cell(self.at(client, world, night), night)
+        assert (cell.room, cell.fits) == ("6", "all")
+        assert "in 3 slots" in cell.label
+        selection = HubSelection.objects.get()
+        page = words(client.get(reverse("scheduling:when", args=[selection.pk]) + cell.address.split("#")[0]))
+
+        assert page.count("All 3 fit: choose 02:40") == 1
+        assert page.count("All 3 fit") == 1
+        assert "2 of 3 hubs fit" in page
+
+    def test_marks_hours_that_passed_are_past_their_cut_off_full_or_booked(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        night = self.night(world, days=10)
+        night -= timedelta(days=night.weekday() - 2)  # Wednesday
+        for hours, room in ((0, 5), (1, 5), (2, 0), (3, 5), (24, 1)):
+            self.slot(world, night + timedelta(hours=hours), room)
         selection = world.choose()
+        booked = self.slot(world, night + timedelta(hours=4), 3)
+        world.book(start_at=booked.start_at)
+        monkeypatch.setattr("scheduling.views.base.clock.now", lambda: night + timedelta(minutes=30))
 
-        page = words(client.get(reverse("scheduling:when", args=[selection.pk])))
+        response = client.get(reverse("scheduling:when", args=[selection.pk]))
 
-        assert "2 of 3 hubs fit. Room for you: North 2." in page
-        assert "all 3 hubs fit. Room for you: North 3. Choose it." in page
-        assert page.count("plan=one_slot") == 1
-        assert "3 hubs in 2 slots" in page  # as early as possible
+        kinds = [self.cell(response, night + timedelta(hours=hour)).kind for hour in (0, 1, 2, 3, 4, 24, 25)]
+        assert kinds == ["passed", "closed", "full", "open", "full", "open", "none"]
+        assert "02:00: passed." in words(response)
+        assert "03:00: past the cut-off." in words(response)
+        assert self.cell(response, booked.start_at).own == 3
 
-    def test_shows_the_day_that_is_asked_for_kept_within_the_span(self, world: World, client: Client) -> None:
-        world.slot(start=timedelta(hours=5), room=5)
-        last = world.slot(start=timedelta(days=20), room=5)
-        address = reverse("scheduling:when", args=[world.choose().pk])
+    def test_shows_one_network_at_a_time_and_needs_room_on_all_for_one_slot(
+        self, world: World, client: Client
+    ) -> None:
+        central = factories.NetworkProfileFactory.create(network__code="central").network
+        AvailabilityPeriod.objects.create(
+            release=world.release,
+            network=central,
+            start_at=world.clock() + timedelta(minutes=1),
+            end_at=world.clock() + timedelta(days=60),
+        )
+        for hub in world.hubs(2):
+            CommunicationsHub.objects.filter(pk=hub.pk).update(network=central)
+        night = self.night(world)
+        for hour, rooms in enumerate([(3, 1), (3, 2)]):
+            for network, room in zip((world.network, central), rooms, strict=True):
+                self.slot(world, night + timedelta(hours=hour), room, network=network)
 
-        for asked in (last.start_at.date().isoformat(), "2999-01-01"):
-            assert last.start_at.isoformat(timespec="seconds").replace("+", "%2B").replace(
-                ":", "%3A"
-            ) in words(client.get(address, {"day": asked}))
-        for asked in ("", "nonsense", "1999-01-01"):
-            assert client.get(address, {"day": asked}).context["day"] == client.get(address).context["day"]
+        north = self.at(client, world, night, network=str(world.network.pk))
+        other = self.at(client, world, night, network=str(central.pk))
+
+        assert [self.cell(page, night).fits for page in (north, other)] == ["all", "50 %"]
+        assert "hour=" in self.cell(north, night).address
+        assert "plan=one_slot" in self.cell(north, night + timedelta(hours=1)).address
+        assert [link.is_here for link in other.context["picture"].tabs] == [
+            link.word == central.name for link in other.context["picture"].tabs
+        ]
+
+    def test_chooses_from_one_slot_to_another_by_two_links(self, world: World, client: Client) -> None:
+        night = self.night(world)
+        for day in range(3):
+            self.slot(world, night + timedelta(days=day), 1)
+        where = self.address(world)
+
+        response = client.get(where, {"range": "1", "week": night.date().isoformat()})
+        first = self.cell(response, night)
+        assert first.label.endswith("Choose it as the first.")
+        response = client.get(where + first.address.split("#")[0])
+        assert "Now choose the last." in words(response)
+        last = night + timedelta(days=2)
+        # the first one stays chosen while the weeks are turned
+        response = client.get(f"{where}{first.address.split('#')[0]}&week={last.date().isoformat()}")
+        page = words(client.get(self.cell(response, last).address))
+
+        assert "<strong>3 hubs</strong>" in page
+        assert "As early as possible, from the slot of" in page
+
+    def test_turns_the_weeks_of_the_span_and_no_others(self, world: World, client: Client) -> None:
+        first = self.slot(world, self.night(world, days=1), 5).start_at.astimezone(LONDON).date()
+        last = self.slot(world, self.night(world, days=22), 5).start_at.astimezone(LONDON).date()
+        where = self.address(world)
+
+        def week(asked: str) -> Any:
+            return client.get(where, {"week": asked}).context["picture"]
+
+        assert first in week("").days
+        assert last in week("2999-01-01").days
+        assert week("nonsense").days == week("1999-01-01").days == week("").days
+        assert (week("").before, week("2999-01-01").after) == ("", "")
+        assert week(week("").after.split("week=")[1].split("#")[0]).days[0] == week("").days[0] + timedelta(
+            days=7
+        )
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"network": "999999", "range": "1", "first": "x", "hour": "x"},
+            {
+                "network": "north",
+                "range": "1",
+                "first": "2026-11-02T02:00",
+                "hour": "0001-01-01T00:00:00+00:00",
+            },
+            {"range": "1", "first": "9999-12-31T23:59:59-12:00", "week": "0001-01-01"},
+            {"week": "9999-12-31", "opens": "x", "weekdays": "9"},
+        ],
+    )
+    def test_passes_over_what_it_cannot_read(
+        self, query: dict[str, str], world: World, client: Client
+    ) -> None:
+        night = self.night(world)
+        self.slot(world, night, 5)
+
+        picture = client.get(self.address(world), query).context["picture"]
+
+        assert night.astimezone(LONDON).date() in picture.days
+        assert (picture.asked.first, picture.asked.hour) == (None, None)
+
+    def test_asks_as_many_questions_of_many_slots_as_of_one(self, world: World, client: Client) -> None:
+        self.slot(world, self.night(world), 5)
+        where = self.address(world)
+        client.get(where)
+        with CaptureQueriesContext(connection) as one:
+            client.get(where)
+        for number in range(1, 60):
+            self.slot(world, self.night(world) + timedelta(minutes=20 * number), 5)
+        with CaptureQueriesContext(connection) as many:
+            client.get(where)
+
+        assert len(many) == len(one)
+
+    def test_offers_the_same_by_a_form_and_hours_of_ones_own(self, world: World, client: Client) -> None:
+        night = self.night(world)
+        self.slot(world, night, 5)
+        where = self.address(world)
+        response = client.get(where, {"opens": "03:00", "closes": "04:00", "weekdays": ["2"]})
+        page = words(response)
+
+        assert f'<option value="{night.isoformat()}"' in page
+        assert 'name="opens" id="opens" value="03:00"' in page
+        assert page.count("checked") == 1
+        assert "Overnight only" in page
 
     def test_says_that_no_slot_is_open(self, world: World, client: Client) -> None:
         page = words(client.get(reverse("scheduling:when", args=[world.choose().pk])))
