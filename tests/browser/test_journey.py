@@ -245,7 +245,7 @@ class TestASupplier:
         expect(page.get_by_role("alert")).to_contain_text("Choose a file")
         passes()
 
-        page.get_by_label("CSV file of CHF IDs").set_input_files(file)
+        page.get_by_label("CSV or XLSX file").set_input_files(file)
         page.get_by_role("button", name="Go on: when").click()
 
         expect(page.get_by_text("1 hub can go")).to_be_visible()
@@ -256,7 +256,7 @@ class TestASupplier:
         rows = list(csv.reader(download.value.path().read_text("utf-8-sig").splitlines()))
         assert [row[:2] for row in rows[1:]] == [
             [good, "Named more than once"],
-            ["'=HYPERLINK(1)", "Not a CHF ID"],
+            ["'=HYPERLINK(1)", "Not a CHF ID, MPAN or MPRN"],
             ["00-00-00-00-00-00-00-01", "Not one of your hubs"],
         ]
 
