@@ -26,6 +26,8 @@ class OpenHour:
     last_start: datetime
     fits_at: datetime | None
     """The first start at which all the chosen hubs of every network can go, where there is one."""
+    closed: str
+    """Why no slot of it takes hubs of the Supplier: `incident`, `maintenance`, `protected`, or nothing."""
 
 
 # Raw SQL: the Supplier's room is an expression of its own, and adding it up here sends an hour in place of its slots.
@@ -40,7 +42,7 @@ begins AS (
         USING (network_id)
     GROUP BY start_at)
 SELECT date_trunc('hour', start_at, 'UTC') AS hour, count(*), sum(room)::bigint, min(start_at), max(start_at),
-       min(start_at) FILTER (WHERE fits)
+       min(start_at) FILTER (WHERE fits), CASE WHEN bool_and(closed <> '') THEN min(closed) ELSE '' END
 FROM room JOIN begins USING (start_at)
 WHERE network_id = %(shown)s
 GROUP BY hour ORDER BY hour

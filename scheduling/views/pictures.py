@@ -15,6 +15,11 @@ from scheduling.queries.plans import Timing
 WEEK = timedelta(days=7)
 HOUR = timedelta(hours=1)
 PLACE = "#picture"
+CLOSED = {
+    "protected": "in a protected window of yours",
+    "maintenance": "closed by DCC for maintenance",
+    "incident": "closed by an incident",
+}
 THOUSAND, MILLION = 1_000, 1_000_000
 
 
@@ -75,7 +80,11 @@ def _moment(text: str, first: datetime, last: datetime) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One hour of one day; `kind` is `open`, `full`, `passed`, `closed` or `none`, and says its class too."""
+    """
+    One hour of one day; its `kind` says its class too.
+
+    It is `open`, `full`, `passed`, `closed` (past the cut-off), `none`, or a reason of `CLOSED`.
+    """
 
     kind: str
     label: str
@@ -194,6 +203,7 @@ def draw(
                 bool(asked.first and one.first_start <= asked.first <= one.last_start),
             )
             for one in hours
+            if not one.closed
         ],
         before=replace(turned, first_day=max(days[0] - WEEK, low)).address if days[0] > low else "",
         after=replace(turned, first_day=days[0] + WEEK).address if days[-1] < high else "",
@@ -225,6 +235,9 @@ def _shut(hour: datetime, last: datetime | None, own: int, now: datetime) -> Cel
 
 
 def _open(one: OpenHour, own: int, wanted: int, asked: Asked, check: Callable[[Timing], str]) -> Cell:
+    if one.closed:
+        booked = f" {own:,} of yours are booked in it." if own else ""
+        return Cell(one.closed, f"{_moment_word(one.hour)}: {CLOSED[one.closed]}.{booked}", own=own)
     fitting = min(one.room, wanted)
     label = f"{_moment_word(one.hour)}: room for {one.room:,}; "
     label += (

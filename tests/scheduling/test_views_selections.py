@@ -22,7 +22,7 @@ from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling import forms
 from scheduling.eligibility import Refusal
-from scheduling.models import Booking, Deployment, HubSelection, Slot
+from scheduling.models import Booking, Deployment, HubSelection, Maintenance, Slot
 from scheduling.views.pictures import Cell
 from tests import factories
 from tests.scheduling.world import World
@@ -269,6 +269,29 @@ class TestWhen:
         assert [link.is_here for link in other.context["picture"].tabs] == [
             link.word == central.name for link in other.context["picture"].tabs
         ]
+
+    @pytest.mark.parametrize(
+        ("kind", "words_of_it"),
+        [("protected", "in a protected window of yours"), ("maintenance", "closed by DCC for maintenance")],
+    )
+    def test_says_why_an_hour_is_closed(
+        self, kind: str, words_of_it: str, world: World, client: Client
+    ) -> None:
+        night = self.night(world)
+        self.slot(world, night, 5)
+        self.slot(world, night + timedelta(hours=1), 5)
+        if kind == "protected":
+            world.protect(start=night - world.clock(), length=timedelta(hours=1))
+        else:
+            Maintenance.objects.create(
+                network=world.network, start_at=night, end_at=night + timedelta(hours=1), reason="Mast work"
+            )
+
+        response = self.at(client, world, night)
+
+        assert (self.cell(response, night).kind, self.cell(response, night).address) == (kind, "")
+        assert words_of_it in self.cell(response, night).label
+        assert self.cell(response, night + timedelta(hours=1)).kind == "open"
 
     def test_chooses_from_one_slot_to_another_by_two_links(self, world: World, client: Client) -> None:
         night = self.night(world)
