@@ -5,6 +5,7 @@ Whoever changes a booking locks its row first, then its lots and at last slots, 
 two changes of one booking follow each other, and nobody who locks lots or slots waits in a ring.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
+from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import LOT_SPAN, Booking, Lot, Slot
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Lot, Slot
 from scheduling.operations.bookings import (
     PLACE,
     TRIES,
@@ -27,7 +29,7 @@ from scheduling.operations.bookings import (
     spans,
 )
 from scheduling.planning import Placement
-from scheduling.queries import parts, slots
+from scheduling.queries import parts, slots, windows
 from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
 
 if TYPE_CHECKING:
@@ -119,14 +121,20 @@ def _move(
             f"Nothing was moved, since not all can be: {outlook.would_go:,} of "
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
-    placements, lacking = parts.placements(booking=booking, outlook=outlook, to=to, now=now)
-    if lacking:
-        raise UnableToMove(_no_room(outlook, lacking, to))
+    guard = windows.guard_for(release=booking.release, supplier=booking.supplier, now=now)
+    moved = parts.placed(
+        booking=booking, outlook=outlook, of_group=_group(guard), to=to, guard=guard, now=now
+    )
+    if moved.lacking:
+        raise UnableToMove(_no_room(outlook, moved.lacking, to))
     freed = _cancel(Ending.MOVED, now)
     sql.run(MARK_MOVED, {})
-    lots = _with_ids(lots_of(booking=booking, placements=placements))
-    _write(lots, now)
-    _exchange_places(booking, freed, placements, now)
+    lots = _with_ids(lots_of(booking=booking, placements=moved.placements))
+    _write(moved.placements, lots, now)
+    wanted: Counter[int] = Counter()
+    for placement in moved.placements:
+        wanted[placement.slot] += placement.hubs
+    _exchange_places(booking, freed, wanted, now)
     Lot.objects.bulk_create(lots)
     _settle(booking, now)
     audit.record(
@@ -138,8 +146,11 @@ def _move(
             "hubs": outlook.would_go,
             "part": part.facts,
             "to": to.words,
-            "slots": len(placements),
-            "first": min(placement.start_at for placement in placements).isoformat(),
+            "slots": len(wanted),
+            "first": min(placement.start_at for placement in moved.placements).isoformat(),
+            "despite": {
+                str(window.pk): hubs for window, hubs in guard.warnings(placements=moved.placements).items()
+            },
         },
         now=now,
     )
@@ -161,7 +172,10 @@ def _no_room(outlook: Outlook, lacking: Mapping[int, int], to: Destination) -> s
         f"{names[network]} has room for {outlook.by_network[network] - left:,} of {outlook.by_network[network]:,} hubs"
         for network, left in lacking.items()
     )
-    return f"Nothing was moved. For {to.words}: {rooms}. Choose another time, or fewer hubs."
+    return (
+        f"Nothing was moved. For {to.words}: {rooms}. A slot in a protected window has none for its hubs. Choose "
+        "another time, or fewer hubs."
+    )
 
 
 MARK_MOVED = """
@@ -183,32 +197,39 @@ def _with_ids(lots: Sequence[Lot]) -> list[Lot]:
     return list(lots)
 
 
-def _write(lots: Sequence[Lot], now: datetime) -> None:
-    """Write the deployments of the lots, network by network in the order of their ids."""
+def _group(guard: windows.Guard) -> dict[tuple[int, int], int]:
+    """Rank the gathered hubs that may go by network and by group of the same protected windows; count them."""
+    grouped, parameters = windows.grouped(hubs=parts.JUDGED.format("SELECT * FROM changing_hub"), guard=guard)
     sql.run("DROP TABLE IF EXISTS gathered_hub", {})
     sql.run(
-        """CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
-               SELECT hub, network_id, 0::bigint AS grp,
-                      (row_number() OVER (PARTITION BY network_id ORDER BY hub) - 1)::int AS rank
-               FROM changing_hub WHERE obstacle IS NULL""",
-        {},
+        f"""CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
+                SELECT hub, network_id, grp,
+                       (row_number() OVER (PARTITION BY network_id, grp ORDER BY hub) - 1)::int AS rank
+                FROM ({grouped}) hub""",  # noqa: S608
+        parameters,
     )
-    of_network: dict[int, list[Lot]] = {}
-    for lot in lots:
-        of_network.setdefault(lot.network_id, []).append(lot)
-    for network, theirs in sorted(of_network.items()):
-        sql.run(PLACE, spans(lots=theirs) | {"network": network, "grp": 0, "now": now})
+    rows = sql.rows("SELECT network_id, grp, count(*) FROM gathered_hub GROUP BY 1, 2 ORDER BY 1, 2", {})
+    return {(network, group): number for network, group, number in rows}
+
+
+def _write(placements: Sequence[Placement], lots: Sequence[Lot], now: datetime) -> None:
+    """Write the deployments of the lots, network by network and group by group in the order of their ids."""
+    of_group: dict[tuple[int, int], list[Lot]] = {}
+    cut = planning.lots(placements=placements, size=LOT_SIZE)
+    for (placement, _), lot in zip(cut, lots, strict=True):
+        of_group.setdefault((placement.network, placement.group), []).append(lot)
+    for (network, group), theirs in sorted(of_group.items()):
+        sql.run(PLACE, spans(lots=theirs) | {"network": network, "grp": group, "now": now})
 
 
 def _exchange_places(
-    booking: Booking, freed: Mapping[int, int], placements: Sequence[Placement], now: datetime
+    booking: Booking, freed: Mapping[int, int], wanted: Mapping[int, int], now: datetime
 ) -> None:
     """
-    Give the old places back and take the new ones, under the locks of all their slots.
+    Give the old places back and take the new ones, by slot id, under the locks of all their slots.
 
     :raises _RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
-    wanted = {placement.slot: placement.hubs for placement in placements}
     list(
         Slot.objects.filter(pk__in=freed.keys() | wanted.keys())
         .order_by("pk")

@@ -18,7 +18,7 @@ from portal.ground.uk_time import LONDON
 from scheduling import planning
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models import LOT_SPAN, Booking, Lot
-from scheduling.queries import eligibility, slots
+from scheduling.queries import eligibility, plans, slots, windows
 
 FACETS = {facet: f"hub.{column}" for facet, column in eligibility.FACETS.items()} | {"slot": "lot.slot_id"}
 """What hubs of a booking can be filtered by, and the column that holds it."""
@@ -95,9 +95,8 @@ def judged_hubs(
     *, booking: Booking, part: Part, now: datetime, to: Destination | None = None
 ) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (id, hub, lot, slot, network_id, obstacle) over the hubs of a part, and its parameters.
-
-    Without a destination they are to be cancelled.
+    Return a SELECT of (id, hub, lot, slot, network_id, payment_mode, obstacle) over the hubs of a part, and its
+    parameters. Without a destination they are to be cancelled, and their payment mode is not asked.
     """
     parameters: dict[str, Any] = {
         "booking": booking.pk,
@@ -128,6 +127,7 @@ def judged_hubs(
         )
     return (
         f"""SELECT mine.id, mine.hub_id AS hub, lot.id AS lot, lot.slot_id AS slot, lot.network_id,
+            {"hub.payment_mode" if to else "NULL::smallint"} AS payment_mode,
             CASE WHEN mine.state = ANY (%(final)s) THEN '{Obstacle.ENDED}'
                  WHEN mine.state = '{State.ACTIVATING}' THEN '{Obstacle.ACTIVATING}'
                  WHEN lot.change_until <= %(now)s THEN '{Obstacle.PAST_CUT_OFF}'
@@ -184,19 +184,53 @@ def counted(*, rows: Sequence[tuple[Any, ...]], part: Part) -> Outlook:
     return Outlook(by_slot, by_network, refused)
 
 
-def placements(
-    *, booking: Booking, outlook: Outlook, to: Destination, now: datetime
-) -> tuple[list[planning.Placement], dict[int, int]]:
+JUDGED = "SELECT hub, network_id, payment_mode, obstacle AS refusal FROM ({}) part"
+"""What `windows.grouped` divides by protected windows."""
+
+
+def groups(
+    *, booking: Booking, part: Part, outlook: Outlook, to: Destination, guard: windows.Guard, now: datetime
+) -> dict[tuple[int, int], int]:
+    """Return the number of hubs that may go by (network id, group of the same protected windows)."""
+    if not guard.windows:
+        return {(network, 0): hubs for network, hubs in outlook.by_network.items()}
+    hubs, parameters = judged_hubs(booking=booking, part=part, now=now, to=to)
+    statement, more = windows.grouped(hubs=JUDGED.format(hubs), guard=guard)
+    rows = sql.rows(
+        f"SELECT network_id, grp, count(*) FROM ({statement}) hub GROUP BY 1, 2",  # noqa: S608
+        parameters | more,
+    )
+    return {(network, group): number for network, group, number in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Where hubs would go, and how many of which network id find no place there, clear of their windows."""
+
+    placements: Sequence[planning.Placement]
+    lacking: Mapping[int, int]
+
+
+def placed(
+    *,
+    booking: Booking,
+    outlook: Outlook,
+    of_group: Mapping[tuple[int, int], int],
+    to: Destination,
+    guard: windows.Guard,
+    now: datetime,
+) -> Moved:
     """
-    Say where the hubs that may go would go, and how many of which network id have no room there.
+    Say where the hubs that may go would go.
 
     As of now and without a lock. The places that they leave count as free.
     """
     if to.plan == Booking.Plan.EARLIEST:
+        every = dict.fromkeys(outlook.by_network, plans.EVERY_PLACE)
         rooms = slots.rooms(
             release=booking.release,
             supplier=booking.supplier,
-            needed=outlook.by_network,
+            needed=every if guard.windows else outlook.by_network,
             now=now,
             not_before=to.at,
             freed=outlook.by_slot,
@@ -211,16 +245,19 @@ def placements(
             now=now,
             freed=outlook.by_slot,
         )
-    placed: list[planning.Placement] = []
-    lacking: dict[int, int] = {}
-    for network, hubs in sorted(outlook.by_network.items()):
-        of_network = planning.as_early_as_possible(
-            rooms=[room for room in rooms if room.network == network], hubs=hubs
-        )
-        if left := hubs - sum(placement.hubs for placement in of_network):
-            lacking[network] = left
-        placed += of_network
-    return placed, lacking
+    timing = plans.Timing(to.plan, to.at if to.plan == Booking.Plan.ONE_SLOT else None)
+    placements = [
+        placement
+        for of_network in plans.place(timing=timing, rooms=rooms, groups=of_group, guard=guard).values()
+        for placement in of_network.placements
+    ]
+    found: Counter[int] = Counter()
+    for placement in placements:
+        found[placement.network] += placement.hubs
+    return Moved(
+        placements,
+        {network: left for network, hubs in outlook.by_network.items() if (left := hubs - found[network])},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from hubs.models import Network
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, HubSelection, ProtectedWindow
 from scheduling.queries import plans, windows
-from scheduling.queries.parts import Destination, Outlook
-from scheduling.queries.parts import placements as placements_of
+from scheduling.queries.parts import Destination, Outlook, placed
+from scheduling.queries.parts import Part as PartOfBooking
+from scheduling.queries.parts import groups as groups_of
 
 PROTECTED = "The slots that have room are in their protected windows."
 
@@ -131,24 +132,29 @@ def _why(plan: Booking.Plan, open_slots: int) -> str:
     return f"Its {open_slots:,} open slots {which} have no room left."
 
 
-def move_preview(*, booking: Booking, outlook: Outlook, to: Destination, now: datetime) -> Preview:
+def move_preview(
+    *, booking: Booking, part: PartOfBooking, outlook: Outlook, to: Destination, now: datetime
+) -> Preview:
     """Say where the hubs of a part of a booking would go, as of now and without moving anything."""
     names = dict(Network.objects.values_list("id", "name"))
-    placements, lacking = placements_of(booking=booking, outlook=outlook, to=to, now=now)
+    guard = windows.guard_for(release=booking.release, supplier=booking.supplier, now=now)
+    groups = groups_of(booking=booking, part=part, outlook=outlook, to=to, guard=guard, now=now)
+    moved = placed(booking=booking, outlook=outlook, of_group=groups, to=to, guard=guard, now=now)
+    in_slot: Counter[tuple[int, datetime, datetime]] = Counter()
+    for placement in moved.placements:
+        in_slot[placement.network, placement.start_at, placement.end_at] += placement.hubs
     cut_off = booking.release.policy.cut_off
     found = [
-        Part(
-            names[placement.network],
-            placement.start_at,
-            placement.end_at,
-            placement.hubs,
-            cut_off.before(placement.start_at),
-        )
-        for placement in placements
+        Part(names[network], start_at, end_at, hubs, cut_off.before(start_at))
+        for (network, start_at, end_at), hubs in in_slot.items()
     ]
     return Preview(
         sorted(found, key=lambda part: (part.start_at, part.network)),
-        [Unplaced(names[network], hubs, "No room for them there.") for network, hubs in lacking.items()],
+        [
+            Unplaced(names[network], hubs, "No room there, clear of your windows.")
+            for network, hubs in sorted(moved.lacking.items())
+        ],
+        guard.warnings(placements=moved.placements),
     )
 
 

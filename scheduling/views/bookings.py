@@ -332,13 +332,16 @@ class ChangeView(OneBookingView, FormView[ChangeForm]):
             "seen": form.fingerprint,
         }
         if to and outlook.would_go:
-            planned = previews.move_preview(booking=self.booking, outlook=outlook, to=to, now=self.now)
+            planned = previews.move_preview(
+                booking=self.booking, part=form.part, outlook=outlook, to=to, now=self.now
+            )
             halted = self.booking.release.state != ReleaseState.PUBLISHED
             context |= {
                 "preview": planned,
                 "slots": PlannedSlotTable(planned.parts[:SLOTS]),
                 "slots_more": max(planned.slots - SLOTS, 0),
                 "lacking": planned.unplaced,
+                "warnings": [(str(window), hubs) for window, hubs in planned.warnings.items()],
                 "halted": halted,
                 "can_do": context["can_do"] and not planned.left_over and not halted,
             }

@@ -351,6 +351,47 @@ class TestMove:
         assert (entry.reason, entry.facts["hubs"], entry.facts["slots"]) == ("Better then", 6, 1)
 
 
+class TestMoveAndProtectedWindows:
+    def test_moves_no_hub_into_its_own_window(self, world: World, booked: Booking) -> None:
+        third = world.slot(start=timedelta(hours=9), room=9)
+        kept = CommunicationsHub.objects.order_by("chf_id")[0]
+        world.protect(start=timedelta(hours=9), hubs=[kept])
+
+        with pytest.raises(UnableToMove, match=r"has room for 5 of 6 hubs. A slot in a protected window"):
+            move(world, booked, into(third))
+
+        others = [hub for hub in hubs_in(world.slots[0]) + hubs_in(world.slots[1]) if hub != kept.pk]
+        assert move(world, booked, into(third), Part(hubs=others)) == 5
+        assert_books_balance()
+
+    def test_places_each_hub_clear_of_its_windows(self, world: World, booked: Booking) -> None:
+        third = world.slot(start=timedelta(hours=9), room=9)
+        fourth = world.slot(start=timedelta(hours=12), room=9)
+        kept = list(CommunicationsHub.objects.order_by("chf_id")[1:3])
+        world.protect(start=timedelta(hours=9), hubs=kept)
+
+        assert move(world, booked, earliest(world, hours=8)) == 6
+
+        assert sorted(hubs_in(fourth)) == [hub.pk for hub in kept]
+        assert len(hubs_in(third)) == 4
+        assert_books_balance()
+
+    def test_moves_nothing_into_a_window_of_all(self, world: World, booked: Booking) -> None:
+        third = world.slot(start=timedelta(hours=9), room=9)
+        world.protect(start=timedelta(hours=9))
+
+        with pytest.raises(UnableToMove, match="has room for 0 of 6 hubs"):
+            move(world, booked, into(third))
+
+    def test_records_the_soft_windows_despite_which_it_moved(self, world: World, booked: Booking) -> None:
+        third = world.slot(start=timedelta(hours=9), room=9)
+        soft = world.protect(start=timedelta(hours=9), is_hard=False)
+
+        assert move(world, booked, into(third)) == 6
+
+        assert AuditEntry.objects.get(verb="booking.moved").facts["despite"] == {str(soft.pk): 6}
+
+
 class TestTheDatabase:
     def test_refuses_more_moved_than_cancelled(self, world: World, booked: Booking) -> None:
         with pytest.raises(IntegrityError, match="lot_moved_are_cancelled"), transaction.atomic():

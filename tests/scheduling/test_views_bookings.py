@@ -11,6 +11,7 @@ from django.urls import reverse
 from icalendar import Calendar
 
 from hubs.identifiers import format_eui64
+from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Deployment
@@ -248,6 +249,21 @@ class TestChange:
         assert "2 hubs are moved; the places that they left are free again." in words(done)
         there.refresh_from_db()
         assert there.taken == 2
+
+    def test_shows_the_windows_that_a_move_would_meet(self, world: World, client: Client) -> None:
+        booking = world.book()
+        there = world.slot(start=timedelta(hours=30), room=2)
+        local = there.start_at.astimezone(LONDON)
+        world.protect(start=timedelta(hours=30), is_hard=False)
+        asked = {"act": "earliest", "moment": f"{local:%Y-%m-%dT%H:%M}"}
+        address = reverse("scheduling:change", args=[booking.reference])
+
+        soft = words(client.post(address, asked))
+        world.protect(start=timedelta(hours=30), hubs=list(CommunicationsHub.objects.all()))
+        hard = words(client.post(address, asked))
+
+        assert "2 of them would go in your soft window" in soft
+        assert "North: no room for 2 hubs, clear of your protected windows" in hard
 
     def test_says_what_lacks_before_anything_is_moved(self, world: World, client: Client) -> None:
         booking = world.book()
