@@ -46,7 +46,7 @@ CASES = {
         f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
         for names, kwargs in (
             (("release", "book"), {"pk": 1}),
-            (("when", "check", "refused"), {"pk": UUID(int=1)}),
+            (("when", "reading", "check", "refused"), {"pk": UUID(int=1)}),
             (
                 ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
                 {"reference": "BK-2222-2222"},
