@@ -20,9 +20,19 @@ from django.utils.safestring import SafeString
 from firmware.models import FirmwareRelease
 from hubs.identifiers import format_eui64
 from portal.ground import clock
+from portal.ground.access import user_of
 from scheduling.lifecycle import State
-from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot, StrayReport
-from scheduling.operations import slots
+from scheduling.models import (
+    Booking,
+    CapacityPattern,
+    Incident,
+    Lot,
+    Maintenance,
+    Notice,
+    Slot,
+    StrayReport,
+)
+from scheduling.operations import slots, windows
 from scheduling.queries import capacity, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
@@ -190,6 +200,49 @@ class CapacityPatternAdmin(admin.ModelAdmin[CapacityPattern]):
         """Delete several, and close the slots that they made and that nobody has taken."""
         super().delete_queryset(request, queryset)
         slots.open_slots(now=clock.now())
+
+
+class ClosureAdmin(admin.ModelAdmin[Any]):
+    """What closes a network for everyone: nothing is booked into it, and nothing activated in it."""
+
+    list_select_related = ("network",)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm[Any], change: bool) -> None:
+        """Keep it, and say so in the audit."""
+        super().save_model(request, obj, form, change)
+        self._record(request, obj, "changed" if change else "made")
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete it, and say so in the audit."""
+        self._record(request, obj, "deleted")
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete several, and say so of each in the audit."""
+        for obj in queryset:
+            self._record(request, obj, "deleted")
+        super().delete_queryset(request, queryset)
+
+    def _record(self, request: HttpRequest, obj: Any, verb: str) -> None:
+        windows.record_closure(closure=obj, verb=verb, by=user_of(request), now=clock.now())
+
+
+@admin.register(Maintenance)
+class MaintenanceAdmin(ClosureAdmin):
+    """Spans in which DCC closes a network."""
+
+    list_display = ("network", "start_at", "end_at", "reason")
+    list_filter = ("network",)
+    ordering = ("-start_at",)
+
+
+@admin.register(Incident)
+class IncidentAdmin(ClosureAdmin):
+    """Incidents; one of Category 1 or 2 closes its network as long as it is open."""
+
+    list_display = ("network", "category", "summary", "opened_at", "expected_end_at", "closed_at")
+    list_filter = ("network", "category", ("closed_at", admin.EmptyFieldListFilter))
+    ordering = ("-opened_at",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from crispy_forms.helper import FormHelper
-from crispy_forms.layout import Column, Layout, Row
+from crispy_forms.layout import Column, Fieldset, Layout, Row
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from hubs import identifiers
-from hubs.models import SHOWN, HubStatus, PaymentMode
+from hubs.models import SHOWN, HubStatus, Network, PaymentMode
 from hubs.queries import Filters
 from portal.ground import uk_time
-from scheduling.models import Booking, HubSelection, Weekday
+from scheduling.models import Booking, HubSelection, ProtectedWindow, Weekday
 from scheduling.planning import Hours
 from scheduling.queries.parts import Destination, Part
 from scheduling.queries.plans import Timing
@@ -427,3 +427,186 @@ class HubFilterForm(forms.Form):
         """Return what the list is narrowed to."""
         wanted = {name: self.cleaned_data.get(name) for name in FILTERED}
         return Filters(**wanted, search=self.cleaned_data.get("search") or "")
+
+
+CLOCKS = [("", "Not at a clock change"), ("1", "BST, before the clocks go back"), ("0", "GMT, after it")]
+LIST_LIMIT = 2 * 1024 * 1024
+"""Characters of a list of hubs: about a hundred thousand CHF IDs."""
+
+
+class LocalTimeField(forms.Field):
+    """A date and time by the UK wall clock; which instant it is has to be asked, for it may be two, or none."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"})
+
+    def to_python(self, value: Any) -> datetime | None:
+        """
+        Read what a browser sends, or a person types.
+
+        :raises ValidationError: if it is neither a date and time nor nothing
+        """
+        if value in self.empty_values:
+            return None
+        try:
+            return datetime.fromisoformat(str(value)).replace(tzinfo=None, second=0, microsecond=0)
+        except ValueError as error:
+            raise forms.ValidationError("Give a date and a time, such as 2026-05-04 02:00.") from error
+
+
+class WindowForm(forms.Form):
+    """A protected window, once or week by week."""
+
+    kind = forms.ChoiceField(label="What for", choices=ProtectedWindow.Kind)
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="For your colleagues and DCC; no household data.",
+    )
+    strength = forms.ChoiceField(
+        label="Strength",
+        choices=[
+            ("hard", "Hard: refuse bookings, and stop activations"),
+            ("soft", "Soft: warn when booking"),
+        ],
+        widget=forms.RadioSelect,
+        initial="hard",
+    )
+    scope = forms.ChoiceField(
+        label="Which hubs", choices=ProtectedWindow.Scope, initial=ProtectedWindow.Scope.ALL
+    )
+    network = forms.ModelChoiceField(Network.objects.order_by("name"), required=False)
+    payment_mode = forms.TypedChoiceField(
+        coerce=int, empty_value=None, required=False, choices=[("", "---------"), *PaymentMode.choices]
+    )
+    hubs = forms.CharField(
+        label="CHF IDs of the list",
+        required=False,
+        max_length=LIST_LIMIT,
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text="One a line.",
+    )
+    how_often = forms.ChoiceField(
+        label="How often",
+        choices=[("once", "Once"), ("weekly", "Every week")],
+        widget=forms.RadioSelect,
+        initial="once",
+    )
+    start = LocalTimeField(label="From (UK time)", required=False)
+    start_clock = forms.ChoiceField(label="From: which clock", choices=CLOCKS, required=False)
+    end = LocalTimeField(label="To (UK time)", required=False)
+    end_clock = forms.ChoiceField(label="To: which clock", choices=CLOCKS, required=False)
+    weekdays = forms.TypedMultipleChoiceField(
+        label="Begins on",
+        coerce=int,
+        required=False,
+        choices=Weekday.choices,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    starts = forms.TimeField(
+        label="Opens (UK time)", required=False, widget=forms.TimeInput(attrs={"type": "time"})
+    )
+    ends = forms.TimeField(
+        label="Closes (UK time)",
+        required=False,
+        widget=forms.TimeInput(attrs={"type": "time"}),
+        help_text="At or before the opening: on the next day.",
+    )
+    valid_from = forms.DateField(
+        label="First day", required=False, widget=forms.DateInput(attrs={"type": "date"})
+    )
+    valid_until = forms.DateField(
+        label="Last day", required=False, widget=forms.DateInput(attrs={"type": "date"})
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        half = "col-12 col-md-6"
+        self.helper = FormHelper()
+        self.helper.form_tag = False
+        self.helper.disable_csrf = True
+        self.helper.layout = Layout(
+            "kind",
+            "reason",
+            "strength",
+            Fieldset(
+                "Which hubs",
+                "scope",
+                Row(Column("network", css_class=half), Column("payment_mode", css_class=half)),
+                "hubs",
+            ),
+            Fieldset("When", "how_often"),
+            Fieldset(
+                "Once",
+                Row(Column("start", css_class=half), Column("start_clock", css_class=half)),
+                Row(Column("end", css_class=half), Column("end_clock", css_class=half)),
+            ),
+            Fieldset(
+                "Every week",
+                "weekdays",
+                Row(Column("starts", css_class=half), Column("ends", css_class=half)),
+                Row(Column("valid_from", css_class=half), Column("valid_until", css_class=half)),
+            ),
+        )
+
+    def clean_hubs(self) -> list[int]:
+        """Read the CHF IDs, refusing the first line that is none."""
+        found = []
+        for number, line in enumerate(self.cleaned_data["hubs"].splitlines(), start=1):
+            if text := line.strip().strip(",;"):
+                try:
+                    found.append(identifiers.parse_eui64(text))
+                except identifiers.InvalidIdentifier as error:
+                    raise forms.ValidationError(f"Line {number}: {error}") from error
+        return found
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for what the scope and the repetition need, and find the instants of local times."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        needed = {"network": "network", "payment_mode": "payment_mode", "hubs": "hubs"}.get(
+            str(cleaned.get("scope"))
+        )
+        wanted = [needed] if needed else []
+        weekly = cleaned.get("how_often") == "weekly"
+        wanted += ["weekdays", "starts", "ends"] if weekly else ["start", "end"]
+        for name in wanted:
+            if name not in self.errors and cleaned.get(name) in (None, "", []):
+                self.add_error(name, "This is needed here.")
+        if weekly:
+            first, last = cleaned.get("valid_from"), cleaned.get("valid_until")
+            if first and last and last < first:
+                self.add_error("valid_until", "The last day is before the first.")
+            return cleaned
+        for name in ("start", "end"):
+            if cleaned.get(name):
+                clock = cleaned.get(f"{name}_clock")
+                try:
+                    cleaned[name] = uk_time.from_local(
+                        cleaned[name], offset=timedelta(hours=int(clock)) if clock else None
+                    )
+                except uk_time.AmbiguousLocalTime as error:
+                    self.add_error(name, str(error))
+        if not self.errors and cleaned["end"] <= cleaned["start"]:
+            self.add_error("end", "The end is not after the start.")
+        return cleaned
+
+    @property
+    def window(self) -> ProtectedWindow:
+        """Return the window that a valid form asks for, not kept yet."""
+        said = self.cleaned_data
+        scope = ProtectedWindow.Scope(said["scope"])
+        window = ProtectedWindow(
+            kind=said["kind"],
+            reason=said["reason"],
+            is_hard=said["strength"] == "hard",
+            scope=scope,
+            network=said["network"] if scope == ProtectedWindow.Scope.NETWORK else None,
+            payment_mode=said["payment_mode"] if scope == ProtectedWindow.Scope.PAYMENT_MODE else None,
+        )
+        if said["how_often"] == "weekly":
+            window.weekdays = sum(1 << day for day in said["weekdays"])
+            window.starts, window.ends = said["starts"], said["ends"]
+            window.valid_from, window.valid_until = said["valid_from"], said["valid_until"]
+        else:
+            window.start_at, window.end_at = said["start"], said["end"]
+        return window

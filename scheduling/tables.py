@@ -85,3 +85,15 @@ class ShareTable(ListTable):
     version = cell("version", accessor="version_text", verbose_name="Installed version")
     hubs = cell("share", attrs=NUMBER)
     word = tables.Column(verbose_name="This release")
+
+
+class WindowTable(ListTable):
+    """Protected windows, each a `scheduling.views.windows.Line`."""
+
+    kind = tables.Column(accessor="window__get_kind_display", verbose_name="What for")
+    when = tables.Column(verbose_name="When (UK time)")
+    who = tables.Column(verbose_name="Which hubs")
+    strength = tables.Column()
+    blocked = cell("number", attrs=NUMBER, verbose_name="Slots of open releases")
+    reason = tables.Column(accessor="window__reason")
+    delete = cell("delete_window", verbose_name="Delete", empty_values=())

@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from hubs.identifiers import format_eui64, parse_eui64
-from scheduling.views import bookings, home, hubs, releases, selections
+from scheduling.views import bookings, home, hubs, releases, selections, windows
 
 
 class ReferenceConverter:
@@ -54,6 +54,9 @@ urlpatterns = [
     path("bookings/<reference:reference>/hubs/", bookings.BookedHubsView.as_view(), name="booked-hubs"),
     path("bookings/<reference:reference>.csv", bookings.ExportView.as_view(), name="export"),
     path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),
+    path("windows/", windows.WindowsView.as_view(), name="windows"),
+    path("windows/new/", windows.NewWindowView.as_view(), name="new-window"),
+    path("windows/<int:pk>/delete/", windows.DeleteWindowView.as_view(), name="delete-window"),
     path("hubs/", hubs.HubsView.as_view(), name="hubs"),
     path("hubs/<chf_id:chf_id>/", hubs.HubView.as_view(), name="hub"),
 ]

@@ -25,7 +25,16 @@ _VIEW = (
     # by name alone: this app knows nothing of those above it
     *(
         f"scheduling.view_{part}"
-        for part in ("capacitypattern", "slot", "booking", "lot", "notice", "strayreport")
+        for part in (
+            "capacitypattern",
+            "slot",
+            "booking",
+            "lot",
+            "notice",
+            "strayreport",
+            "maintenance",
+            "incident",
+        )
     ),
 )
 _PERMISSIONS = {
@@ -52,7 +61,11 @@ _PERMISSIONS = {
             for part in ("network", "supplier", "hubmodel", "firmwareversion")
             for act in ("add", "change")
         ),
-        *(f"scheduling.{act}_capacitypattern" for act in ("add", "change", "delete")),
+        *(
+            f"scheduling.{act}_{part}"
+            for part in ("capacitypattern", "maintenance", "incident")
+            for act in ("add", "change", "delete")
+        ),
     ),
 }
 

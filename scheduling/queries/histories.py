@@ -8,7 +8,7 @@ from django.db.models import F, Sum
 
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import FINAL, State
-from scheduling.models import Booking
+from scheduling.models import Booking, UnplacedHub
 
 PAGE = 5_000
 VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled", "booking.moved": "Moved"}
@@ -80,10 +80,11 @@ def cancellation(*, booking: Booking, now: datetime) -> Cancellation:
     return Cancellation(would_go, past, activating, over, until)
 
 
-def every_unplaced(*, booking: Booking) -> Iterator[int]:
-    """Yield the CHF IDs for which no slot had room, in order, read in pages."""
+def every_unplaced(*, booking: Booking) -> Iterator[tuple[int, str]]:
+    """Yield the CHF IDs that found no place, with what kept them out, in order, read in pages."""
     after = -(2**63)
-    hubs = booking.unplaced_hubs.order_by("hub").values_list("hub", flat=True)
+    hubs = booking.unplaced_hubs.order_by("hub").values_list("hub", "why")
     while page := list(hubs.filter(hub__gt=after)[:PAGE]):
-        yield from page
-        after = page[-1]
+        for hub, why in page:
+            yield hub, UnplacedHub.Why(why).label
+        after = page[-1][0]

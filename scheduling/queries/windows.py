@@ -378,3 +378,32 @@ def blocked(*, windows: Sequence[ProtectedWindow], now: datetime) -> dict[int, i
         },
     )
     return dict(rows)
+
+
+def when(*, window: ProtectedWindow) -> str:
+    """Say when a window is, in UK time."""
+    if window.start_at and window.end_at:
+        start, end = window.start_at.astimezone(LONDON), window.end_at.astimezone(LONDON)
+        return f"{start:%a %-d %b %Y, %H:%M %Z} to {end:%a %-d %b %Y, %H:%M %Z}"
+    assert window.starts is not None  # noqa: S101 - the CHECK window_once_or_weekly holds it
+    assert window.ends is not None  # noqa: S101 - the same
+    days = "every day" if len(window.days) == 7 else ", ".join(day.label[:3] for day in window.days)
+    words = f"{days} {window.starts:%H:%M} to {window.ends:%H:%M}"
+    if window.ends <= window.starts:
+        words += " the next day"
+    if window.valid_from:
+        words += f", from {window.valid_from:%-d %b %Y}"
+    if window.valid_until:
+        words += f", until {window.valid_until:%-d %b %Y}"
+    return words
+
+
+def who(*, window: ProtectedWindow) -> str:
+    """Say which hubs a window is for."""
+    if window.network:
+        return f"Our hubs on {window.network}"
+    if window.payment_mode:
+        return f"Our {window.get_payment_mode_display().lower()} hubs"
+    if window.scope == Scope.HUBS:
+        return f"{window.hubs:,} listed hub{'' if window.hubs == 1 else 's'}"
+    return "All our hubs"

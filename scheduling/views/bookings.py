@@ -402,8 +402,8 @@ class ExportView(OneBookingView):
                     _uk(line.moved_at),
                 )
             after = page[-1].deployment
-        for hub in histories.every_unplaced(booking=self.booking):
-            yield format_eui64(hub), "", "", "Not placed", "No open slot had room", ""
+        for hub, why in histories.every_unplaced(booking=self.booking):
+            yield format_eui64(hub), "", "", "Not placed", why, ""
 
 
 def _uk(moment: datetime) -> str:

@@ -34,6 +34,13 @@ from scheduling.views import pictures, wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import csv_response, xlsx_response
 
+DESPITE = 500
+"""Characters of a reason to book into soft protected windows."""
+CLOSED = {
+    "protected": "in a protected window of yours",
+    "maintenance": "closed by DCC for maintenance",
+    "incident": "closed by an incident",
+}
 PLANNED = 50
 """Slots that the last step lists one by one."""
 REASONS = ("Reason", "Way forward")
@@ -310,7 +317,11 @@ class CheckView(SelectionView, TemplateView):
             return self.ask_again()
         try:
             booking = bookings.book(
-                selection=self.selection, timing=self.timing, by=self.person, clock=clock.now
+                selection=self.selection,
+                timing=self.timing,
+                by=self.person,
+                clock=clock.now,
+                despite=request.POST.get("despite", "").strip()[:DESPITE],
             )
         except bookings.UnableToBook as refusal:
             self.refusal = str(refusal)
@@ -353,6 +364,10 @@ class CheckView(SelectionView, TemplateView):
             "slots": PlannedSlotTable(preview.parts[:PLANNED]),
             "slots_more": max(preview.slots - PLANNED, 0),
             "refusal": self.refusal,
+            "warnings": [
+                (window.get_kind_display(), window.reason, hubs) for window, hubs in preview.warnings.items()
+            ],
+            "despite_length": DESPITE,
             "can_book": not context["halted"] and preview.placed > 0 and not (one_slot and preview.left_over),
         }
 

@@ -42,10 +42,12 @@ CASES = {
     "scheduling:home": behind_login(supplier=200, staff="/admin/"),
     "scheduling:bookings": behind_login(supplier=200, staff="/admin/"),
     "scheduling:hubs": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:windows": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:new-window": behind_login(supplier=200, staff="/admin/"),
     **{
         f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
         for names, kwargs in (
-            (("release", "book"), {"pk": 1}),
+            (("release", "book", "delete-window"), {"pk": 1}),
             (("when", "reading", "check", "refused"), {"pk": UUID(int=1)}),
             (
                 ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),

@@ -30,6 +30,7 @@ class Cast:
         self.southern = User.objects.create_user(email="person@southern.example.com", supplier=world.southern)
         self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
         self.selection: HubSelection = world.choose()
+        self.window = world.protect(start=timedelta(days=1))
         self.reading: HubSelection = world.choose()
         HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
 
@@ -54,8 +55,9 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "export": lambda cast: [cast.booking.reference],
     "calendar": lambda cast: [cast.booking.reference],
     "hub": lambda cast: [cast.hub.chf_id],
+    "delete-window": lambda cast: [cast.window.pk],
 }
-LISTS = ("home", "bookings", "hubs")
+LISTS = ("home", "bookings", "hubs", "windows", "new-window")
 NOT_FOREIGN = ("release", "book")
 """A release is open to every Supplier that leads hubs of its models; the others have a test of their own."""
 
