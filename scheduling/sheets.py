@@ -180,7 +180,8 @@ def as_line(*, cells: Sequence[str]) -> str:
     if not ('"' in line or "\n" in line or "\r" in line) and line.count(",") == len(cells) - 1:
         return line
     written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow(cells)
+    # all in quotes: without a line terminator the writer leaves line breaks bare
+    csv.writer(written, lineterminator="", quoting=csv.QUOTE_ALL).writerow(cells)
     return written.getvalue()
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
@@ -18,6 +19,10 @@ from pytest_django import Settings
 
 from portal import embedded
 from portal.celery import app
+
+# The same examples in every run of the gate; HYPOTHESIS_PROFILE=default looks for new ones.
+hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 StartCelery = Callable[..., "subprocess.Popen[bytes]"]
 

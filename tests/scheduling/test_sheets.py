@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubs.identifiers import format_eui64
@@ -183,6 +183,8 @@ class TestAsLine:
             min_size=1,
         )
     )
+    @example([",", "\n"])
+    @example(["\r", '"'])
     def test_is_read_back_as_it_was(self, row: list[str]) -> None:
         read = sheets.cells_of(line=sheets.as_line(cells=row))
 
