@@ -204,8 +204,6 @@ class Moment:
     """All the chosen hubs of every network can go."""
     placed: int
     """How many of the chosen hubs can go."""
-    closed: str = ""
-    """Why it is closed for all of them, in a word: incident, maintenance or protected."""
 
 
 def moments(
@@ -220,18 +218,15 @@ def moments(
     """Return the start times between `start` and `end`, with the Supplier's room for the chosen hubs."""
     rooms: dict[datetime, dict[int, int]] = defaultdict(dict)
     ends: dict[datetime, datetime] = {}
-    why: dict[datetime, list[str]] = defaultdict(list)
     for slot in rooms_between(
         release=release, supplier=supplier, networks=needed, start=start, end=end, now=now
     ):
         rooms[slot.start_at][slot.network] = slot.room
-        why[slot.start_at].append(slot.closed)
         ends[slot.start_at] = max(slot.end_at, ends.get(slot.start_at, slot.end_at))
     found = []
     for start_at, room in sorted(rooms.items()):
         placed = sum(min(hubs, room.get(network, 0)) for network, hubs in needed.items())
-        closed = min(why[start_at]) if all(why[start_at]) else ""
-        found.append(Moment(start_at, ends[start_at], room, placed == sum(needed.values()), placed, closed))
+        found.append(Moment(start_at, ends[start_at], room, placed == sum(needed.values()), placed))
     return found
 
 

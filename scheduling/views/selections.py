@@ -36,11 +36,6 @@ from scheduling.views.downloads import csv_response, xlsx_response
 
 DESPITE = 500
 """Characters of a reason to book into soft protected windows."""
-CLOSED = {
-    "protected": "in a protected window of yours",
-    "maintenance": "closed by DCC for maintenance",
-    "incident": "closed by an incident",
-}
 PLANNED = 50
 """Slots that the last step lists one by one."""
 REASONS = ("Reason", "Way forward")
