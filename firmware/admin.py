@@ -191,7 +191,8 @@ class PolicyInline(admin.StackedInline[RolloutPolicy, FirmwareRelease]):
                 "classes": ("collapse",),
                 "fields": (
                     ("notice_before_opening", "minimum_period"),
-                    ("cut_off", "objection_window", "fair_share_until"),
+                    ("cut_off", "fair_share_until"),
+                    ("objection_window", "explicit_consent_within"),
                     ("reserve_percent", "default_allocation_percent", "default_allocation_notice"),
                     ("staging_opens", "grace", "retry_interval", "silence_deadline"),
                     ("first_reminder", "last_reminder"),

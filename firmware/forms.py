@@ -348,6 +348,7 @@ class PolicyForm(forms.ModelForm[RolloutPolicy]):
             "minimum_period",
             "cut_off",
             "objection_window",
+            "explicit_consent_within",
             "fair_share_until",
             "reserve_percent",
             "default_allocation_percent",

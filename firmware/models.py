@@ -195,6 +195,7 @@ class RolloutPolicy(models.Model):
     minimum_period = SpanField(default="42 days")
     cut_off = SpanField("booking and change cut-off", default="2 working days")
     objection_window = SpanField(default="2 working days")
+    explicit_consent_within = SpanField("explicit consent to slots nearer than", default="5 working days")
     fair_share_until = SpanField("fair share until this long before a slot", default="5 working days")
     reserve_percent = models.PositiveSmallIntegerField("DCC reserve of each slot, %", default=30)
     default_allocation_percent = models.PositiveSmallIntegerField(

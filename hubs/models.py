@@ -215,6 +215,46 @@ class CommunicationsHub(models.Model):
         return f"{self.chf_id & 0xFFFFFFFFFFFFFFFF:016X}"
 
 
+class ChangeOfSupplier(models.Model):
+    """
+    A registration change of one hub's meter: from the start of a day in UK time, another Supplier has it.
+
+    Known days ahead, from an import of registrations. Around it the hub is protected, for whoever books: from 18:00
+    the day before to the end of the day after (`registrations.protected_span`). Once it has taken effect,
+    `applied_at` is set, and it is history.
+    """
+
+    class Role(models.IntegerChoices):
+        """Of which meter the Supplier changes."""
+
+        IMPORT = 1, "Electricity import"
+        GAS = 2, "Gas"
+
+    hub = models.BigIntegerField("CHF ID")
+    role = models.SmallIntegerField(choices=Role)
+    gaining = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
+    effective_on = models.DateField(help_text="From 00:00 UK time of this day")
+    imported_at = models.DateTimeField()
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "changes of supplier"
+        constraints = [
+            # also how the changes of a hub are found; one at a time is ahead for each meter
+            models.UniqueConstraint(
+                fields=["hub", "role"], condition=models.Q(applied_at=None), name="change_one_ahead_per_meter"
+            ),
+            models.CheckConstraint(condition=models.Q(role__in=[1, 2]), name="change_role_known"),
+        ]
+        indexes = [
+            models.Index(fields=["effective_on", "hub"], name="change_by_day"),
+            models.Index(fields=["hub"], name="change_by_hub"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hub & 0xFFFFFFFFFFFFFFFF:016X}: {self.get_role_display()} from {self.effective_on}"
+
+
 class FleetCount(models.Model):
     """
     How many hubs share these facts, counted in one pass at `counted_at`.

@@ -35,6 +35,7 @@ POLICY = {
     "minimum_period": "1 day",
     "cut_off": "1 minute",
     "objection_window": "2 minutes",
+    "explicit_consent_within": "3 minutes",
     "fair_share_until": "5 minutes",
     "default_allocation_notice": "10 minutes",
     "staging_opens": "10 minutes",

@@ -473,7 +473,12 @@ class WindowForm(forms.Form):
         initial="hard",
     )
     scope = forms.ChoiceField(
-        label="Which hubs", choices=ProtectedWindow.Scope, initial=ProtectedWindow.Scope.ALL
+        label="Which hubs",
+        # saved groups have no field here yet
+        choices=[
+            choice for choice in ProtectedWindow.Scope.choices if choice[0] != ProtectedWindow.Scope.GROUP
+        ],
+        initial=ProtectedWindow.Scope.ALL,
     )
     network = forms.ModelChoiceField(Network.objects.order_by("name"), required=False)
     payment_mode = forms.TypedChoiceField(

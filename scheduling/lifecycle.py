@@ -39,7 +39,7 @@ MOVES: dict[State, tuple[State, ...]] = {
     State.STAGING: (State.STAGED, State.HELD, State.FAILED, State.MISSED, State.CANCELLED),
     State.STAGED: (State.ACTIVATING, State.HELD, State.MISSED, State.CANCELLED),
     State.ACTIVATING: (State.STAGED, State.SUCCEEDED, State.FAILED, State.UNCONFIRMED),
-    State.HELD: (State.BOOKED, State.MISSED, State.CANCELLED),
+    State.HELD: (State.PROVISIONAL, State.BOOKED, State.MISSED, State.CANCELLED),
     **dict.fromkeys(FINAL, ()),
 }
 
@@ -66,6 +66,9 @@ class Ending(TextChoices):
     ALREADY_INSTALLED = "already_installed", "The hub runs this version already"
     VERSION_CHANGED = "version_changed", "The hub runs a version that this release cannot be installed over"
     NO_LONGER_ELIGIBLE = "no_longer_eligible", "The hub may no longer be booked for this release"
+    CARRIED_OVER = "carried_over", "Went with the hub to its new Supplier"
+    OBJECTED = "objected", "The other Supplier objected"
+    NO_CONSENT = "no_consent", "The other Supplier did not agree in time"
     BY_SUPPLIER = "by_supplier", "Cancelled by the Supplier"
     MOVED = "moved", "Moved to another slot"
     WITHDRAWN = "withdrawn", "The release was withdrawn"

@@ -1,6 +1,7 @@
 """Who deploys what to which hubs, when, and how it went."""
 
 from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
+from scheduling.models.consents import Consent, Objection
 from scheduling.models.deployments import (
     LOT_SIZE,
     LOT_SPAN,
@@ -10,6 +11,7 @@ from scheduling.models.deployments import (
     StrayReport,
     SuccessTally,
 )
+from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.notices import Notice
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
 from scheduling.models.windows import Incident, Maintenance, ProtectedHub, ProtectedWindow
@@ -20,12 +22,16 @@ __all__ = [
     "Booking",
     "CapacityPattern",
     "Command",
+    "Consent",
     "Deployment",
+    "GroupedHub",
+    "HubGroup",
     "HubSelection",
     "Incident",
     "Lot",
     "Maintenance",
     "Notice",
+    "Objection",
     "ProtectedHub",
     "ProtectedWindow",
     "SelectionFile",

@@ -40,7 +40,10 @@ class HubSelection(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
     release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
-    chosen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    chosen_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    """Nobody where the portal allocates."""
     created_at = models.DateTimeField()
     method = models.CharField(max_length=10, choices=Method)
     state = models.CharField(max_length=10, choices=State, default=State.JUDGED, db_default=State.JUDGED)
@@ -119,7 +122,7 @@ class SelectionRow(models.Model):
 
 class Booking(models.Model):
     """
-    One act of one Supplier: this release, these hubs, these slots.
+    One act of one Supplier, or of DCC for it: this release, these hubs, these slots.
 
     Its places are taken in one short transaction and its deployments written in the next; in between
     it is being placed, with neither `placed_at` nor `abandoned_at`. An abandoned booking gave its places back.
@@ -136,13 +139,25 @@ class Booking(models.Model):
         RANGE = "range", "Between two slots"
         SPREAD = "spread", "Spread evenly"
 
+    class Origin(models.TextChoices):
+        """Who made it, and why."""
+
+        SUPPLIER = "supplier", "Booked by the Supplier"
+        DEFAULT = "default", "Allocated by DCC"
+        CARRIED_OVER = "carried_over", "Came with a change of supplier"
+
     reference = models.CharField(max_length=12, unique=True)
+    origin = models.CharField(
+        max_length=12, choices=Origin, default=Origin.SUPPLIER, db_default=Origin.SUPPLIER
+    )
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
     release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="+")
     selection = models.ForeignKey(
-        HubSelection, on_delete=models.PROTECT, db_index=False, related_name="bookings"
+        HubSelection, on_delete=models.PROTECT, null=True, db_index=False, related_name="bookings"
     )
-    booked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    booked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
     plan = models.CharField(max_length=10, choices=Plan)
     start_at = models.DateTimeField("start of the chosen slot, or of the first", null=True)
     last_start_at = models.DateTimeField("start of the last chosen slot", null=True)
@@ -164,6 +179,10 @@ class Booking(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(placed_at=None) | Q(abandoned_at=None), name="booking_placed_or_abandoned"
+            ),
+            models.CheckConstraint(
+                condition=~Q(origin="supplier") | Q(booked_by__isnull=False, selection__isnull=False),
+                name="booking_of_a_supplier_by_somebody",
             ),
             models.UniqueConstraint(
                 fields=["selection"], condition=Q(abandoned_at=None), name="booking_one_per_selection"

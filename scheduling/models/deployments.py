@@ -8,6 +8,7 @@ from hubs.gateway import Outcome, Phase, Verdict
 from hubs.models import CommunicationsHub, Network, Supplier
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models.bookings import Booking
+from scheduling.models.consents import Consent
 from scheduling.models.slots import Slot
 
 LOT_SIZE = 1_000
@@ -20,6 +21,9 @@ class Lot(models.Model):
     """
     At most 1,000 deployments of one booking in one slot: the unit of work.
 
+    Where its hubs are shared with another Supplier, it is the same one for all of them, and `consent` is what that
+    Supplier was asked.
+
     The lot carries what would be dear to keep on every hub: when something is next due, the lease and
     fencing token of the worker that has it, and how many hubs are in each state. Those counts are
     moved by the database itself in the statement that moves the deployments, and always add up to
@@ -31,6 +35,9 @@ class Lot(models.Model):
     slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="lots")
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
     network = models.ForeignKey(Network, on_delete=models.PROTECT, db_index=False, related_name="+")
+    consent = models.ForeignKey(
+        Consent, on_delete=models.PROTECT, null=True, db_index=False, related_name="lots"
+    )
     size = models.PositiveSmallIntegerField()
     staging_from = models.DateTimeField()
     change_until = models.DateTimeField("booking and change cut-off")
@@ -74,6 +81,7 @@ class Lot(models.Model):
         indexes = [
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="lot_due"),
             models.Index(fields=["release", "supplier"], name="lot_by_release_and_supplier"),
+            models.Index(fields=["consent"], condition=Q(consent__isnull=False), name="lot_by_consent"),
         ]
 
     def __str__(self) -> str:

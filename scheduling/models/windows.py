@@ -10,6 +10,7 @@ from django.db.models import F, Q
 
 from hubs.models import Network, PaymentMode, Supplier
 from scheduling import calendar
+from scheduling.models.groups import HubGroup
 from scheduling.models.slots import Weekday
 
 
@@ -38,6 +39,7 @@ class ProtectedWindow(models.Model):
         ALL = "all", "All our hubs"
         NETWORK = "network", "One network"
         PAYMENT_MODE = "payment_mode", "One payment mode"
+        GROUP = "group", "A saved group of hubs"
         HUBS = "hubs", "A list of hubs"
 
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, related_name="+")
@@ -54,6 +56,7 @@ class ProtectedWindow(models.Model):
     scope = models.CharField(max_length=12, choices=Scope)
     network = models.ForeignKey(Network, on_delete=models.PROTECT, null=True, related_name="+")
     payment_mode = models.SmallIntegerField(choices=PaymentMode, null=True)
+    group = models.ForeignKey(HubGroup, on_delete=models.PROTECT, null=True, related_name="windows")
     hubs = models.PositiveIntegerField("hubs of the list", default=0)
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
@@ -87,9 +90,10 @@ class ProtectedWindow(models.Model):
                 name="window_days_in_order",
             ),
             models.CheckConstraint(
-                condition=Q(scope__in=["all", "hubs"], network=None, payment_mode=None)
-                | Q(scope="network", network__isnull=False, payment_mode=None)
-                | Q(scope="payment_mode", network=None, payment_mode__isnull=False),
+                condition=Q(scope__in=["all", "hubs"], network=None, payment_mode=None, group=None)
+                | Q(scope="network", network__isnull=False, payment_mode=None, group=None)
+                | Q(scope="payment_mode", network=None, payment_mode__isnull=False, group=None)
+                | Q(scope="group", network=None, payment_mode=None, group__isnull=False),
                 name="window_scope_has_its_object",
             ),
             models.CheckConstraint(
@@ -109,7 +113,7 @@ class ProtectedWindow(models.Model):
     @property
     def is_of_single_hubs(self) -> bool:
         """It cannot close a slot for all of the Supplier's hubs on a network."""
-        return self.scope in (self.Scope.PAYMENT_MODE, self.Scope.HUBS)
+        return self.scope in (self.Scope.PAYMENT_MODE, self.Scope.GROUP, self.Scope.HUBS)
 
     def spans(self, *, start: datetime, end: datetime) -> Sequence[calendar.Span]:
         """Return its spans that touch the half-open span from `start` to `end`, in order, in UTC."""

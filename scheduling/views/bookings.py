@@ -173,7 +173,7 @@ class BookingView(OneBookingView, TemplateView):
             .exists(),
             can_cancel=bool(span.change_until and span.change_until > self.now and not live["is_over"]),
             unplaced=bookings.unplaced(booking=self.booking, limit=UNPLACED) if self.booking.unplaced else [],
-            refused_count=sum(self.booking.selection.refused.values()),
+            refused_count=sum(self.booking.selection.refused.values()) if self.booking.selection else 0,
             history=histories.of_booking(booking=self.booking),
             **kwargs,
         )
