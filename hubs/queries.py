@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import Max, Q, QuerySet, Sum
 
 from hubs import identifiers
+from hubs.identifiers import Kind
 from hubs.models import SHOWN, CommunicationsHub, FleetCount, Supplier
 
 WINDOW = 20_000
@@ -62,6 +63,60 @@ def hubs_of(*, supplier: Supplier) -> QuerySet[CommunicationsHub]:
 def by_ids(*, supplier: Supplier, chf_ids: Collection[int]) -> QuerySet[CommunicationsHub]:
     """Return those of the hubs that the Supplier sees; a foreign hub is missing just as an unknown one is."""
     return hubs_of(supplier=supplier).filter(chf_id__in=chf_ids)
+
+
+def matching(*, supplier: Supplier, filters: Filters) -> QuerySet[CommunicationsHub]:
+    """
+    Return all hubs that the Supplier sees and that a list under these filters shows.
+
+    :raises InvalidIdentifier: if `filters.search` is no identifier
+    """
+    hubs = hubs_of(supplier=supplier).filter(**_wanted(filters))
+    if filters.search.strip():
+        kind, number = identifiers.recognise(filters.search)
+        hubs = hubs.filter(**{kind: number})
+    return hubs
+
+
+KINDS: dict[Kind, int] = {"chf_id": 1, "mpan": 2, "mprn": 3}
+# Raw SQL, since many identifiers of three kinds are looked up at once, each by its own index. An MPAN is its import
+# Supplier's and an MPRN its gas Supplier's; a CHF ID is both its Suppliers'.
+IDENTIFIED = f"""
+SELECT found.hub, found.hubs
+FROM unnest(%(kinds)s::smallint[], %(numbers)s::bigint[]) WITH ORDINALITY AS named (kind, number, place)
+CROSS JOIN LATERAL (
+    SELECT min(chf_id) AS hub, count(*) AS hubs FROM (
+        SELECT chf_id FROM hubs_communicationshub
+        WHERE named.kind = {KINDS["chf_id"]} AND chf_id = named.number AND status = ANY (%(shown)s)
+          AND (lead_id = %(supplier)s OR other_id = %(supplier)s)
+        UNION ALL SELECT chf_id FROM hubs_communicationshub
+        WHERE named.kind = {KINDS["mpan"]} AND mpan = named.number AND status = ANY (%(shown)s)
+          AND import_supplier_id = %(supplier)s
+        UNION ALL SELECT chf_id FROM hubs_communicationshub
+        WHERE named.kind = {KINDS["mprn"]} AND mprn = named.number AND status = ANY (%(shown)s)
+          AND gas_supplier_id = %(supplier)s) same) found
+ORDER BY named.place
+"""  # noqa: S608 - our own constants
+
+
+def identified(*, supplier: Supplier, named: Sequence[tuple[Kind, int]]) -> list[tuple[int | None, int]]:
+    """
+    Return for each identifier, in its order, a hub of the Supplier's that it names, and how many it names.
+
+    A foreign one names no hub (None, 0), just as an unknown one does.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            IDENTIFIED,
+            {
+                "kinds": [KINDS[kind] for kind, _ in named],
+                "numbers": [number for _, number in named],
+                "supplier": supplier.pk,
+                "shown": [status.value for status in SHOWN],
+            },
+        )
+        found: list[tuple[int | None, int]] = cursor.fetchall()
+    return found
 
 
 def counts(

@@ -1,6 +1,6 @@
 """Spans of time: those that a week repeats by the UK wall clock, and how much of a period spans cover."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -72,6 +72,46 @@ def covered(*, spans: Iterable[Span], start: datetime, end: datetime) -> timedel
         (closes - opens for opens, closes in merged(spans=[span for span in clipped if span[0] < span[1]])),
         start=timedelta(),
     )
+
+
+class Cover:
+    """How much of the half-open span from `start` to `end` is covered, while spans are added one after another."""
+
+    def __init__(self, *, start: datetime, end: datetime) -> None:
+        self._start, self._end = start, end
+        self._opens: list[datetime] = []
+        self._closes: list[datetime] = []
+        self.total = timedelta()
+
+    def with_more(self, *, spans: Iterable[Span]) -> timedelta:
+        """Return how much would be covered with these spans, too."""
+        return sum((self._gain(span) for span in self._clipped(spans)), start=self.total)
+
+    def add(self, *, spans: Iterable[Span]) -> None:
+        """Cover these spans."""
+        for opens, closes in self._clipped(spans):
+            self.total += self._gain((opens, closes))
+            met = self._met((opens, closes))
+            if met:
+                opens = min(opens, self._opens[met.start])
+                closes = max(closes, self._closes[met.stop - 1])
+            self._opens[met.start : met.stop] = [opens]
+            self._closes[met.start : met.stop] = [closes]
+
+    def _clipped(self, spans: Iterable[Span]) -> list[Span]:
+        clipped = [(max(opens, self._start), min(closes, self._end)) for opens, closes in spans]
+        return merged(spans=[span for span in clipped if span[0] < span[1]])
+
+    def _met(self, span: Span) -> range:
+        """Return the places of the covered spans that overlap or touch a span; where it would go if none does."""
+        return range(bisect_left(self._closes, span[0]), bisect_right(self._opens, span[1]))
+
+    def _gain(self, span: Span) -> timedelta:
+        opens, closes = span
+        taken = (
+            min(closes, self._closes[place]) - max(opens, self._opens[place]) for place in self._met(span)
+        )
+        return closes - opens - sum(taken, start=timedelta())
 
 
 def forever(moment: datetime) -> datetime:

@@ -27,6 +27,10 @@ FACETS = {
 """What hubs can be filtered by, and the column that holds it."""
 POSTCODE_AREA = "upper(substring(hub.postcode FROM '^[A-Za-z]+'))"
 """The letters of a postcode before its first digit, such as LS of LS1 4AP; no value where there is no postcode."""
+GROUPED = """hub.chf_id IN (
+    SELECT member.hub FROM scheduling_groupedhub member JOIN scheduling_hubgroup kept ON kept.id = member.group_id
+    WHERE kept.id = ANY (%(group)s) AND kept.supplier_id = %(supplier)s)"""
+"""The hub is in one of these saved groups of the Supplier's."""
 
 REFUSAL = f"""CASE
     WHEN hub.lead_id IS DISTINCT FROM %(supplier)s THEN {Refusal.NOT_LEAD}
@@ -82,6 +86,9 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
         if areas := selection.criteria.get("postcode_area"):
             where += f" AND {POSTCODE_AREA} = ANY (%(postcode_area)s)"
             parameters["postcode_area"] = list(areas)
+        if kept := selection.criteria.get("group"):
+            where += f" AND {GROUPED}"
+            parameters["group"] = [int(value) for value in kept]
     return (
         f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
         f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",

@@ -16,7 +16,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState
-from hubs.models import Network, PaymentMode, Supplier
+from hubs.models import PaymentMode, Supplier
 from portal.ground import sql
 from portal.ground.uk_time import LONDON
 from scheduling import calendar, planning
@@ -25,17 +25,15 @@ from scheduling.queries import eligibility
 
 Scope = ProtectedWindow.Scope
 MOST_OF_SINGLE_HUBS = 60
-"""Windows of payment modes and lists that a Supplier can have at a time: each is a bit of a 64-bit number."""
-LARGEST_PART = 0.5
-"""Of a period's hours, the part that hard windows may cover for a hub (the product's rule for protected windows)."""
-SHORTEST_PERIOD = timedelta(days=42)
-"""What hard windows are held against while no release is open: the default shortest period of a release."""
+"""Windows of payment modes, groups and lists that a Supplier can have at a time: each is a bit of a 64-bit number."""
 
 
 def of_supplier(*, supplier: Supplier) -> QuerySet[ProtectedWindow]:
     """Return a Supplier's windows, newest first."""
     return (
-        ProtectedWindow.objects.filter(supplier=supplier).select_related("network", "made_by").order_by("-id")
+        ProtectedWindow.objects.filter(supplier=supplier)
+        .select_related("network", "group", "made_by")
+        .order_by("-id")
     )
 
 
@@ -276,67 +274,6 @@ def _stops(found: Iterable[ProtectedWindow | None]) -> Stops:
     )
 
 
-# -- the cap -------------------------------------------------------------------------------------------------
-
-# Raw SQL: which lists share hubs, of which network and payment mode; lists can be long, the kinds of hubs are few.
-KINDS_OF_HUBS = """
-SELECT DISTINCT network_id, payment_mode, windows FROM (
-    SELECT hub.network_id, hub.payment_mode, array_agg(listed.window_id ORDER BY listed.window_id) AS windows
-    FROM scheduling_protectedhub listed JOIN hubs_communicationshub hub ON hub.chf_id = listed.hub
-    WHERE listed.window_id = ANY (%(windows)s) GROUP BY hub.chf_id) kind
-ORDER BY 1, 2, 3
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Excess:
-    """A period of which hard windows would cover too much, for some hubs."""
-
-    period: str
-    covered: timedelta
-    allowed: timedelta
-
-
-def excess(*, window: ProtectedWindow, now: datetime) -> Excess | None:
-    """Return a period of which a kept hard window covers too much, together with the Supplier's others; or None."""
-    hard = list(_hard(window.supplier))
-    networks = list(Network.objects.order_by("id").values_list("id", flat=True))
-    kinds: set[tuple[int, int, tuple[int, ...]]] = {
-        (network, int(mode), ()) for network in networks for mode in PaymentMode
-    }
-    if lists := [one.pk for one in hard if one.scope == Scope.HUBS]:
-        kinds |= {
-            (network, mode, tuple(windows))
-            for network, mode, windows in sql.rows(KINDS_OF_HUBS, {"windows": lists})
-        }
-    periods = [(network, "the next six weeks", now, now + SHORTEST_PERIOD) for network in networks]
-    periods += [
-        (period.network_id, f"“{period.release.name}” on {period.network}", period.start_at, period.end_at)
-        for period in AvailabilityPeriod.objects.filter(
-            end_at__gt=now,
-            release__state__in=[ReleaseState.SUBMITTED, ReleaseState.PUBLISHED, ReleaseState.HALTED],
-        ).select_related("release", "network")
-    ]
-    for of_network, name, start, end in periods:
-        asked = set()
-        for network, mode, windows in kinds:
-            concerned = tuple(one for one in hard if _concerns(one, network, mode, windows))
-            if network != of_network or window not in concerned or concerned in asked:
-                continue
-            asked.add(concerned)
-            spans = [span for one in concerned for span in one.spans(start=start, end=end)]
-            covered = calendar.covered(spans=spans, start=start, end=end)
-            if covered > (allowed := (end - start) * LARGEST_PART):
-                return Excess(name, covered, allowed)
-    return None
-
-
-def _concerns(window: ProtectedWindow, network: int, mode: int, windows: Collection[int]) -> bool:
-    if window.scope == Scope.HUBS:
-        return window.pk in windows
-    return window.network_id in (None, network) and window.payment_mode in (None, mode)
-
-
 # -- what people see -----------------------------------------------------------------------------------------
 
 # Raw SQL: slots by the thousand against spans by the hundred; a multirange finds an overlap by binary search.
@@ -404,6 +341,10 @@ def who(*, window: ProtectedWindow) -> str:
         return f"Our hubs on {window.network}"
     if window.payment_mode:
         return f"Our {window.get_payment_mode_display().lower()} hubs"
+    if window.group:
+        return (
+            f"{window.group.hubs:,} hub{'' if window.group.hubs == 1 else 's'} of the group “{window.group}”"
+        )
     if window.scope == Scope.HUBS:
         return f"{window.hubs:,} listed hub{'' if window.hubs == 1 else 's'}"
     return "All our hubs"

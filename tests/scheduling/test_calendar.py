@@ -15,6 +15,7 @@ SPRING = datetime(2026, 3, 29, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)
 """The clocks go back at 01:00 UTC, from 02:00 to 01:00."""
 DAY = timedelta(days=1)
+HALF_HOUR = timedelta(minutes=30)
 EVERY_DAY = range(7)
 
 
@@ -143,3 +144,27 @@ class TestCovered:
         spans = [(utc(day, 1), utc(day, 4)), (utc(day, 2), utc(day, 5)), (utc(day, 9), utc(day, 12))]
 
         assert calendar.covered(spans=spans, start=utc(day, 2), end=utc(day, 10)) == timedelta(hours=4)
+
+
+class TestCover:
+    @given(
+        st.lists(
+            st.lists(st.tuples(st.integers(-10, 60), st.integers(1, 20)), max_size=4).map(
+                lambda spans: [
+                    (SPRING + begin * HALF_HOUR, SPRING + (begin + length) * HALF_HOUR)
+                    for begin, length in spans
+                ]
+            ),
+            max_size=12,
+        )
+    )
+    def test_is_what_all_spans_cover_together(self, groups: list[list[calendar.Span]]) -> None:
+        period = {"start": SPRING, "end": SPRING + DAY}
+        cover = calendar.Cover(**period)
+        together: list[calendar.Span] = []
+
+        for spans in groups:
+            together += spans
+            foretold = cover.with_more(spans=spans)
+            cover.add(spans=spans)
+            assert foretold == cover.total == calendar.covered(spans=together, **period)
