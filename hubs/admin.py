@@ -1,10 +1,12 @@
-"""The small tables of the fleet: networks, Suppliers, hub models, versions."""
+"""The small tables of the fleet: networks, Suppliers, hub models, versions; and the changes of supplier."""
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from hubs.models import FirmwareVersion, HubModel, Network, Supplier
+from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
+from hubs.models import ChangeOfSupplier, FirmwareVersion, HubModel, Network, Supplier
 
 
 @admin.register(Network)
@@ -91,4 +93,66 @@ class FirmwareVersionAdmin(admin.ModelAdmin[FirmwareVersion]):
 
     def has_change_permission(self, request: HttpRequest, obj: FirmwareVersion | None = None) -> bool:
         """Say no: hubs carry it."""
+        return False
+
+
+class IsAhead(admin.SimpleListFilter):
+    """Changes that are ahead, and changes that have taken effect."""
+
+    title = "in effect"
+    parameter_name = "in_effect"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        """Offer the two."""
+        return [("no", "Ahead"), ("yes", "In effect")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ChangeOfSupplier]
+    ) -> QuerySet[ChangeOfSupplier]:
+        """Keep those of the chosen kind."""
+        return queryset.filter(applied_at__isnull=self.value() == "no") if self.value() else queryset
+
+
+@admin.register(ChangeOfSupplier)
+class ChangeOfSupplierAdmin(admin.ModelAdmin[ChangeOfSupplier]):
+    """The changes of supplier: a list that imports alone write, and nobody else changes."""
+
+    list_display = ("hub_shown", "role", "gaining", "effective_on", "imported_at", "applied_at")
+    list_filter = (IsAhead, "role")
+    list_select_related = ("gaining",)
+    list_per_page = 50
+    # many millions in some years: no page counts them all
+    show_full_result_count = False
+    search_fields = ("hub",)
+    search_help_text = "A CHF ID: 16 hexadecimal digits"
+    ordering = ("-pk",)
+    fields = ("hub_shown", "role", "gaining", "effective_on", "imported_at", "applied_at")
+    readonly_fields = fields
+
+    @admin.display(description="hub", ordering="hub")
+    def hub_shown(self, change: ChangeOfSupplier) -> str:
+        """Write the CHF ID as people do."""
+        return format_eui64(change.hub)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ChangeOfSupplier], search_term: str
+    ) -> tuple[QuerySet[ChangeOfSupplier], bool]:
+        """Find a hub by its CHF ID, however it is written; what is none finds nothing."""
+        if not search_term.strip():
+            return queryset, False
+        try:
+            return queryset.filter(hub=parse_eui64(search_term)), False
+        except InvalidIdentifier:
+            return queryset.none(), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Say no: changes come with an import of registrations."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ChangeOfSupplier | None = None) -> bool:
+        """Say no."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ChangeOfSupplier | None = None) -> bool:
+        """Say no."""
         return False

@@ -249,6 +249,8 @@ class ChangeOfSupplier(models.Model):
         indexes = [
             models.Index(fields=["effective_on", "hub"], name="change_by_day"),
             models.Index(fields=["hub"], name="change_by_hub"),
+            # what the timetable looks for, however long the history grows
+            models.Index(fields=["effective_on"], condition=models.Q(applied_at=None), name="change_ahead"),
         ]
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ _VIEW = (
     "hubs.view_supplier",
     "hubs.view_hubmodel",
     "hubs.view_firmwareversion",
+    "hubs.view_changeofsupplier",
     "ground.view_auditentry",
     # by name alone: this app knows nothing of those above it
     *(

@@ -12,10 +12,9 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubs import operations
 from hubs.identifiers import format_eui64, parse_eui64
 from hubs.models import CommunicationsHub, FirmwareVersion, FleetCount, HubStatus, PaymentMode, Region
-from hubs.operations import INVENTORY_COLUMNS, UnableToImport, count_fleet, import_inventory
+from hubs.operations import INVENTORY_COLUMNS, UnableToImport, count_fleet, import_inventory, inventories
 from portal.ground.models import AuditEntry
 from tests.factories import CommunicationsHubFactory, HubModelFactory, NetworkFactory, SupplierFactory
 
@@ -248,7 +247,7 @@ class TestImportInventory:
             bring_in(text=text)
 
     def test_refuses_a_file_with_something_else_for_versions_and_changes_nothing(self, monkeypatch):
-        monkeypatch.setattr(operations, "NEW_VERSIONS_LIMIT", 1)
+        monkeypatch.setattr(inventories, "NEW_VERSIONS_LIMIT", 1)
 
         with pytest.raises(UnableToImport, match="seems to hold something else"):
             bring_in(ROW, other() | {"installed_version": "0a0b0c0d"})

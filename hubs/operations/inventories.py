@@ -1,4 +1,4 @@
-"""What is done to the fleet's records: count them, bring in an inventory, keep it true."""
+"""Bring in an inventory of hubs, and keep its versions true."""
 
 import csv
 import json
@@ -7,45 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from hubs import identifiers
-from hubs.models import SHOWN, FirmwareVersion, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
+from hubs.models import FirmwareVersion, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
+from hubs.operations import files
+from hubs.operations.counts import count_fleet
+from hubs.operations.files import RefusedRow, UnableToImport, Writable
 from portal.ground import audit, sql
 
 if TYPE_CHECKING:
     from portal.models import User
-
-_COUNTING = 0x68756273  # "hubs": the advisory lock of whoever counts
-
-# Raw, since one pass over millions of rows stays in the database.
-_COUNT = """
-    INSERT INTO hubs_fleetcount (lead_id, network_id, model_id, installed_version_id, hardware_version,
-                                 status, payment_mode, hubs, counted_at)
-    SELECT lead_id, network_id, model_id, installed_version_id, hardware_version, status, payment_mode,
-           count(*), %s
-    FROM hubs_communicationshub WHERE status = ANY(%s)
-    GROUP BY lead_id, network_id, model_id, installed_version_id, hardware_version, status, payment_mode
-"""
-
-
-def count_fleet(*, now: datetime) -> bool:
-    """
-    Count the shown hubs anew into `FleetCount`; return False if somebody else is at it.
-
-    Readers see the old numbers until the new ones are whole.
-    """
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_COUNTING])
-        if not cursor.fetchone()[0]:
-            return False
-        cursor.execute("DELETE FROM hubs_fleetcount")
-        cursor.execute(_COUNT, [now, [status.value for status in SHOWN]])
-    return True
-
 
 # Raw SQL: one statement for all hubs of a lot of reports. The version is in no index, so these are HOT updates.
 RECORD = """
@@ -98,7 +73,6 @@ INVENTORY_COLUMNS = (
 """The columns of an inventory file, in any order, by their names in its first line; others are ignored."""
 NEW_VERSIONS_LIMIT = 1_000
 """Versions never seen before in one file; more mean that something else stands in that column."""
-_TELL_EVERY = 20_000
 _VERSION = re.compile(r"[0-9A-Fa-f]{8}")
 _HARDWARE = re.compile(r"[0-9]{1,5}")
 _LARGEST_HARDWARE = 0x7FFF
@@ -174,21 +148,6 @@ _UPSERT = """
 """
 
 
-class UnableToImport(Exception):
-    """The file as a whole cannot be read; the message says why. Nothing was changed."""
-
-
-class RefusedRow(ValueError):
-    """One row cannot be taken; the message is the reason, a sentence."""
-
-
-class Writable(Protocol):
-    """Whatever text can be written to."""
-
-    def write(self, text: str, /) -> object:
-        """Write some text."""
-
-
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What became of the rows of an inventory, in numbers."""
@@ -223,15 +182,8 @@ def import_inventory(
 
     :raises UnableToImport: if the header lacks a column, or the text is no CSV
     """
-    rows = _rows(lines)
-    header = next(rows, None)
-    if header is None:
-        raise UnableToImport("The file is empty: it needs a header line with the names of the columns.")
-    names = [name.strip().lower() for name in header]
-    if missing := [name for name in INVENTORY_COLUMNS if name not in names]:
-        raise UnableToImport(f"The header lacks {_listed(missing)}.")
-    if repeated := sorted({name for name in INVENTORY_COLUMNS if names.count(name) > 1}):
-        raise UnableToImport(f"The header names {_listed(repeated)} more than once.")
+    rows = files.rows(lines=lines)
+    header, names = files.header(rows=rows, wanted=INVENTORY_COLUMNS)
     rejects = csv.writer(refused)
     rejects.writerow([*header, "reason"])
     reader = _Reader(names)
@@ -245,7 +197,7 @@ def import_inventory(
                 except RefusedRow as refusal:
                     refusals += 1
                     rejects.writerow([*row, str(refusal)])
-                if total % _TELL_EVERY == 0:
+                if total % files.TELL_EVERY == 0:
                     tell(f"{total:,} rows read, {refusals:,} refused")
         tell(f"{total:,} rows read, looking for repeated CHF IDs")
         for line, first_line, written in _repeated(cursor):
@@ -264,14 +216,6 @@ def import_inventory(
     tell("counting the fleet")
     count_fleet(now=now)
     return result
-
-
-def _rows(lines: Iterable[str]) -> Iterator[list[str]]:
-    reader = csv.reader(lines)
-    try:
-        yield from (row for row in reader if row)
-    except csv.Error as error:
-        raise UnableToImport(f"Line {reader.line_num:,} is not CSV ({error}).") from error
 
 
 def _repeated(cursor: CursorWrapper) -> Iterator[tuple[int, int, str]]:
@@ -297,10 +241,6 @@ def _add_versions(cursor: CursorWrapper) -> None:
             " seen before: it seems to hold something else."
         )
     cursor.execute(_ADD_VERSIONS, [numbers])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"the column {names[0]}" if len(names) == 1 else f"the columns {', '.join(names)}"
 
 
 def _plain(text: str) -> str:
