@@ -182,6 +182,11 @@ class AvailabilityPeriod(models.Model):
     def __str__(self) -> str:
         return f"{self.network}: {self.start_at:%d %b %Y} to {self.end_at:%d %b %Y}"
 
+    @property
+    def middle(self) -> datetime:
+        """When half of it is over: from then on either Supplier of a shared hub may book it."""
+        return self.start_at + (self.end_at - self.start_at) / 2
+
 
 class RolloutPolicy(models.Model):
     """

@@ -74,7 +74,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """So many hubs of one network, and one group of hubs with the same protected windows, in one slot."""
+    """So many hubs of one network, and of one group of hubs that must not go just anywhere, in one slot."""
 
     slot: int
     network: int

@@ -250,7 +250,7 @@ class UnplacedHub(models.Model):
         """What kept it out."""
 
         NO_ROOM = "no_room", "No open slot had room"
-        PROTECTED_WINDOW = "protected_window", "Protected window"
+        PROTECTED_WINDOW = "protected_window", "Not available while there was room"
 
     booking = models.ForeignKey(
         Booking, on_delete=models.CASCADE, db_index=False, related_name="unplaced_hubs"

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, connection, transaction
-from django.db.models import F
-from psycopg.errors import UniqueViolation
+from django.db import IntegrityError, OperationalError, connection, transaction
+from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.gateway import Phase
@@ -19,9 +18,9 @@ from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending, State
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, HubSelection, Lot, Slot, UnplacedHub
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, HubSelection, Lot, Slot, UnplacedHub
 from scheduling.operations import notices
-from scheduling.queries import eligibility, plans, slots, windows
+from scheduling.queries import eligibility, guards, plans, slots
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -54,35 +53,57 @@ class _RoomTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Demand:
-    """What is to be placed: hubs by network id, and by which plan."""
+    """What is to be placed: hubs by group, by which plan, for whom."""
 
     selection: HubSelection
     timing: plans.Timing
-    hubs: Mapping[int, int]
-    groups: Mapping[tuple[int, int], int]
-    """The same hubs by network id and by the group of those with the same protected windows."""
-    guard: windows.Guard
+    groups: Sequence[guards.Group]
+    guard: guards.Guard
+    by: "User | None"
+    origin: Booking.Origin
+
+    @property
+    def hubs(self) -> int:
+        """How many hubs there are."""
+        return sum(group.hubs for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A lot, and the placement that it was cut from."""
+
+    placement: planning.Placement
+    lot: Lot
 
 
 @dataclass(frozen=True, slots=True)
 class _Reserved:
-    """A booking whose places are taken, and the lots into which each network and group goes."""
+    """A booking whose places are taken, and the lots into which its hubs go."""
 
     booking: Booking
-    lots: Mapping[tuple[int, int], Sequence[Lot]]
-    protected: Collection[tuple[int, int]]
-    """The networks and groups whose hubs were left over because of their windows."""
+    cuts: Sequence[Cut]
+    protected: Collection[int]
+    """The groups whose hubs were left over because of what they are closed for."""
 
 
 def book(
-    *, selection: HubSelection, timing: plans.Timing, by: "User", clock: Clock, despite: str = ""
+    *,
+    selection: HubSelection,
+    timing: plans.Timing,
+    by: "User | None",
+    clock: Clock,
+    despite: str = "",
+    origin: Booking.Origin = Booking.Origin.SUPPLIER,
 ) -> Booking:
     """
     Book the hubs of a selection that may still go, as planned; return the booking.
 
     One slot is all or nothing. Any other plan places what there is room for and names the hubs left over.
     Asking twice for the same selection returns the first booking. `despite` is the reason to proceed where soft
-    protected windows warn; without one, nothing is booked into them.
+    protected windows warn; without one, nothing is booked into them; what DCC allocates goes ahead all the same.
+
+    Hubs that another Supplier shares are provisional until it has been asked (see `Consent`). `by` is nobody where
+    the portal allocates.
 
     Three transactions: the eligible hubs are gathered without a lock; their places are taken and the lots made
     under the locks of the slots, and committed, so that nobody waits for the many rows that follow; the
@@ -99,18 +120,16 @@ def book(
         now = clock()
         _check_open(selection.release)
         try:
-            guard = windows.guard_for(release=selection.release, supplier=selection.supplier, now=now)
-            groups = _gather(selection, guard, now)
-            hubs: Counter[int] = Counter()
-            for (network, _), number in groups.items():
-                hubs[network] += number
-            demand = _Demand(selection, timing, hubs, groups, guard)
-            if not demand.hubs:
+            guard = guards.guard_for(release=selection.release, supplier=selection.supplier, now=now)
+            hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
+            groups = gather(guard=guard, hubs=hubs, parameters=parameters)
+            demand = _Demand(selection, timing, groups, guard, by, origin)
+            if not groups:
                 raise UnableToBook(
                     "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
                     "facts have changed. Choose again to see each reason."
                 )
-            reserved = _reserve(demand, by, despite, now)
+            reserved = _reserve(demand, despite, now)
             try:
                 _place(reserved, demand, now)
             except Exception:
@@ -118,6 +137,10 @@ def book(
                 raise
         except _RoomTaken:
             continue
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+            continue  # somebody else is booking the same hubs in another order: judge them again
         except IntegrityError as error:
             if not isinstance(error.__cause__, UniqueViolation):
                 raise
@@ -139,25 +162,30 @@ def _check_open(release: FirmwareRelease) -> None:
         )
 
 
-def _gather(selection: HubSelection, guard: windows.Guard, now: datetime) -> dict[tuple[int, int], int]:
-    """Rank the eligible hubs of each network and group by key into a temporary table; count them by both."""
-    hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
-    grouped, more = windows.grouped(hubs=hubs, guard=guard)
+# Raw SQL: one sort of all hubs. Key order keeps the unique index warm while the deployments are inserted, and the
+# hubs of a group lie side by side, so that a place says the lot.
+GATHER = """
+CREATE TEMPORARY TABLE gathered_hub {kept} AS
+SELECT hub, network_id, partner, mode, things,
+       (row_number() OVER (ORDER BY network_id, partner, mode, things, hub) - 1)::int AS place
+FROM ({divided}) hub
+"""
+
+
+def gather(
+    *, guard: guards.Guard, hubs: str, parameters: Mapping[str, Any], until_commit: bool = False
+) -> list[guards.Group]:
+    """
+    Put judged hubs (see `guards.Guard.divided`) into the temporary table `gathered_hub`; return their groups.
+
+    The table has each hub and its `place`, counted from nought over all groups. `until_commit` says that it goes
+    with the transaction.
+    """
+    divided, more = guard.divided(hubs=hubs)
     sql.run("DROP TABLE IF EXISTS gathered_hub", {})
-    sql.run(
-        # key order keeps the unique index warm while the deployments are inserted
-        f"""CREATE TEMPORARY TABLE gathered_hub AS
-                SELECT hub, network_id, grp,
-                       (row_number() OVER (PARTITION BY network_id, grp ORDER BY hub) - 1)::int AS rank
-                FROM ({grouped}) hub""",  # noqa: S608
-        parameters | more,
-    )
-    return {
-        (network, group): number
-        for network, group, number in sql.rows(
-            "SELECT network_id, grp, count(*) FROM gathered_hub GROUP BY 1, 2 ORDER BY 1, 2", {}
-        )
-    }
+    kept = "ON COMMIT DROP" if until_commit else ""
+    sql.run(GATHER.format(kept=kept, divided=divided), {**parameters, **more})
+    return guard.groups(rows=sql.rows(guards.GROUPS.format(hubs="gathered_hub"), {}))
 
 
 def _forget_gathered() -> None:
@@ -166,55 +194,64 @@ def _forget_gathered() -> None:
 
 
 @transaction.atomic(durable=True)
-def _reserve(demand: _Demand, by: "User", despite: str, now: datetime) -> _Reserved:
+def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
     """Take the places and make the lots; held for as short as can be, since other Suppliers wait."""
     release = demand.selection.release
-    wanted, protected = _wanted(demand, now)
-    if not wanted:
-        raise UnableToBook(_no_room(demand, is_protected=bool(protected)))
-    warnings = demand.guard.warnings(placements=wanted)
-    for window, hubs in warnings.items():
-        if not despite:
+    placed = _wanted(demand, now)
+    if not placed.placements:
+        raise UnableToBook(_no_room(demand, is_protected=bool(placed.protected)))
+    warnings = demand.guard.warnings(groups=demand.groups, placements=placed.placements)
+    if demand.origin == Booking.Origin.SUPPLIER and not despite:
+        for window, hubs in warnings.items():
             raise UnableToBook(
                 f"{hubs:,} of these hubs would go in your soft window “{window}”. Give a reason to proceed, or "
                 "choose another time."
             )
     places: Counter[int] = Counter()
-    for placement in wanted:
+    for placement in placed.placements:
         places[placement.slot] += placement.hubs
     # in the order of their ids, so that two bookers never wait for each other
     list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
     # a statement of its own: it sees what whoever held the locks before has taken
-    room = slots.rooms_in(release=release, supplier=demand.selection.supplier, slots=list(places), now=now)
+    room = slots.rooms_in(
+        release=release,
+        supplier=demand.selection.supplier,
+        slots=list(places),
+        now=now,
+        in_reserve=demand.timing.in_reserve,
+    )
     if any(room.get(slot, 0) < hubs for slot, hubs in places.items()):
         raise _RoomTaken  # the next look sees the room that is left, or says that there is none
     if move_places(places=places) != len(places):
         raise _RoomTaken
-    placed = sum(places.values())
+    booked = places.total()
     booking = Booking.objects.create(
         reference=_reference(),
+        origin=demand.origin,
         supplier=demand.selection.supplier,
         release=release,
         selection=demand.selection,
-        booked_by=by,
+        booked_by=demand.by,
         plan=demand.timing.plan,
         start_at=demand.timing.start_at,
         last_start_at=demand.timing.last_start_at,
         **_hours(demand.timing),
-        hubs=placed,
-        unplaced=sum(demand.hubs.values()) - placed,
+        hubs=booked,
+        unplaced=demand.hubs - booked,
         created_at=now,
     )
-    if warnings:
+    if warnings and despite:
         audit.record(
-            actor=by,
+            actor=demand.by,
             verb="booking.proceeded",
             subject=f"booking:{booking.reference}",
             reason=despite,
             facts={str(window.pk): hubs for window, hubs in warnings.items()},
             now=now,
         )
-    return _Reserved(booking, _make_lots(booking, wanted), protected)
+    cuts = lots_of(booking=booking, placements=placed.placements, groups=demand.groups, now=now)
+    Lot.objects.bulk_create([cut.lot for cut in cuts])
+    return _Reserved(booking, cuts, placed.protected)
 
 
 def _no_room(demand: _Demand, *, is_protected: bool) -> str:
@@ -241,23 +278,18 @@ def _hours(timing: plans.Timing) -> dict[str, Any]:
     return {**asdict(hours), "weekdays": list(hours.weekdays)}
 
 
-def _wanted(demand: _Demand, now: datetime) -> tuple[list[planning.Placement], frozenset[tuple[int, int]]]:
-    """Return where the hubs go, and the networks and groups that are left over because of their windows."""
+def _wanted(demand: _Demand, now: datetime) -> plans.Placed:
+    """Return where the hubs go, and the groups that are left over because of what they are closed for."""
     rooms = plans.rooms(
         timing=demand.timing,
         release=demand.selection.release,
         supplier=demand.selection.supplier,
-        needed=demand.hubs,
-        guard=demand.guard,
+        groups=demand.groups,
         now=now,
     )
     if demand.timing.plan == Booking.Plan.ONE_SLOT:
         _check_room(demand, {room.network: room for room in rooms})
-    placed = plans.place(timing=demand.timing, rooms=rooms, groups=demand.groups, guard=demand.guard)
-    return (
-        [placement for of_network in placed.values() for placement in of_network.placements],
-        frozenset((network, group) for network, one in placed.items() for group in one.protected),
-    )
+    return plans.place(timing=demand.timing, rooms=rooms, groups=demand.groups)
 
 
 def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
@@ -269,7 +301,7 @@ def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
     assert demand.timing.start_at  # noqa: S101 - one slot has a start
     moment = f"{demand.timing.start_at.astimezone(uk_time.LONDON):%A %d %B, %H:%M}"
     names = dict(Network.objects.values_list("id", "name"))
-    for network, hubs in demand.hubs.items():
+    for network, hubs in plans.hubs_by_network(groups=demand.groups).items():
         if network not in at:
             raise UnableToBook(
                 f"{names[network]} has no open slot on {moment}. Choose another slot, or “as early as possible”."
@@ -281,15 +313,16 @@ def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
                 "another slot, or “as early as possible”."
             )
         kept = sum(
-            number
-            for (of_network, group), number in demand.groups.items()
-            if of_network == network
-            and not demand.guard.is_clear(group=group, start=at[network].start_at, end=at[network].end_at)
+            group.hubs
+            for group in demand.groups
+            if group.network == network
+            and not group.is_clear(start=at[network].start_at, end=at[network].end_at)
         )
         if kept:
             raise UnableToBook(
-                f"{kept:,} of your {hubs:,} hubs on {names[network]} are in a protected window on {moment}. Nothing "
-                "was booked. Choose another slot, fewer hubs, or “as early as possible”."
+                f"{kept:,} of your {hubs:,} hubs on {names[network]} are not available on {moment}: "
+                "a protected window, yours or their other Supplier’s, or a change of supplier is in the way. "
+                "Nothing was booked. Choose another slot, fewer hubs, or “as early as possible”."
             )
         if (room := at[network].room) < hubs:
             raise UnableToBook(
@@ -303,66 +336,99 @@ def _reference() -> str:
     return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
-def lots_of(*, booking: Booking, placements: Sequence[planning.Placement]) -> list[Lot]:
-    """Return lots for the places of a booking, not kept yet, in the order given."""
+def ask(
+    *,
+    booking: Booking,
+    placements: Sequence[planning.Placement],
+    groups: Sequence[guards.Group],
+    now: datetime,
+) -> dict[tuple[int, int], Consent]:
+    """
+    Ask the other Suppliers of shared hubs, once for each slot; return the questions by (Supplier, slot id).
+
+    A slot that is near wants their word; otherwise their silence will do.
+    """
+    policy = booking.release.policy
+    near, answer_by = policy.explicit_consent_within.after(now), policy.objection_window.after(now)
+    asked: dict[tuple[int, int], Consent] = {}
+    for placement in placements:
+        if (partner := groups[placement.group].partner) is not None:
+            asked[partner, placement.slot] = Consent(
+                booking=booking,
+                supplier_id=partner,
+                slot_id=placement.slot,
+                asked_at=now,
+                answer_by=min(answer_by, placement.start_at),
+                is_explicit=placement.start_at < near,
+            )
+    Consent.objects.bulk_create(asked.values())
+    return asked
+
+
+def lots_of(
+    *,
+    booking: Booking,
+    placements: Sequence[planning.Placement],
+    groups: Sequence[guards.Group],
+    now: datetime,
+) -> list[Cut]:
+    """Return lots for the places of a booking, not kept yet, and ask whoever has to be asked about their hubs."""
     policy = booking.release.policy
     opens = {period.network_id: period.start_at for period in booking.release.periods.all()}
-    return [
-        Lot(
+    asked = ask(booking=booking, placements=placements, groups=groups, now=now)
+    cuts = []
+    for placement, size in planning.lots(placements=placements, size=LOT_SIZE):
+        partner = groups[placement.group].partner
+        consent = None if partner is None else asked[partner, placement.slot]
+        lot = Lot(
             booking=booking,
             release=booking.release,
             supplier=booking.supplier,
             slot_id=placement.slot,
             network_id=placement.network,
+            consent=consent,
             size=size,
-            booked=size,
             staging_from=max(policy.staging_opens.before(placement.start_at), opens[placement.network]),
             change_until=policy.cut_off.before(placement.start_at),
+            **{_first_state(consent): size},
         )
-        for placement, size in planning.lots(placements=placements, size=LOT_SIZE)
-    ]
+        cuts.append(Cut(placement, lot))
+    return cuts
 
 
-def _make_lots(
-    booking: Booking, placements: Sequence[planning.Placement]
-) -> dict[tuple[int, int], list[Lot]]:
-    """Make the lots; return them by network and group, in the order of the placements."""
-    made = Lot.objects.bulk_create(lots_of(booking=booking, placements=placements))
-    cut = planning.lots(placements=placements, size=LOT_SIZE)
-    lots: dict[tuple[int, int], list[Lot]] = {}
-    for (placement, _), lot in zip(cut, made, strict=True):
-        lots.setdefault((placement.network, placement.group), []).append(lot)
-    return lots
+def _first_state(consent: Consent | None) -> State:
+    return State.PROVISIONAL if consent and consent.state == Consent.State.ASKED else State.BOOKED
+
+
+def due(*, cut: Cut) -> datetime:
+    """Return when a lot is first due: to be staged, or, as long as it is provisional, when its slot is over."""
+    if _first_state(cut.lot.consent) == State.PROVISIONAL:
+        return cut.placement.end_at
+    return cut.lot.staging_from
 
 
 @transaction.atomic(durable=True)
 def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
-    """Write the deployments: hub number r of a network and group goes into the lot whose span holds r."""
+    """Write the deployments: the hub at a place goes into the lot whose stretch holds the place."""
     booking = reserved.booking
     still_ours = Booking.objects.filter(pk=booking.pk, placed_at=None, abandoned_at=None).update(
         placed_at=now
     )
     if not still_ours:
         raise _RoomTaken
-    # in the order of their ids, whichever slots come first: two bookings of the same hubs must not deadlock
-    for (network, group), lots in sorted(reserved.lots.items()):
-        sql.run(PLACE, spans(lots=lots) | {"network": network, "grp": group, "now": now})
+    stretches = write(cuts=reserved.cuts, groups=demand.groups, now=now)
     if booking.unplaced:
-        of_group = [
-            (
-                network,
-                group,
-                sum(lot.size for lot in reserved.lots.get((network, group), ())),
-                Why.PROTECTED_WINDOW if (network, group) in reserved.protected else Why.NO_ROOM,
-            )
-            for network, group in demand.groups
+        whys = [
+            Why.PROTECTED_WINDOW if group in reserved.protected else Why.NO_ROOM for group in stretches.groups
         ]
-        networks, groups, totals, whys = map(list, zip(*of_group, strict=True))
-        sql.run(
-            LEFT_OVER,
-            {"booking": booking.pk, "networks": networks, "groups": groups, "totals": totals, "whys": whys},
-        )
-    Lot.objects.filter(booking=booking).update(due_at=F("staging_from"))
+        sql.run(LEFT_OVER, {"booking": booking.pk, "whys": whys, **stretches.terms})
+    sql.run(
+        MAKE_DUE,
+        {
+            "lots": [cut.lot.pk for cut in reserved.cuts],
+            "dues": [due(cut=cut) for cut in reserved.cuts],
+        },
+    )
     audit.record(
         actor=booking.booked_by,
         verb="booking.placed",
@@ -373,41 +439,59 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
     booking.placed_at = now
 
 
-# Raw SQL: one INSERT places every hub of a network. The arrays are parameters, so each row costs a binary
-# search and no join.
+# Raw SQL: one INSERT places every hub. The arrays are parameters, so each row costs a binary search and no join. In
+# the order of their places, whichever slots come first: two bookings of the same hubs must not deadlock.
 PLACE = f"""
 INSERT INTO scheduling_deployment
     (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
-SELECT (%(lots)s::bigint[])[lot] * {LOT_SPAN} + rank - (%(firsts)s::int[])[lot],
-       hub, '{State.BOOKED}', '', {Phase.READ:d}, 0, 0, false, (%(nexts)s::timestamptz[])[lot], %(now)s
-FROM (
-    SELECT hub, rank, width_bucket(rank, %(firsts)s::int[]) AS lot
-    FROM gathered_hub WHERE network_id = %(network)s AND grp = %(grp)s AND rank < %(total)s
-    OFFSET 0
-) placed
-ORDER BY rank
+SELECT (%(lots)s::bigint[])[stretch] * {LOT_SPAN} + place - (%(firsts)s::int[])[stretch],
+       hub, (%(states)s::text[])[stretch], '', {Phase.READ:d}, 0, 0, false,
+       (%(nexts)s::timestamptz[])[stretch], %(now)s
+FROM (SELECT hub, place, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
+WHERE (%(lots)s::bigint[])[stretch] IS NOT NULL
+ORDER BY place
 """  # noqa: S608 - our own constants
 LEFT_OVER = """
 INSERT INTO scheduling_unplacedhub (booking_id, hub, why)
-SELECT %(booking)s, hub, why FROM gathered_hub
-JOIN unnest(%(networks)s::smallint[], %(groups)s::bigint[], %(totals)s::int[], %(whys)s::text[])
-    AS placed (network_id, grp, total, why) USING (network_id, grp)
-WHERE rank >= total
+SELECT %(booking)s, hub, (%(whys)s::text[])[stretch]
+FROM (SELECT hub, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
+WHERE (%(lots)s::bigint[])[stretch] IS NULL
+"""
+MAKE_DUE = """
+UPDATE scheduling_lot lot SET due_at = made.due_at
+FROM unnest(%(lots)s::bigint[], %(dues)s::timestamptz[]) AS made (id, due_at) WHERE lot.id = made.id
 """
 
 
-def spans(*, lots: Sequence[Lot]) -> dict[str, Any]:
-    """Return what PLACE asks of the lots of one network: their ids, first ranks, due moments, and total."""
-    firsts, total = [], 0
-    for lot in lots:
-        firsts.append(total)
-        total += lot.size
-    return {
-        "lots": [lot.pk for lot in lots],
-        "firsts": firsts,
-        "nexts": [lot.staging_from for lot in lots],
-        "total": total,
-    }
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Which stretch of the gathered hubs goes into which lot: as arrays for PLACE, and the group of each."""
+
+    groups: Sequence[int]
+    terms: Mapping[str, Any]
+
+
+def write(*, cuts: Sequence[Cut], groups: Sequence[guards.Group], now: datetime) -> Stretches:
+    """
+    Write the deployments of the gathered hubs into lots that have their ids; return which went where.
+
+    The hubs of a group for which there is no lot are the last of it, a stretch with no lot.
+    """
+    of_group: dict[int, list[Cut]] = {}
+    for cut in cuts:
+        of_group.setdefault(cut.placement.group, []).append(cut)
+    stretches: list[tuple[int, int, int | None, State | None, datetime | None]] = []
+    for group in groups:
+        place = group.first
+        for cut in of_group.get(group.number, ()):
+            stretches.append((group.number, place, cut.lot.pk, _first_state(cut.lot.consent), due(cut=cut)))
+            place += cut.lot.size
+        if place < group.first + group.hubs:
+            stretches.append((group.number, place, None, None, None))
+    numbers, firsts, lots, states, nexts = map(list, zip(*stretches, strict=True))
+    terms = {"firsts": firsts, "lots": lots}
+    sql.run(PLACE, {**terms, "states": states, "nexts": nexts, "now": now})
+    return Stretches(numbers, terms)
 
 
 @transaction.atomic(durable=True)
@@ -423,6 +507,7 @@ def _give_back(*, booking: Booking, now: datetime) -> bool:
         places[slot] += size
     free_places(places=places)
     booking.lots.all().delete()
+    booking.consents.all().delete()
     return True
 
 

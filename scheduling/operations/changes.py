@@ -16,20 +16,20 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
-from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Lot, Slot
+from scheduling.models import LOT_SPAN, Booking, Lot, Slot
 from scheduling.operations.bookings import (
-    PLACE,
     TRIES,
+    Cut,
     UnableToCancel,
+    due,
     free_places,
+    gather,
     lots_of,
     move_places,
-    spans,
+    write,
 )
-from scheduling.planning import Placement
-from scheduling.queries import parts, slots, windows
+from scheduling.queries import guards, parts, slots
 from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
 
 if TYPE_CHECKING:
@@ -121,21 +121,22 @@ def _move(
             f"Nothing was moved, since not all can be: {outlook.would_go:,} of "
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
-    guard = windows.guard_for(release=booking.release, supplier=booking.supplier, now=now)
-    moved = parts.placed(
-        booking=booking, outlook=outlook, of_group=_group(guard), to=to, guard=guard, now=now
+    guard = guards.guard_for(release=booking.release, supplier=booking.supplier, now=now)
+    groups = gather(
+        guard=guard, hubs=parts.JUDGED.format("SELECT * FROM changing_hub"), parameters={}, until_commit=True
     )
+    moved = parts.placed(booking=booking, outlook=outlook, groups=groups, to=to, now=now)
     if moved.lacking:
         raise UnableToMove(_no_room(outlook, moved.lacking, to))
     freed = _cancel(Ending.MOVED, now)
     sql.run(MARK_MOVED, {})
-    lots = _with_ids(lots_of(booking=booking, placements=moved.placements))
-    _write(moved.placements, lots, now)
+    cuts = _with_ids(lots_of(booking=booking, placements=moved.placements, groups=groups, now=now))
+    write(cuts=cuts, groups=groups, now=now)
     wanted: Counter[int] = Counter()
     for placement in moved.placements:
         wanted[placement.slot] += placement.hubs
     _exchange_places(booking, freed, wanted, now)
-    Lot.objects.bulk_create(lots)
+    Lot.objects.bulk_create([cut.lot for cut in cuts])
     _settle(booking, now)
     audit.record(
         actor=by,
@@ -149,7 +150,8 @@ def _move(
             "slots": len(wanted),
             "first": min(placement.start_at for placement in moved.placements).isoformat(),
             "despite": {
-                str(window.pk): hubs for window, hubs in guard.warnings(placements=moved.placements).items()
+                str(window.pk): hubs
+                for window, hubs in guard.warnings(groups=groups, placements=moved.placements).items()
             },
         },
         now=now,
@@ -185,41 +187,16 @@ WHERE lot.id = gone.lot
 """
 
 
-def _with_ids(lots: Sequence[Lot]) -> list[Lot]:
+def _with_ids(cuts: Sequence[Cut]) -> Sequence[Cut]:
     """Give lots their ids ahead: deployments are written before their lots are kept."""
     ids = sql.rows(
         "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
-        {"number": len(lots)},
+        {"number": len(cuts)},
     )
-    for lot, (key,) in zip(lots, sorted(ids), strict=True):
-        lot.pk = key
-        lot.due_at = lot.staging_from
-    return list(lots)
-
-
-def _group(guard: windows.Guard) -> dict[tuple[int, int], int]:
-    """Rank the gathered hubs that may go by network and by group of the same protected windows; count them."""
-    grouped, parameters = windows.grouped(hubs=parts.JUDGED.format("SELECT * FROM changing_hub"), guard=guard)
-    sql.run("DROP TABLE IF EXISTS gathered_hub", {})
-    sql.run(
-        f"""CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
-                SELECT hub, network_id, grp,
-                       (row_number() OVER (PARTITION BY network_id, grp ORDER BY hub) - 1)::int AS rank
-                FROM ({grouped}) hub""",  # noqa: S608
-        parameters,
-    )
-    rows = sql.rows("SELECT network_id, grp, count(*) FROM gathered_hub GROUP BY 1, 2 ORDER BY 1, 2", {})
-    return {(network, group): number for network, group, number in rows}
-
-
-def _write(placements: Sequence[Placement], lots: Sequence[Lot], now: datetime) -> None:
-    """Write the deployments of the lots, network by network and group by group in the order of their ids."""
-    of_group: dict[tuple[int, int], list[Lot]] = {}
-    cut = planning.lots(placements=placements, size=LOT_SIZE)
-    for (placement, _), lot in zip(cut, lots, strict=True):
-        of_group.setdefault((placement.network, placement.group), []).append(lot)
-    for (network, group), theirs in sorted(of_group.items()):
-        sql.run(PLACE, spans(lots=theirs) | {"network": network, "grp": group, "now": now})
+    for cut, (key,) in zip(cuts, sorted(ids), strict=True):
+        cut.lot.pk = key
+        cut.lot.due_at = due(cut=cut)
+    return cuts
 
 
 def _exchange_places(

@@ -32,7 +32,7 @@ from portal.ground import sql
 from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import Ending
-from scheduling.models import LOT_SPAN, Deployment, Lot
+from scheduling.models import LOT_SPAN, Consent, Deployment, Lot
 from scheduling.operations.bookings import cancel_lots, free_places
 from scheduling.queries import windows
 
@@ -85,7 +85,7 @@ def claim(*, now: datetime) -> Claim | None:
     if not claimed:
         return None
     [(lot_id, token)] = claimed
-    lot = Lot.objects.select_related("slot", "release__policy", "release__version").get(pk=lot_id)
+    lot = Lot.objects.select_related("slot", "release__policy", "release__version", "consent").get(pk=lot_id)
     return Claim(lot, token)
 
 
@@ -142,8 +142,15 @@ PROTECTED = """(%(own_{when})s OR (%(some_{when})s AND EXISTS (
     SELECT FROM hubs_communicationshub hub WHERE hub.chf_id = deployment.hub_id
       AND (hub.payment_mode = ANY (%(modes_{when})s::smallint[])
            OR EXISTS (SELECT FROM scheduling_protectedhub listed WHERE listed.hub = hub.chf_id
-                        AND listed.window_id = ANY (%(lists_{when})s::bigint[]))))))"""
-"""A hub is in a hard protected window of its Supplier: `now`, or at any moment of the `slot`."""
+                        AND listed.window_id = ANY (%(lists_{when})s::bigint[]))
+           OR EXISTS (SELECT FROM scheduling_groupedhub member WHERE member.hub = hub.chf_id
+                        AND member.group_id = ANY (%(groups_{when})s::bigint[]))
+           OR EXISTS (SELECT FROM hubs_changeofsupplier change WHERE change.hub = hub.chf_id
+                        AND change.effective_on = ANY (%(changes_{when})s::date[]))))))"""
+"""
+A hub is in a hard protected window of one of its Suppliers, or around its change of supplier: `now`, or at any
+moment of the `slot`.
+"""
 NOT_NOW = f"(%(closed_now)s OR {PROTECTED.format(when='now')})"
 """A hub must not be activated at this moment."""
 
@@ -173,6 +180,7 @@ UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, 
     ended_at = %(now)s,
     ending = CASE
         WHEN state = 'held' OR %(halted)s THEN %(by_halt)s
+        WHEN state = 'provisional' THEN %(no_consent)s
         WHEN first_miss_at IS NOT NULL THEN %(unreachable)s
         WHEN state = 'staging' THEN %(not_staged)s
         WHEN state = 'staged' AND %(closed_slot)s THEN %(network_closed)s
@@ -216,12 +224,16 @@ WHERE id BETWEEN %(first)s AND %(last)s
   AND (state IN ('provisional', 'booked', 'staged') OR (state = 'staging' AND NOT awaiting))
 """
 STILL_ELIGIBLE = """(
-    hub.lead_id = %(supplier)s AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
+    (hub.lead_id = %(supplier)s OR hub.other_id IS NOT DISTINCT FROM %(supplier)s)
+    AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
     AND hub.hardware_version BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
     AND hub.status = ANY (%(bookable)s))"""
+# a halt is nobody's consent: what the other Supplier has not answered is provisional again
 UNHOLD = """
-UPDATE scheduling_deployment SET state = 'booked', phase = %(read)s, tries = 0, first_miss_at = NULL,
-    next_at = %(now)s, moved_at = %(now)s
+UPDATE scheduling_deployment SET
+    state = CASE WHEN %(is_asked)s THEN 'provisional' ELSE 'booked' END,
+    next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE %(now)s::timestamptz END,
+    phase = %(read)s, tries = 0, first_miss_at = NULL, moved_at = %(now)s
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'held'
 """
 NOT_ELIGIBLE = f"""
@@ -347,6 +359,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "minimum_hardware": release.minimum_hardware,
         "maximum_hardware": release.maximum_hardware,
         "bookable": [int(status) for status in BOOKABLE],
+        "is_asked": Consent.objects.filter(lots=lot, state=Consent.State.ASKED).exists(),
         "verify_attempts": reactions.VERIFY_ATTEMPTS,
         **{phase.name.lower(): int(phase) for phase in Phase},
         "expired": int(Outcome.EXPIRED),
@@ -359,12 +372,14 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "slot_passed": Ending.SLOT_PASSED,
         "silent": Ending.SILENT,
         "not_eligible": Ending.NO_LONGER_ELIGIBLE,
+        "no_consent": Ending.NO_CONSENT,
     }
 
 
 def _protection(lot: Lot, now: datetime) -> dict[str, Any]:
     """Ask what of the lot's slot must not be touched, now and in all of it, as parameters of the Gate."""
-    answer = windows.stops(supplier=lot.supplier_id, network=lot.network_id, slot=lot.slot, now=now)
+    suppliers = [lot.supplier_id, *([lot.consent.supplier_id] if lot.consent else [])]
+    answer = windows.stops(suppliers=suppliers, network=lot.network_id, slot=lot.slot, now=now)
     terms: dict[str, Any] = {"clear_until": answer.until}
     for when, stops in (("now", answer.now), ("slot", answer.slot)):
         terms |= {
@@ -373,6 +388,8 @@ def _protection(lot: Lot, now: datetime) -> dict[str, Any]:
             f"some_{when}": stops.some,
             f"modes_{when}": list(stops.modes),
             f"lists_{when}": list(stops.lists),
+            f"groups_{when}": list(stops.groups),
+            f"changes_{when}": list(stops.changes),
         }
     return terms
 

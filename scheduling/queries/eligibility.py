@@ -6,14 +6,14 @@ booking itself and the list of refused hubs, so they cannot disagree.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
-from hubs.models import BOOKABLE, SHOWN, Supplier
+from hubs.models import BOOKABLE, SHOWN, FirmwareVersion, Supplier
 from portal.ground import sql
 from scheduling.eligibility import Refusal
 from scheduling.models import HubSelection
@@ -33,7 +33,10 @@ GROUPED = """hub.chf_id IN (
 """The hub is in one of these saved groups of the Supplier's."""
 
 REFUSAL = f"""CASE
-    WHEN hub.lead_id IS DISTINCT FROM %(supplier)s THEN {Refusal.NOT_LEAD}
+    WHEN hub.lead_id IS DISTINCT FROM %(supplier)s
+         -- the Lead has been silent to the middle of the period: then either of the two may book
+         AND NOT (hub.other_id IS NOT DISTINCT FROM %(supplier)s AND hub.network_id = ANY (%(halfway)s))
+        THEN {Refusal.NOT_LEAD}
     WHEN hub.status <> ALL (%(bookable)s) THEN {Refusal.STATUS}
     WHEN hub.model_id <> ALL (%(models)s) THEN {Refusal.OTHER_MODEL}
     WHEN hub.hardware_version NOT BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
@@ -43,31 +46,53 @@ REFUSAL = f"""CASE
     WHEN hub.network_id <> ALL (%(networks)s) THEN {Refusal.NO_PERIOD}
     WHEN deployment.id IS NOT NULL THEN {Refusal.OPEN_DEPLOYMENT}
 END"""
+PARTNER = "CASE WHEN hub.lead_id = %(supplier)s THEN hub.other_id ELSE hub.lead_id END"
+"""The hub's other Supplier, seen from the one that books."""
 OPEN_DEPLOYMENT = """LEFT JOIN scheduling_deployment deployment
     ON deployment.hub_id = hub.chf_id AND deployment.ended_at IS NULL"""
 
 
-def rules(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
-    """Return what the SQL of this room asks of a hub, as its parameters."""
+def rules(
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    now: datetime,
+    versions: Sequence[FirmwareVersion] | None = None,
+) -> dict[str, Any]:
+    """
+    Return what the SQL of this room asks of a hub, as its parameters.
+
+    With all known `versions`, and a release fetched with its facts (`standings.with_facts`), nothing is fetched.
+    """
+    if versions is None:
+        versions = list(releases.eligible_versions(release=release))
+    elif release.has_no_predecessor:
+        versions = [version for version in versions if version.number < release.version.number]
+    else:
+        older = {predecessor.version_id for predecessor in release.predecessors.all()}
+        versions = [version for version in versions if version.pk in older]
+    periods = list(release.periods.all())
     return {
         "supplier": supplier.pk,
+        "halfway": [period.network_id for period in periods if period.middle <= now],
         "bookable": [int(status) for status in BOOKABLE],
         "shown": [int(status) for status in SHOWN],
-        "models": list(release.hub_models.values_list("id", flat=True)),
+        "models": [model.pk for model in release.hub_models.all()],
         "minimum_hardware": release.minimum_hardware,
         "maximum_hardware": release.maximum_hardware,
         "version": release.version_id,
-        "versions": list(releases.eligible_versions(release=release).values_list("id", flat=True)),
-        "networks": list(release.periods.filter(end_at__gt=now).values_list("network_id", flat=True)),
+        "versions": [version.pk for version in versions],
+        "networks": [period.network_id for period in periods if period.end_at > now],
     }
 
 
 def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (hub, network_id, payment_mode, refusal) over the hubs of a selection, and its parameters.
+    Return a SELECT of (hub, network_id, payment_mode, partner, refusal) over a selection, and its parameters.
 
-    For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models;
-    for a file, the hubs of its readable rows that the Supplier may see.
+    For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models, and
+    from the middle of the period the others that it shares; for a file, the hubs of its readable rows that the
+    Supplier may see.
     """
     parameters = rules(release=selection.release, supplier=selection.supplier, now=now)
     if selection.method == HubSelection.Method.FILE:
@@ -76,9 +101,10 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
         parameters["selection"] = selection.pk
     else:
         source = "hubs_communicationshub hub"
-        where = (
-            "hub.lead_id = %(supplier)s AND hub.model_id = ANY (%(models)s) AND hub.status = ANY (%(shown)s)"
-        )
+        whose = "hub.lead_id = %(supplier)s"
+        if parameters["halfway"]:
+            whose = f"({whose} OR (hub.other_id = %(supplier)s AND hub.network_id = ANY (%(halfway)s)))"
+        where = f"{whose} AND hub.model_id = ANY (%(models)s) AND hub.status = ANY (%(shown)s)"
         for facet, column in FACETS.items():
             if wanted := selection.criteria.get(facet):
                 where += f" AND hub.{column} = ANY (%({facet})s)"
@@ -90,7 +116,7 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
             where += f" AND {GROUPED}"
             parameters["group"] = [int(value) for value in kept]
     return (
-        f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
+        f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {PARTNER} AS partner, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
         f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
         parameters,
     )

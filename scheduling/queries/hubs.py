@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from firmware.models import FirmwareRelease
-from hubs.models import BOOKABLE, SHOWN, CommunicationsHub, FirmwareVersion, Supplier
+from hubs.models import CommunicationsHub, FirmwareVersion, Supplier
 from portal.ground import sql
 from scheduling.eligibility import Refusal
 from scheduling.lifecycle import State
@@ -58,7 +58,7 @@ def verdicts(
     parts: list[str] = []
     parameters: dict[str, Any] = {"hub": hub.pk}
     for number, release in enumerate(releases_shown):
-        rules = rules_of(release=release, supplier=supplier, versions=versions, now=now)
+        rules = eligibility.rules(release=release, supplier=supplier, now=now, versions=versions)
         judged = re.sub(r"%\((\w+)\)s", rf"%(\1_{number})s", eligibility.REFUSAL)
         parts.append(
             f"SELECT {number}, {judged} FROM hubs_communicationshub hub {eligibility.OPEN_DEPLOYMENT}"  # noqa: S608
@@ -70,24 +70,3 @@ def verdicts(
         (release, None if found[number] is None else Refusal(found[number]))
         for number, release in enumerate(releases_shown)
     ]
-
-
-def rules_of(
-    *, release: FirmwareRelease, supplier: Supplier, versions: Sequence[FirmwareVersion], now: datetime
-) -> dict[str, Any]:
-    """Return what `eligibility.rules` returns, from a release fetched with its facts and all known versions."""
-    if release.has_no_predecessor:
-        older = [version.pk for version in versions if version.number < release.version.number]
-    else:
-        older = [predecessor.version_id for predecessor in release.predecessors.all()]
-    return {
-        "supplier": supplier.pk,
-        "bookable": [int(status) for status in BOOKABLE],
-        "shown": [int(status) for status in SHOWN],
-        "models": [model.pk for model in release.hub_models.all()],
-        "minimum_hardware": release.minimum_hardware,
-        "maximum_hardware": release.maximum_hardware,
-        "version": release.version_id,
-        "versions": older,
-        "networks": [period.network_id for period in release.periods.all() if period.end_at > now],
-    }

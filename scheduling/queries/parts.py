@@ -18,7 +18,7 @@ from portal.ground.uk_time import LONDON
 from scheduling import planning
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models import LOT_SPAN, Booking, Lot
-from scheduling.queries import eligibility, plans, slots, windows
+from scheduling.queries import eligibility, guards, plans, slots
 
 FACETS = {facet: f"hub.{column}" for facet, column in eligibility.FACETS.items()} | {"slot": "lot.slot_id"}
 """What hubs of a booking can be filtered by, and the column that holds it."""
@@ -95,8 +95,8 @@ def judged_hubs(
     *, booking: Booking, part: Part, now: datetime, to: Destination | None = None
 ) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (id, hub, lot, slot, network_id, payment_mode, obstacle) over the hubs of a part, and its
-    parameters. Without a destination they are to be cancelled, and their payment mode is not asked.
+    Return a SELECT of (id, hub, lot, slot, network_id, payment_mode, partner, obstacle) over the hubs of a part, and
+    its parameters. Without a destination they are to be cancelled, and of payment mode and partner nothing is asked.
     """
     parameters: dict[str, Any] = {
         "booking": booking.pk,
@@ -128,6 +128,7 @@ def judged_hubs(
     return (
         f"""SELECT mine.id, mine.hub_id AS hub, lot.id AS lot, lot.slot_id AS slot, lot.network_id,
             {"hub.payment_mode" if to else "NULL::smallint"} AS payment_mode,
+            {eligibility.PARTNER if to else "NULL::smallint"} AS partner,
             CASE WHEN mine.state = ANY (%(final)s) THEN '{Obstacle.ENDED}'
                  WHEN mine.state = '{State.ACTIVATING}' THEN '{Obstacle.ACTIVATING}'
                  WHEN lot.change_until <= %(now)s THEN '{Obstacle.PAST_CUT_OFF}'
@@ -184,23 +185,16 @@ def counted(*, rows: Sequence[tuple[Any, ...]], part: Part) -> Outlook:
     return Outlook(by_slot, by_network, refused)
 
 
-JUDGED = "SELECT hub, network_id, payment_mode, obstacle AS refusal FROM ({}) part"
-"""What `windows.grouped` divides by protected windows."""
+JUDGED = "SELECT hub, network_id, payment_mode, partner, obstacle AS refusal FROM ({}) part"
+"""What a guard divides into groups."""
 
 
 def groups(
-    *, booking: Booking, part: Part, outlook: Outlook, to: Destination, guard: windows.Guard, now: datetime
-) -> dict[tuple[int, int], int]:
-    """Return the number of hubs that may go by (network id, group of the same protected windows)."""
-    if not guard.windows:
-        return {(network, 0): hubs for network, hubs in outlook.by_network.items()}
+    *, booking: Booking, part: Part, to: Destination, guard: guards.Guard, now: datetime
+) -> list[guards.Group]:
+    """Count the hubs that may go by group, in one pass over them."""
     hubs, parameters = judged_hubs(booking=booking, part=part, now=now, to=to)
-    statement, more = windows.grouped(hubs=JUDGED.format(hubs), guard=guard)
-    rows = sql.rows(
-        f"SELECT network_id, grp, count(*) FROM ({statement}) hub GROUP BY 1, 2",  # noqa: S608
-        parameters | more,
-    )
-    return {(network, group): number for network, group, number in rows}
+    return guards.counted(guard=guard, hubs=JUDGED.format(hubs), parameters=parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +209,8 @@ def placed(
     *,
     booking: Booking,
     outlook: Outlook,
-    of_group: Mapping[tuple[int, int], int],
+    groups: Sequence[guards.Group],
     to: Destination,
-    guard: windows.Guard,
     now: datetime,
 ) -> Moved:
     """
@@ -230,7 +223,7 @@ def placed(
         rooms = slots.rooms(
             release=booking.release,
             supplier=booking.supplier,
-            needed=every if guard.windows else outlook.by_network,
+            needed=every if any(group.closed for group in groups) else outlook.by_network,
             now=now,
             not_before=to.at,
             freed=outlook.by_slot,
@@ -246,11 +239,7 @@ def placed(
             freed=outlook.by_slot,
         )
     timing = plans.Timing(to.plan, to.at if to.plan == Booking.Plan.ONE_SLOT else None)
-    placements = [
-        placement
-        for of_network in plans.place(timing=timing, rooms=rooms, groups=of_group, guard=guard).values()
-        for placement in of_network.placements
-    ]
+    placements = plans.place(timing=timing, rooms=rooms, groups=groups).placements
     found: Counter[int] = Counter()
     for placement in placements:
         found[placement.network] += placement.hubs

@@ -1,14 +1,15 @@
 """Where hubs go by a plan, as of now and without taking anything: one answer for the preview and the booking."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
 from scheduling import planning
 from scheduling.models import Booking
-from scheduling.queries import slots, windows
+from scheduling.queries import guards, slots
 
 EVERY_PLACE = 2**31 - 1
 INSTANT = timedelta(microseconds=1)
@@ -23,6 +24,10 @@ class Timing:
     start_at: datetime | None = None
     last_start_at: datetime | None = None
     hours: planning.Hours | None = None
+    not_before: datetime | None = None
+    """No slot begins earlier."""
+    in_reserve: bool = False
+    """DCC allocates: its reserve is there to be used, and fair shares do not bind."""
 
 
 def rooms(
@@ -30,22 +35,35 @@ def rooms(
     timing: Timing,
     release: FirmwareRelease,
     supplier: Supplier,
-    needed: Mapping[int, int],
-    guard: windows.Guard,
+    groups: Sequence[guards.Group],
     now: datetime,
 ) -> list[planning.Room]:
     """
-    Return the slots that a plan may use on the networks of the `needed` hubs, with the Supplier's room in them.
+    Return the slots that a plan may use on the networks of the groups, with the Supplier's room in them.
 
     Full ones are among them, except for the earliest plan, which asks for no more than it can fill: unless some
     hubs cannot go everywhere, and every slot may have to be tried.
     """
+    needed = hubs_by_network(groups=groups)
     if timing.plan == Booking.Plan.EARLIEST:
-        places = dict.fromkeys(needed, EVERY_PLACE) if guard.windows else needed
-        return slots.rooms(release=release, supplier=supplier, needed=places, now=now)
+        places = dict.fromkeys(needed, EVERY_PLACE) if any(group.closed for group in groups) else needed
+        return slots.rooms(
+            release=release,
+            supplier=supplier,
+            needed=places,
+            now=now,
+            not_before=timing.not_before,
+            in_reserve=timing.in_reserve,
+        )
     start, end = _bounds(timing)
     found = slots.rooms_between(
-        release=release, supplier=supplier, networks=needed, start=start, end=end, now=now
+        release=release,
+        supplier=supplier,
+        networks=needed,
+        start=max(start, timing.not_before or start),
+        end=end,
+        now=now,
+        in_reserve=timing.in_reserve,
     )
     if timing.hours is None:
         return found
@@ -61,24 +79,74 @@ def _bounds(timing: Timing) -> tuple[datetime, datetime]:
     return timing.start_at, (timing.last_start_at or timing.start_at) + INSTANT
 
 
-def place(
-    *,
-    timing: Timing,
-    rooms: Sequence[planning.Room],
-    groups: Mapping[tuple[int, int], int],
-    guard: windows.Guard,
-) -> dict[int, planning.Placed]:
-    """Place hubs, in number by network id and group (see `windows.Guard`), clear of their windows, by network id."""
+def hubs_by_network(*, groups: Sequence[guards.Group]) -> dict[int, int]:
+    """Add the hubs of groups up by network id."""
+    found: Counter[int] = Counter()
+    for group in groups:
+        found[group.network] += group.hubs
+    return dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where hubs go, group by group; `protected` are the groups left over although there is room at other times."""
+
+    placements: Sequence[planning.Placement]
+    protected: frozenset[int]
+
+
+def place(*, timing: Timing, rooms: Sequence[planning.Room], groups: Sequence[guards.Group]) -> Placed:
+    """
+    Place the hubs of groups, each clear of what it is closed for.
+
+    Groups that are closed at the same times are planned as one, and share the places that it gets: hubs that
+    nobody else has to be asked about first.
+    """
     rule = planning.spread_evenly if timing.plan == Booking.Plan.SPREAD else planning.as_early_as_possible
-    of_network: dict[int, dict[int, int]] = {}
-    for (network, group), hubs in groups.items():
-        of_network.setdefault(network, {})[group] = hubs
-    return {
-        network: planning.clear_of_windows(
+    alike: dict[int, dict[tuple[tuple[datetime, datetime], ...], list[guards.Group]]] = {}
+    for group in sorted(groups, key=lambda group: (group.partner is not None, group.number)):
+        alike.setdefault(group.network, {}).setdefault(group.closed, []).append(group)
+    placements: list[planning.Placement] = []
+    protected: set[int] = set()
+    for network, classes in alike.items():
+        members = list(classes.values())
+        planned = planning.clear_of_windows(
             rooms=[room for room in rooms if room.network == network],
-            groups=hubs_by_group,
-            is_clear=lambda group, room: guard.is_clear(group=group, start=room.start_at, end=room.end_at),
+            groups={kind: sum(group.hubs for group in same) for kind, same in enumerate(members)},
+            is_clear=lambda kind, room, members=members: members[kind][0].is_clear(  # type: ignore[misc]
+                start=room.start_at, end=room.end_at
+            ),
             plan=lambda offered, hubs: rule(rooms=offered, hubs=hubs),
         )
-        for network, hubs_by_group in of_network.items()
-    }
+        for kind, same in enumerate(members):
+            theirs = [placement for placement in planned.placements if placement.group == kind]
+            shared = _shared(theirs, same)
+            placements += shared
+            if kind in planned.protected:
+                found = Counter[int]()
+                for placement in shared:
+                    found[placement.group] += placement.hubs
+                protected.update(group.number for group in same if found[group.number] < group.hubs)
+    return Placed(
+        sorted(placements, key=lambda one: (one.start_at, one.slot, one.group)), frozenset(protected)
+    )
+
+
+def _shared(
+    placements: Sequence[planning.Placement], groups: Sequence[guards.Group]
+) -> list[planning.Placement]:
+    """Give the places of some groups to one after the other."""
+    shared = []
+    waiting = [(group.number, group.hubs) for group in groups]
+    place = 0
+    for placement in placements:
+        left = placement.hubs
+        while left:
+            number, hubs = waiting[place]
+            taken = min(left, hubs)
+            shared.append(replace(placement, group=number, hubs=taken))
+            left -= taken
+            waiting[place] = (number, hubs - taken)
+            if taken == hubs:
+                place += 1
+    return shared

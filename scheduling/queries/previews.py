@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from hubs.models import Network
+from firmware.models import FirmwareRelease
+from hubs.models import Network, Supplier
+from scheduling import planning
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, HubSelection, ProtectedWindow
-from scheduling.queries import plans, windows
+from scheduling.queries import eligibility, guards, plans
 from scheduling.queries.parts import Destination, Outlook, placed
 from scheduling.queries.parts import Part as PartOfBooking
 from scheduling.queries.parts import groups as groups_of
 
-PROTECTED = "The slots that have room are in their protected windows."
+PROTECTED = "The slots that have room are not available for them: protected windows."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,28 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """
+    What another Supplier of so many of the hubs would be asked.
+
+    It has to agree to `explicit` of them, whose slots are near; to the others its silence is consent.
+    """
+
+    supplier: Supplier
+    hubs: int
+    explicit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
-    """Where the chosen hubs would go, which would not, and how many would go in each soft window."""
+    """
+    Where the chosen hubs would go, which would not, how many would go in each soft window, and who would be asked.
+    """
 
     parts: Sequence[Part]
     unplaced: Sequence[Unplaced]
     warnings: Mapping[ProtectedWindow, int] = field(default_factory=dict)
+    asks: Sequence[Ask] = ()
 
     @property
     def placed(self) -> int:
@@ -81,28 +99,25 @@ def preview(*, selection: HubSelection, timing: plans.Timing, now: datetime) -> 
 
     In one slot, a network that has no slot then, or too little room, leaves its hubs over; booking would refuse.
     """
-    wanted = needed(selection=selection)
     release = selection.release
-    guard = windows.guard_for(release=release, supplier=selection.supplier, now=now)
-    groups = windows.by_group(selection=selection, guard=guard, needed=wanted, now=now)
-    rooms = plans.rooms(
-        timing=timing, release=release, supplier=selection.supplier, needed=wanted, guard=guard, now=now
-    )
+    guard = guards.guard_for(release=release, supplier=selection.supplier, now=now)
+    hubs_chosen, parameters = eligibility.chosen_hubs(selection=selection, now=now)
+    groups = guards.counted(guard=guard, hubs=hubs_chosen, parameters=parameters)
+    rooms = plans.rooms(timing=timing, release=release, supplier=selection.supplier, groups=groups, now=now)
     open_on = Counter(room.network for room in rooms if not room.closed)
     names = dict(Network.objects.values_list("id", "name"))
     in_slot: Counter[tuple[int, datetime, datetime]] = Counter()
-    left: Counter[tuple[int, int]] = Counter(groups)
-    placed = plans.place(timing=timing, rooms=rooms, groups=groups, guard=guard)
-    placements = [placement for one in placed.values() for placement in one.placements]
-    for placement in placements:
+    left = {group.number: group.hubs for group in groups}
+    placed = plans.place(timing=timing, rooms=rooms, groups=groups)
+    for placement in placed.placements:
         in_slot[placement.network, placement.start_at, placement.end_at] += placement.hubs
-        left[placement.network, placement.group] -= placement.hubs
+        left[placement.group] -= placement.hubs
     unplaced: Counter[tuple[str, str]] = Counter()
-    for (network, group), hubs in left.items():
-        if hubs:
-            is_protected = group in placed[network].protected
-            why = PROTECTED if is_protected else _why(timing.plan, open_on[network])
-            unplaced[names[network], why] += hubs
+    for group in groups:
+        if hubs := left[group.number]:
+            is_protected = group.number in placed.protected
+            why = PROTECTED if is_protected else _why(timing.plan, open_on[group.network])
+            unplaced[names[group.network], why] += hubs
     return Preview(
         sorted(
             (
@@ -112,8 +127,27 @@ def preview(*, selection: HubSelection, timing: plans.Timing, now: datetime) -> 
             key=lambda part: (part.start_at, part.network),
         ),
         [Unplaced(network, hubs, why) for (network, why), hubs in sorted(unplaced.items())],
-        guard.warnings(placements=placements),
+        guard.warnings(groups=groups, placements=placed.placements),
+        _asks(release, groups, placed.placements, now),
     )
+
+
+def _asks(
+    release: FirmwareRelease,
+    groups: Sequence[guards.Group],
+    placements: Sequence[planning.Placement],
+    now: datetime,
+) -> list[Ask]:
+    """Count the hubs about which other Suppliers would be asked, the most first."""
+    near = release.policy.explicit_consent_within.after(now)
+    asked: Counter[int] = Counter()
+    explicit: Counter[int] = Counter()
+    for placement in placements:
+        if (partner := groups[placement.group].partner) is not None:
+            asked[partner] += placement.hubs
+            explicit[partner] += placement.hubs if placement.start_at < near else 0
+    suppliers = Supplier.objects.in_bulk(list(asked))
+    return [Ask(suppliers[partner], hubs, explicit[partner]) for partner, hubs in asked.most_common()]
 
 
 def _why(plan: Booking.Plan, open_slots: int) -> str:
@@ -137,9 +171,9 @@ def move_preview(
 ) -> Preview:
     """Say where the hubs of a part of a booking would go, as of now and without moving anything."""
     names = dict(Network.objects.values_list("id", "name"))
-    guard = windows.guard_for(release=booking.release, supplier=booking.supplier, now=now)
-    groups = groups_of(booking=booking, part=part, outlook=outlook, to=to, guard=guard, now=now)
-    moved = placed(booking=booking, outlook=outlook, of_group=groups, to=to, guard=guard, now=now)
+    guard = guards.guard_for(release=booking.release, supplier=booking.supplier, now=now)
+    groups = groups_of(booking=booking, part=part, to=to, guard=guard, now=now)
+    moved = placed(booking=booking, outlook=outlook, groups=groups, to=to, now=now)
     in_slot: Counter[tuple[int, datetime, datetime]] = Counter()
     for placement in moved.placements:
         in_slot[placement.network, placement.start_at, placement.end_at] += placement.hubs
@@ -151,10 +185,11 @@ def move_preview(
     return Preview(
         sorted(found, key=lambda part: (part.start_at, part.network)),
         [
-            Unplaced(names[network], hubs, "No room there, clear of your windows.")
+            Unplaced(names[network], hubs, "No room there, clear of their protected windows.")
             for network, hubs in sorted(moved.lacking.items())
         ],
-        guard.warnings(placements=moved.placements),
+        guard.warnings(groups=groups, placements=moved.placements),
+        _asks(booking.release, groups, moved.placements, now),
     )
 
 

@@ -12,7 +12,7 @@ from firmware import queries as releases
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
 from portal.ground import sql
-from scheduling import planning
+from scheduling import calendar, planning
 from scheduling.models import Slot
 from scheduling.queries import windows
 
@@ -105,8 +105,10 @@ WHERE earlier < wanted.hubs ORDER BY start_at, id
 """  # noqa: S608 - our own statement
 
 
-def terms_of_room(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> dict[str, Any]:
-    """Return the parameters of ROOM."""
+def terms_of_room(
+    *, release: FirmwareRelease, supplier: Supplier, now: datetime, in_reserve: bool = False
+) -> dict[str, Any]:
+    """Return the parameters of ROOM; `in_reserve` for DCC's own allocation, which no share binds."""
     earliest = bookable_from(release=release, now=now)
     parts = {share.network: share for share in shares(release=release, supplier=supplier)}
     periods = list(release.periods.all())
@@ -122,8 +124,8 @@ def terms_of_room(*, release: FirmwareRelease, supplier: Supplier, now: datetime
         "closed_to": [closure.end_at for closure in closed],
         "closed_why": [closure.why for closure in closed],
         "supplier": supplier.pk,
-        "reserve": release.policy.reserve_percent,
-        "shared_after": release.policy.fair_share_until.after(now),
+        "reserve": 0 if in_reserve else release.policy.reserve_percent,
+        "shared_after": calendar.forever(now) if in_reserve else release.policy.fair_share_until.after(now),
         "networks": [period.network_id for period in periods],
         "opens": [max(earliest, period.start_at) for period in periods],
         "closes": [period.end_at for period in periods],
@@ -146,6 +148,7 @@ def rooms(
     now: datetime,
     not_before: datetime | None = None,
     freed: Mapping[int, int] | None = None,
+    in_reserve: bool = False,
 ) -> list[planning.Room]:
     """
     Return the earliest slots with room for the Supplier that together take the `needed` hubs of each network id.
@@ -155,7 +158,8 @@ def rooms(
     As of now and without a lock: what is taken in between is asked again when the places are taken.
     """
     wanted = {"wanted_networks": list(needed), "wanted_hubs": list(needed.values())}
-    terms = terms_of_room(release=release, supplier=supplier, now=now) | _freed(freed or {})
+    terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
+    terms |= _freed(freed or {})
     if not_before:
         terms["opens"] = [max(opens, not_before) for opens in terms["opens"]]
     return [planning.Room(*row) for row in sql.rows(EARLIEST, terms | wanted)]
@@ -170,9 +174,11 @@ def rooms_between(
     end: datetime,
     now: datetime,
     freed: Mapping[int, int] | None = None,
+    in_reserve: bool = False,
 ) -> list[planning.Room]:
     """Return the Supplier's room in the slots of some networks that begin in a half-open span, full ones too."""
-    terms = terms_of_room(release=release, supplier=supplier, now=now) | _freed(freed or {})
+    terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
+    terms |= _freed(freed or {})
     return [
         planning.Room(*row)
         for row in sql.rows(
@@ -184,10 +190,15 @@ def rooms_between(
 
 
 def rooms_in(
-    *, release: FirmwareRelease, supplier: Supplier, slots: Collection[int], now: datetime
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    slots: Collection[int],
+    now: datetime,
+    in_reserve: bool = False,
 ) -> dict[int, int]:
     """Return the Supplier's room by slot id; a slot that is no longer open for it is absent."""
-    terms = terms_of_room(release=release, supplier=supplier, now=now)
+    terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
     rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
     return {row[0]: row[4] for row in rows}
 

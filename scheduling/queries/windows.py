@@ -2,30 +2,26 @@
 When hubs must not be touched: one rule, asked at preview, at booking and by the Gate.
 
 What closes a network for all hubs of a Supplier takes slots out of its rooms (`closures`). What concerns some of its
-hubs alone, a payment mode or a list, divides its hubs into groups (`guard`): hubs with the same windows are in the
-same group, and a group is placed only where none of its windows is. So no hub is placed and then placed again,
-and the counts of places are right from the start. The Gate asks both (`stops`).
+hubs alone divides them into groups (see `guards`). The Gate asks both (`stops`).
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
-from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState
-from hubs.models import PaymentMode, Supplier
+from firmware.models import AvailabilityPeriod, ReleaseState
+from hubs import registrations
+from hubs.models import ChangeOfSupplier, Supplier
 from portal.ground import sql
 from portal.ground.uk_time import LONDON
-from scheduling import calendar, planning
-from scheduling.models import HubSelection, Incident, Maintenance, ProtectedWindow, Slot
-from scheduling.queries import eligibility
+from scheduling import calendar
+from scheduling.models import Incident, Maintenance, ProtectedWindow, Slot
 
 Scope = ProtectedWindow.Scope
 MOST_OF_SINGLE_HUBS = 60
-"""Windows of payment modes, groups and lists that a Supplier can have at a time: each is a bit of a 64-bit number."""
+"""Windows of payment modes, groups and lists that a Supplier can have at a time: each divides its hubs further."""
 
 
 def of_supplier(*, supplier: Supplier) -> QuerySet[ProtectedWindow]:
@@ -104,130 +100,21 @@ def _hard(supplier: Supplier) -> QuerySet[ProtectedWindow]:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """
-    The windows that concern some of a Supplier's hubs alone, and the soft ones of all.
-
-    A hub's group is a number with a bit for each of `windows` that concerns it; 0 is everybody else.
-    """
-
-    windows: Sequence[ProtectedWindow]
-    spans: Sequence[Sequence[calendar.Span]]
-    soft: Sequence[tuple[ProtectedWindow, Sequence[calendar.Span]]] = ()
-    """Soft windows of all hubs, or of a network."""
-    _closed: dict[int, Sequence[calendar.Span]] = field(default_factory=dict)
-
-    def is_clear(self, *, group: int, start: datetime, end: datetime) -> bool:
-        """Say whether no hard window of the group shares a moment with the half-open span."""
-        if not group:
-            return True
-        if group not in self._closed:
-            hard = [
-                span
-                for bit, window in enumerate(self.windows)
-                if group >> bit & 1 and window.is_hard
-                for span in self.spans[bit]
-            ]
-            self._closed[group] = calendar.merged(spans=hard)
-        return not calendar.overlap(spans=self._closed[group], start=start, end=end)
-
-    def warnings(self, *, placements: Iterable[planning.Placement]) -> dict[ProtectedWindow, int]:
-        """Count the placed hubs that would go in each soft window."""
-        found: dict[ProtectedWindow, int] = defaultdict(int)
-        soft = [(bit, window) for bit, window in enumerate(self.windows) if not window.is_hard]
-        merged = {window.pk: calendar.merged(spans=self.spans[bit]) for bit, window in soft}
-        merged |= {window.pk: calendar.merged(spans=spans) for window, spans in self.soft}
-        for one in placements:
-            concerned = [window for bit, window in soft if one.group >> bit & 1]
-            concerned += [window for window, _ in self.soft if window.network_id in (None, one.network)]
-            for window in concerned:
-                if calendar.overlap(spans=merged[window.pk], start=one.start_at, end=one.end_at):
-                    found[window] += one.hubs
-        return dict(found)
-
-
-def guard(*, supplier: Supplier, start: datetime, end: datetime) -> Guard:
-    """Return the Supplier's guard for slots between `start` and `end`."""
-    alone: list[tuple[ProtectedWindow, Sequence[calendar.Span]]] = []
-    soft: list[tuple[ProtectedWindow, Sequence[calendar.Span]]] = []
-    windows = ProtectedWindow.objects.filter(supplier=supplier).exclude(
-        is_hard=True, scope__in=[Scope.ALL, Scope.NETWORK]
-    )
-    for window in windows.order_by("id"):
-        if spans := window.spans(start=start, end=end):
-            (alone if window.is_of_single_hubs else soft).append((window, spans))
-    return Guard([window for window, _ in alone], [spans for _, spans in alone], soft)
-
-
-def guard_for(*, release: FirmwareRelease, supplier: Supplier, now: datetime) -> Guard:
-    """Return the Supplier's guard for what can still be booked of a release."""
-    end = max((period.end_at for period in release.periods.all()), default=now)
-    return guard(supplier=supplier, start=now, end=max(now, end))
-
-
-def grouped(*, hubs: str, guard: Guard) -> tuple[str, dict[str, Any]]:
-    """
-    Return a SELECT of (hub, network_id, grp) over the eligible hubs of `eligibility.chosen_hubs`, and what it adds.
-
-    Raw SQL, because a million hubs are divided: by their payment mode, which is at hand, and by one join with the
-    lists.
-    """
-    modes = {
-        int(mode): sum(1 << bit for bit, window in enumerate(guard.windows) if window.payment_mode == mode)
-        for mode in PaymentMode
-    }
-    lists = [(window.pk, bit) for bit, window in enumerate(guard.windows) if window.scope == Scope.HUBS]
-    group, join = "0::bigint", ""
-    parameters: dict[str, Any] = {}
-    if any(modes.values()):
-        cases = " ".join(f"WHEN {mode} THEN {mask}" for mode, mask in modes.items())
-        group = f"(CASE judged.payment_mode {cases} ELSE 0 END)::bigint"
-    if lists:
-        group += " | coalesce(listed.grp, 0)"
-        join = """LEFT JOIN (
-            SELECT hub, bit_or(1::bigint << bit) AS grp FROM scheduling_protectedhub
-            JOIN unnest(%(lists)s::bigint[], %(bits)s::int[]) AS list (window_id, bit) USING (window_id)
-            GROUP BY hub) listed ON listed.hub = judged.hub"""
-        parameters = {"lists": [pk for pk, _ in lists], "bits": [bit for _, bit in lists]}
-    return (
-        f"SELECT judged.hub, judged.network_id, {group} AS grp"  # noqa: S608 - our own columns
-        f" FROM ({hubs}) judged {join} WHERE judged.refusal IS NULL",
-        parameters,
-    )
-
-
-def by_group(
-    *, selection: HubSelection, guard: Guard, needed: Mapping[int, int], now: datetime
-) -> dict[tuple[int, int], int]:
-    """
-    Return the number of chosen hubs by (network id, group).
-
-    Without a window of single hubs these are the `needed` ones, by network id, as they were judged before.
-    """
-    if not guard.windows:
-        return {(network, 0): hubs for network, hubs in needed.items()}
-    hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
-    statement, more = grouped(hubs=hubs, guard=guard)
-    rows = sql.rows(
-        f"SELECT network_id, grp, count(*) FROM ({statement}) hub GROUP BY 1, 2 ORDER BY 1, 2",  # noqa: S608
-        parameters | more,
-    )
-    return {(network, group): count for network, group, count in rows}
-
-
-@dataclass(frozen=True, slots=True)
 class Stops:
-    """What of a span must not be touched: of one Supplier's hubs on one network."""
+    """What of a span must not be touched, of the hubs of one lot."""
 
     by_dcc: bool = False
     everything: bool = False
     modes: Sequence[int] = ()
     lists: Sequence[int] = ()
+    groups: Sequence[int] = ()
+    changes: Sequence[date] = ()
+    """Hubs whose Supplier changes on one of these days."""
 
     @property
     def some(self) -> bool:
-        """There are windows of single hubs to ask about."""
-        return bool(self.modes or self.lists)
+        """There are single hubs to ask about."""
+        return bool(self.modes or self.lists or self.groups or self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,20 +129,25 @@ class Answer:
     """When something next begins; the slot's end if nothing does."""
 
 
-def stops(*, supplier: int, network: int, slot: Slot, now: datetime) -> Answer:
-    """Say what of a slot must not be touched, now and in all of it; of a slot still to come nothing is asked."""
+def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime) -> Answer:
+    """
+    Say what of a slot must not be touched, now and in all of it; of a slot still to come nothing is asked.
+
+    `suppliers` are those whose windows hold: the one that booked, and the other one of shared hubs.
+    """
     if now < slot.start_at:
         return Answer(Stops(), Stops(), slot.end_at)
     span = {"start": slot.start_at, "end": slot.end_at}
     closed = by_dcc(networks=[network], to_expected_end=False, **span)
-    found: list[tuple[datetime, datetime, ProtectedWindow | None]] = [
+    found: list[tuple[datetime, datetime, ProtectedWindow | date | None]] = [
         (closure.start_at, closure.end_at, None) for closure in closed
     ]
     for window in ProtectedWindow.objects.filter(
         Q(network=None) | Q(network=network), Q(end_at=None) | Q(end_at__gt=slot.start_at),
-        Q(start_at=None) | Q(start_at__lt=slot.end_at), supplier=supplier, is_hard=True,
+        Q(start_at=None) | Q(start_at__lt=slot.end_at), supplier__in=suppliers, is_hard=True,
     ):  # fmt: skip
         found += [(opens, closes, window) for opens, closes in window.spans(**span)]
+    found += [(*registrations.protected_span(effective_on=day), day) for day in _days_of_changes(**span)]
     return Answer(
         _stops(window for opens, closes, window in found if opens <= now < closes),
         _stops(window for _, _, window in found),
@@ -263,14 +155,28 @@ def stops(*, supplier: int, network: int, slot: Slot, now: datetime) -> Answer:
     )
 
 
-def _stops(found: Iterable[ProtectedWindow | None]) -> Stops:
-    windows = list(found)
-    own = [window for window in windows if window]
+def _days_of_changes(start: datetime, end: datetime) -> list[date]:
+    """Return the days of changes of supplier that protect some hub between two moments."""
+    first, last = start.astimezone(LONDON).date(), end.astimezone(LONDON).date()
+    days = [first + timedelta(days=number) for number in range(-2, (last - first).days + 3)]
+    return [
+        day
+        for day in days
+        for opens, closes in [registrations.protected_span(effective_on=day)]
+        if opens < end and closes > start and ChangeOfSupplier.objects.filter(effective_on=day).exists()
+    ]
+
+
+def _stops(found: Iterable[ProtectedWindow | date | None]) -> Stops:
+    concerned = list(found)
+    kept = [one for one in concerned if isinstance(one, ProtectedWindow)]
     return Stops(
-        len(own) < len(windows),
-        any(not window.is_of_single_hubs for window in own),
-        [window.payment_mode for window in own if window.payment_mode is not None],
-        [window.pk for window in own if window.scope == Scope.HUBS],
+        None in concerned,
+        any(not window.is_of_single_hubs for window in kept),
+        [window.payment_mode for window in kept if window.payment_mode is not None],
+        [window.pk for window in kept if window.scope == Scope.HUBS],
+        [window.group_id for window in kept if window.group_id is not None],
+        [one for one in concerned if isinstance(one, date)],
     )
 
 

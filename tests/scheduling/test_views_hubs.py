@@ -150,7 +150,7 @@ class TestHub:
         assert booking.reference not in page
         assert "Booked by the other Supplier" in page
         assert hubs.open_deployments(hubs=[hub.pk], supplier=world.northern) == {
-            hub.pk: OpenDeployment(State.BOOKED, "Booked by the other Supplier", "")
+            hub.pk: OpenDeployment(State.PROVISIONAL, "Booked by the other Supplier", "")
         }
 
     def test_asks_a_fixed_number_of_questions(self, world: World, client: Client) -> None:
@@ -173,7 +173,7 @@ class TestVerdicts:
             [release] = standings.with_facts(type(world.release).objects.all())
             release.has_no_predecessor = has_no_predecessor
 
-            ours = hubs.rules_of(
+            ours = eligibility.rules(
                 release=release, supplier=world.northern, versions=versions, now=world.clock()
             )
 

@@ -257,7 +257,7 @@ class TestBook:
         slot = world.slot(start=5 * HOUR, room=10)
         world.protect(start=5 * HOUR, **PREPAYMENT)
 
-        with pytest.raises(UnableToBook, match=r"2 of your 5 hubs on .* are in a protected window"):
+        with pytest.raises(UnableToBook, match=r"2 of your 5 hubs on .* are not available on"):
             world.book(start_at=slot.start_at)
         assert not Deployment.objects.exists()
 
@@ -530,7 +530,7 @@ class TestStops:
         world.protect(start=HOUR, length=9 * HOUR)
 
         answer = windows.stops(
-            supplier=world.northern.pk, network=world.network.pk, slot=slot, now=world.clock()
+            suppliers=[world.northern.pk], network=world.network.pk, slot=slot, now=world.clock()
         )
 
         assert (answer.now.everything, answer.slot.everything) == (False, False)
