@@ -29,6 +29,7 @@ TIMETABLE: dict[str, Entry] = {
     "read files": every(2, "read_files"),
     "keep bookings": every(5, "keep_bookings"),
     "owe notices": every(15, "owe_notices"),
+    "owe deadlines": every(600, "owe_deadlines"),
     "send notices": every(5, "send_notices"),
     "open slots": every(60, "open_slots"),
     "count fleet": every(60, "count_fleet"),

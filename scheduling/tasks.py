@@ -47,10 +47,18 @@ def keep_bookings(**_: object) -> None:
 
 @shared_task
 def owe_notices(**_: object) -> None:
-    """Tell of published releases, and remind of slots."""
+    """Tell of releases published, halted, resumed and withdrawn, and of hubs missed; remind of slots."""
     now = clock.now()
     notices.owe_published(now=now)
+    notices.owe_stops(now=now)
+    notices.owe_missed(now=now)
     notices.owe_reminders(now=now)
+
+
+@shared_task
+def owe_deadlines(**_: object) -> None:
+    """Remind of the last moment to book."""
+    notices.owe_deadlines(now=clock.now())
 
 
 @shared_task

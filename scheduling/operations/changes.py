@@ -18,6 +18,7 @@ from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from scheduling.lifecycle import CANCELLABLE, Ending
 from scheduling.models import LOT_SPAN, Booking, Lot, Slot
+from scheduling.operations import notices
 from scheduling.operations.bookings import (
     TRIES,
     Cut,
@@ -155,6 +156,9 @@ def _move(
             },
         },
         now=now,
+    )
+    notices.owe_booking_moved(
+        booking=booking, change=cuts[0].lot.pk, left=freed, taken=wanted, by=by, now=now
     )
     return outlook.would_go
 

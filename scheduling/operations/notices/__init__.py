@@ -8,7 +8,12 @@ sender die between the mail server's yes and the stamp, the e-mail goes out twic
 One module owes the e-mails about one noun; `owing` has what they share, and `sending` sends them all.
 """
 
-from scheduling.operations.notices.bookings import owe_booking_done, owe_reminders
+from scheduling.operations.notices.bookings import (
+    owe_booking_done,
+    owe_booking_moved,
+    owe_missed,
+    owe_reminders,
+)
 from scheduling.operations.notices.owing import (
     address_of,
     of_release,
@@ -17,7 +22,7 @@ from scheduling.operations.notices.owing import (
     people_of,
     shown,
 )
-from scheduling.operations.notices.releases import owe_published
+from scheduling.operations.notices.releases import owe_deadlines, owe_published, owe_stops
 from scheduling.operations.notices.sending import NOT_KEPT, Words, calendar_of, render, send
 
 __all__ = [
@@ -28,8 +33,12 @@ __all__ = [
     "of_release",
     "owe",
     "owe_booking_done",
+    "owe_booking_moved",
+    "owe_deadlines",
+    "owe_missed",
     "owe_published",
     "owe_reminders",
+    "owe_stops",
     "owe_words",
     "people_of",
     "render",

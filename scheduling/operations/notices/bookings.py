@@ -1,18 +1,30 @@
-"""E-mails about bookings: that their slots are near, and that they are done."""
+"""E-mails about bookings: moved, their slots near, hubs missed in a slot, done."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import F, Sum
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from hubs.models import Supplier
-from portal.ground import uk_time
-from scheduling.lifecycle import OPEN, State
-from scheduling.models import Booking, Lot, Notice
+from hubs.models import Network, Supplier
+from portal.ground import sql, uk_time
+from scheduling.lifecycle import OPEN, Ending, State
+from scheduling.models import LOT_SPAN, Booking, Lot, Notice, Slot
 from scheduling.operations.notices.owing import address_of, of_release, owe, people_of, shown
+from scheduling.queries import slots
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+NEXT_SLOTS = 5
+"""So many of the next slots with room are named; the page has them all."""
+NEWS = timedelta(days=28)
+"""What was missed longer ago than this is told to nobody who has not heard of it."""
 
 
 def owe_booking_done(*, booking: Booking, now: datetime) -> None:
@@ -103,3 +115,150 @@ def _remind(
             now=now,
             supplier=supplier,
         )
+
+
+# -- moved ---------------------------------------------------------------------------------------------------
+
+
+def owe_booking_moved(
+    *,
+    booking: Booking,
+    change: int,
+    left: Mapping[int, int],
+    taken: Mapping[int, int],
+    by: "User",
+    now: datetime,
+) -> None:
+    """
+    Tell a booking's Supplier, but for the person who did it, that hubs of it were moved.
+
+    `left` and `taken` are the hubs by slot id that went and that came; `change` is a number that no other change of
+    the booking has. In the transaction of the move.
+    """
+    places = {
+        slot.pk: slot
+        for slot in Slot.objects.filter(pk__in=left.keys() | taken.keys()).select_related("network")
+    }
+    owe(
+        kind=Notice.Kind.BOOKING_MOVED,
+        subject_key=f"booking:{booking.reference}:{change}",
+        addresses=[address for address in people_of(supplier=booking.supplier) if address != by.email],
+        context={
+            **of_release(release=booking.release),
+            "supplier": booking.supplier.name,
+            "reference": booking.reference,
+            "hubs": sum(taken.values()),
+            "who": "DCC" if by.is_staff else str(by),
+            "left": _places(left, places),
+            "taken": _places(taken, places),
+            "cut_off": str(booking.release.policy.cut_off),
+            "booking_url": address_of("scheduling:booking", booking.reference),
+        },
+        now=now,
+        supplier=booking.supplier,
+    )
+
+
+def _places(hubs: Mapping[int, int], slots_by_id: Mapping[int, Slot]) -> list[dict[str, Any]]:
+    """Return hubs by slot id as the lines of a table, in order of time."""
+    lines = sorted(
+        ((slots_by_id[slot], number) for slot, number in hubs.items()),
+        key=lambda line: (line[0].start_at, line[0].network.name),
+    )
+    return [
+        {"network": slot.network.name, "shown": shown(slot.start_at), "hubs": number}
+        for slot, number in lines
+    ]
+
+
+# -- missed --------------------------------------------------------------------------------------------------
+
+# Raw SQL: one statement over the lots finds what is to be told, and one over the hubs of those lots alone counts
+# them by reason. A day is told when no hub of it can be missed any more.
+_OPEN = " + ".join(f"lot.{state}" for state in OPEN)
+MISSED = f"""
+SELECT ended.booking_id, ended.day, ended.lots FROM (
+    SELECT lot.booking_id, (slot.start_at AT TIME ZONE 'Europe/London')::date AS day, array_agg(lot.id) AS lots
+    FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+    WHERE lot.booking_id IN (
+        SELECT missed.booking_id FROM scheduling_lot missed JOIN scheduling_slot slot ON slot.id = missed.slot_id
+        WHERE missed.missed > 0 AND slot.end_at > %(since)s AND slot.end_at <= %(now)s)
+    GROUP BY 1, 2
+    HAVING sum(lot.missed) > 0 AND sum({_OPEN}) = 0
+       AND max(slot.end_at) > %(since)s AND max(slot.end_at) <= %(now)s) ended
+JOIN scheduling_booking booking ON booking.id = ended.booking_id
+WHERE NOT EXISTS (
+    SELECT FROM scheduling_notice notice
+    WHERE notice.kind = %(kind)s AND notice.subject_key = 'booking:' || booking.reference || ':' || ended.day)
+ORDER BY 1, 2
+"""  # noqa: S608 - our own columns
+BY_REASON = """
+SELECT lot.network_id, deployment.ending, count(*)
+FROM unnest(%(lots)s::bigint[]) AS listed (id) JOIN scheduling_lot lot USING (id)
+JOIN scheduling_deployment deployment
+    ON deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
+WHERE lot.missed > 0 AND deployment.state = 'missed'
+GROUP BY 1, 2
+"""
+
+
+def owe_missed(*, now: datetime) -> int:
+    """
+    Hand missed hubs back to their bookers: tell each booking of each UK day of its slots that is over with some.
+
+    Told once, with the number by reason and the next slots that have room for them. Returns how many days of
+    bookings were told.
+    """
+    days = sql.rows(MISSED, {"now": now, "since": now - NEWS, "kind": Notice.Kind.MISSED})
+    bookings = Booking.objects.select_related("release__policy", "supplier").in_bulk(
+        [booking for booking, _, _ in days]
+    )
+    told = 0
+    for booking_id, day, lots in days:
+        booking = bookings[booking_id]
+        if people := people_of(supplier=booking.supplier):
+            _tell_of_missed(booking, day, lots, people, now)
+            told += 1
+    return told
+
+
+def _tell_of_missed(booking: Booking, day: date, lots: list[int], people: list[str], now: datetime) -> None:
+    by_network: dict[int, int] = defaultdict(int)
+    by_reason: dict[Ending, int] = defaultdict(int)
+    for network, ending, hubs in sql.rows(BY_REASON, {"lots": lots, "span": LOT_SPAN}):
+        by_network[network] += hubs
+        by_reason[Ending(ending)] += hubs
+    release = booking.release
+    can_book = release.state == ReleaseState.PUBLISHED
+    rooms = (
+        slots.rooms(release=release, supplier=booking.supplier, needed=by_network, now=now)
+        if can_book
+        else []
+    )
+    names = dict(Network.objects.values_list("id", "name"))
+    owe(
+        kind=Notice.Kind.MISSED,
+        subject_key=f"booking:{booking.reference}:{day}",
+        addresses=people,
+        context={
+            **of_release(release=release),
+            "supplier": booking.supplier.name,
+            "reference": booking.reference,
+            "day": f"{day:%A %-d %B %Y}",
+            "hubs": sum(by_reason.values()),
+            "reasons": [
+                [ending.label, hubs] for ending, hubs in sorted(by_reason.items(), key=lambda one: -one[1])
+            ],
+            "state": release.get_state_display().lower(),
+            "can_book": can_book,
+            "next": [
+                {"network": names[room.network], "shown": shown(room.start_at), "hubs": room.room}
+                for room in rooms[:NEXT_SLOTS]
+            ],
+            "more": len(rooms) > NEXT_SLOTS,
+            "cut_off": str(release.policy.cut_off),
+            "hubs_url": address_of("scheduling:booked-hubs", booking.reference) + f"?state={State.MISSED}",
+        },
+        now=now,
+        supplier=booking.supplier,
+    )
