@@ -1,4 +1,4 @@
-"""Booking hubs as early as possible, against a bare COPY and a bare INSERT … SELECT of the same deployments."""
+"""Booking hubs as early as possible under all rules, against a bare COPY and INSERT … SELECT of the same rows."""
 
 import statistics
 import time
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Sum
 
 from portal.ground import clock
-from scheduling.models import Booking, Lot, Slot
+from scheduling.models import Booking, Consent, Lot, Slot
 from scheduling.operations import bookings
 from scheduling.queries.plans import Timing
 from tests.benchmarks import database, meter
@@ -45,7 +46,8 @@ class LockWatch:
 def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, Any]:
     """Measure `bookings.book` for so many hubs of one Supplier, in a fleet of the size `fleet`."""
     fleet = fleet or max(SMALLEST_FLEET, FLEET_PER_HUB * hubs)
-    world = worlds.make(hubs=fleet, room=2 * hubs, tell=tell)
+    world = worlds.make(hubs=fleet, room=4 * hubs, tell=tell)
+    worlds.protect(world=world, tell=tell)
     worlds.leave(world=world, hubs=hubs, tell=tell)
     costs: list[meter.Cost] = []
     copies: list[meter.Cost] = []
@@ -91,12 +93,21 @@ def _book(world: World, watch: LockWatch, hubs: int) -> tuple[meter.Cost, dict[s
     selection = world.choose()
     with connection.execute_wrapper(watch), meter.measured() as cost:
         booking = bookings.book(
-            selection=selection, timing=Timing(Booking.Plan.EARLIEST), by=world.person, clock=clock.now
+            selection=selection,
+            timing=Timing(Booking.Plan.EARLIEST),
+            by=world.person,
+            clock=clock.now,
+            despite="The soft window can be shortened.",
         )
     if booking.hubs != hubs or booking.unplaced:
         raise database.UnableToMeasure(f"{booking.hubs:,} hubs were booked instead of {hubs:,}.")
     lots = booking.lots.all()
-    return cost, {"slots": lots.values("slot").distinct().count(), "lots": lots.count()}
+    return cost, {
+        "slots": lots.values("slot").distinct().count(),
+        "lots": lots.count(),
+        "provisional": lots.aggregate(hubs=Sum("provisional"))["hubs"],
+        "consents": booking.consents.count(),
+    }
 
 
 def _bare_copy() -> meter.Cost:
@@ -123,6 +134,7 @@ def _forget_bookings() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {DEPLOYMENTS}")
     Lot.objects.all().delete()
+    Consent.objects.all().delete()
     Booking.objects.all().delete()
     Slot.objects.update(taken=0)
     database.tidy("scheduling_lot", "scheduling_slot")

@@ -9,11 +9,11 @@ from django.db import connection
 from django.db.models import Sum
 
 from firmware.models import FirmwareRelease
-from hubs.models import FirmwareVersion, FleetCount, HubModel, Network, Supplier
+from hubs.models import FirmwareVersion, FleetCount, HubModel, Network, PaymentMode, Supplier
 from hubs.operations import count_fleet
-from portal.ground import clock
+from portal.ground import clock, sql
 from portal.models import User
-from scheduling.models import CapacityPattern, HubSelection, Weekday
+from scheduling.models import CapacityPattern, HubSelection, Maintenance, ProtectedWindow, Weekday
 from scheduling.operations import selections, slots
 from scheduling.queries import eligibility
 from tests import factories
@@ -23,6 +23,7 @@ Tell = Callable[[str], None]
 SEED = 24
 NEWEST = 0x7F000000
 NIGHTS = timedelta(days=29)
+HALF_DAY = timedelta(hours=12)
 SLOT_MINUTES = 60
 HUBS_PER_SLOT = 1_000
 SLOTS = 28 * 24
@@ -86,6 +87,79 @@ def _release(now: datetime) -> FirmwareRelease:
         )
     factories.RolloutPolicyFactory.create(release=release, cut_off="1 hours", staging_opens="4 hours")
     return FirmwareRelease.objects.get(pk=release.pk)  # the spans of its policy read as spans
+
+
+# one hub in a hundred, by a hash: what is concerned is spread over the whole fleet
+LIST = """
+WITH listed AS (
+    INSERT INTO scheduling_protectedhub (window_id, hub)
+    SELECT %(window)s, chf_id FROM hubs_communicationshub
+    WHERE lead_id = %(supplier)s AND hashint8(chf_id) %% 100 = 7
+    RETURNING hub)
+UPDATE scheduling_protectedwindow SET hubs = (SELECT count(*) FROM listed) WHERE id = %(window)s
+"""
+CHANGES = """
+INSERT INTO hubs_changeofsupplier (hub, role, gaining_id, effective_on, imported_at)
+SELECT chf_id, 1, %(gaining)s, %(first)s + abs(hashint8(chf_id + 1)) %% %(days)s, %(now)s
+FROM hubs_communicationshub WHERE hashint8(chf_id) %% 100 = 3
+"""
+
+
+def protect(*, world: World, tell: Tell) -> None:
+    """
+    Keep what a full month has: maintenance, everybody's weekly and one-off windows, a list, changes of supplier.
+
+    Prepayment hubs are left alone in the evenings, one hub in a hundred by a list, another one changes its Supplier,
+    and each other Supplier closes one morning of the week for all its hubs.
+    """
+    tell("keeping protected windows and changes of supplier")
+    now = clock.now()
+    kept = {"made_by": world.person, "created_at": now, "kind": "other", "reason": "As every month"}
+    evening = {
+        "starts": time(17),
+        "ends": time(22),
+        "scope": "payment_mode",
+        "payment_mode": PaymentMode.PREPAYMENT,
+    }
+    windows = [
+        ProtectedWindow(supplier=world.supplier, weekdays=0b0011111, **evening, **kept),
+        ProtectedWindow(
+            supplier=world.supplier,
+            scope="all",
+            start_at=now + NIGHTS / 4,
+            end_at=now + NIGHTS / 4 + HALF_DAY,
+            **kept,
+        ),
+        ProtectedWindow(
+            supplier=world.supplier,
+            scope="network",
+            network=_networks()[0],
+            is_hard=False,
+            start_at=now + NIGHTS - HALF_DAY,
+            end_at=now + NIGHTS,
+            **kept,
+        ),
+    ]
+    for number, other in enumerate(Supplier.objects.exclude(pk=world.supplier.pk).order_by("pk")):
+        morning = {"starts": time(7), "ends": time(11), "weekdays": 1 << number % 7}
+        windows.append(ProtectedWindow(supplier=other, scope="all", **morning, **kept))
+        windows.append(ProtectedWindow(supplier=other, weekdays=0b1111111, **evening, **kept))
+    ProtectedWindow.objects.bulk_create(windows)
+    listed = ProtectedWindow.objects.create(
+        supplier=world.supplier, scope="hubs", hubs=1, start_at=now, end_at=now + 4 * HALF_DAY, **kept
+    )
+    Maintenance.objects.bulk_create(
+        Maintenance(
+            network=network, start_at=now + NIGHTS / 2, end_at=now + NIGHTS / 2 + HALF_DAY / 2, reason="Mast"
+        )
+        for network in _networks()
+    )
+    sql.run(LIST, {"window": listed.pk, "supplier": world.supplier.pk})
+    sql.run(
+        CHANGES,
+        {"gaining": world.supplier.pk, "first": now.date(), "days": NIGHTS.days, "now": now},
+    )
+    database.tidy("scheduling_protectedhub", "hubs_changeofsupplier")
 
 
 def leave(*, world: World, hubs: int, tell: Tell) -> None:
