@@ -12,14 +12,13 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
-from hubs.gateway import Phase
 from hubs.models import Network
 from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
-from scheduling.lifecycle import CANCELLABLE, Ending, State
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, HubSelection, Lot, Slot, UnplacedHub
-from scheduling.operations import notices
+from scheduling.lifecycle import CANCELLABLE, Ending
+from scheduling.models import LOT_SPAN, Booking, HubSelection, Lot, Slot, UnplacedHub
+from scheduling.operations import notices, placing
 from scheduling.queries import eligibility, guards, plans, slots
 
 if TYPE_CHECKING:
@@ -69,19 +68,11 @@ class _Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A lot, and the placement that it was cut from."""
-
-    placement: planning.Placement
-    lot: Lot
-
-
-@dataclass(frozen=True, slots=True)
 class _Reserved:
     """A booking whose places are taken, and the lots into which its hubs go."""
 
     booking: Booking
-    cuts: Sequence[Cut]
+    cuts: Sequence[placing.Cut]
     protected: Collection[int]
     """The groups whose hubs were left over because of what they are closed for."""
 
@@ -122,7 +113,7 @@ def book(
         try:
             guard = guards.guard_for(release=selection.release, supplier=selection.supplier, now=now)
             hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
-            groups = gather(guard=guard, hubs=hubs, parameters=parameters)
+            groups = placing.gather(guard=guard, hubs=hubs, parameters=parameters)
             demand = _Demand(selection, timing, groups, guard, by, origin)
             if not groups:
                 raise UnableToBook(
@@ -162,32 +153,6 @@ def _check_open(release: FirmwareRelease) -> None:
         )
 
 
-# Raw SQL: one sort of all hubs. Key order keeps the unique index warm while the deployments are inserted, and the
-# hubs of a group lie side by side, so that a place says the lot.
-GATHER = """
-CREATE TEMPORARY TABLE gathered_hub {kept} AS
-SELECT hub, network_id, partner, mode, things,
-       (row_number() OVER (ORDER BY network_id, partner, mode, things, hub) - 1)::int AS place
-FROM ({divided}) hub
-"""
-
-
-def gather(
-    *, guard: guards.Guard, hubs: str, parameters: Mapping[str, Any], until_commit: bool = False
-) -> list[guards.Group]:
-    """
-    Put judged hubs (see `guards.Guard.divided`) into the temporary table `gathered_hub`; return their groups.
-
-    The table has each hub and its `place`, counted from nought over all groups. `until_commit` says that it goes
-    with the transaction.
-    """
-    divided, more = guard.divided(hubs=hubs)
-    sql.run("DROP TABLE IF EXISTS gathered_hub", {})
-    kept = "ON COMMIT DROP" if until_commit else ""
-    sql.run(GATHER.format(kept=kept, divided=divided), {**parameters, **more})
-    return guard.groups(rows=sql.rows(guards.GROUPS.format(hubs="gathered_hub"), {}))
-
-
 def _forget_gathered() -> None:
     if not connection.needs_rollback:
         sql.run("DROP TABLE IF EXISTS gathered_hub", {})
@@ -222,7 +187,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
     )
     if any(room.get(slot, 0) < hubs for slot, hubs in places.items()):
         raise _RoomTaken  # the next look sees the room that is left, or says that there is none
-    if move_places(places=places) != len(places):
+    if placing.move_places(places=places) != len(places):
         raise _RoomTaken
     booked = places.total()
     booking = Booking.objects.create(
@@ -249,7 +214,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
             facts={str(window.pk): hubs for window, hubs in warnings.items()},
             now=now,
         )
-    cuts = lots_of(booking=booking, placements=placed.placements, groups=demand.groups, now=now)
+    cuts = placing.lots_of(booking=booking, placements=placed.placements, groups=demand.groups, now=now)
     Lot.objects.bulk_create([cut.lot for cut in cuts])
     return _Reserved(booking, cuts, placed.protected)
 
@@ -336,77 +301,6 @@ def _reference() -> str:
     return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
-def ask(
-    *,
-    booking: Booking,
-    placements: Sequence[planning.Placement],
-    groups: Sequence[guards.Group],
-    now: datetime,
-) -> dict[tuple[int, int], Consent]:
-    """
-    Ask the other Suppliers of shared hubs, once for each slot; return the questions by (Supplier, slot id).
-
-    A slot that is near wants their word; otherwise their silence will do.
-    """
-    policy = booking.release.policy
-    near, answer_by = policy.explicit_consent_within.after(now), policy.objection_window.after(now)
-    asked: dict[tuple[int, int], Consent] = {}
-    for placement in placements:
-        if (partner := groups[placement.group].partner) is not None:
-            asked[partner, placement.slot] = Consent(
-                booking=booking,
-                supplier_id=partner,
-                slot_id=placement.slot,
-                asked_at=now,
-                answer_by=min(answer_by, placement.start_at),
-                is_explicit=placement.start_at < near,
-            )
-    Consent.objects.bulk_create(asked.values())
-    return asked
-
-
-def lots_of(
-    *,
-    booking: Booking,
-    placements: Sequence[planning.Placement],
-    groups: Sequence[guards.Group],
-    now: datetime,
-) -> list[Cut]:
-    """Return lots for the places of a booking, not kept yet, and ask whoever has to be asked about their hubs."""
-    policy = booking.release.policy
-    opens = {period.network_id: period.start_at for period in booking.release.periods.all()}
-    asked = ask(booking=booking, placements=placements, groups=groups, now=now)
-    cuts = []
-    for placement, size in planning.lots(placements=placements, size=LOT_SIZE):
-        partner = groups[placement.group].partner
-        consent = None if partner is None else asked[partner, placement.slot]
-        lot = Lot(
-            booking=booking,
-            release=booking.release,
-            supplier=booking.supplier,
-            slot_id=placement.slot,
-            network_id=placement.network,
-            consent=consent,
-            size=size,
-            staging_from=max(policy.staging_opens.before(placement.start_at), opens[placement.network]),
-            change_until=policy.cut_off.before(placement.start_at),
-            **{_first_state(consent): size},
-        )
-        cuts.append(Cut(placement, lot))
-    return cuts
-
-
-def _first_state(consent: Consent | None) -> State:
-    return State.PROVISIONAL if consent and consent.state == Consent.State.ASKED else State.BOOKED
-
-
-def due(*, cut: Cut) -> datetime:
-    """Return when a lot is first due: to be staged, or, as long as it is provisional, when its slot is over."""
-    if _first_state(cut.lot.consent) == State.PROVISIONAL:
-        return cut.placement.end_at
-    return cut.lot.staging_from
-
-
 @transaction.atomic(durable=True)
 def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
     """Write the deployments: the hub at a place goes into the lot whose stretch holds the place."""
@@ -416,7 +310,7 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
     )
     if not still_ours:
         raise _RoomTaken
-    stretches = write(cuts=reserved.cuts, groups=demand.groups, now=now)
+    stretches = placing.write(cuts=reserved.cuts, groups=demand.groups, now=now)
     if booking.unplaced:
         whys = [
             Why.PROTECTED_WINDOW if group in reserved.protected else Why.NO_ROOM for group in stretches.groups
@@ -426,7 +320,7 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
         MAKE_DUE,
         {
             "lots": [cut.lot.pk for cut in reserved.cuts],
-            "dues": [due(cut=cut) for cut in reserved.cuts],
+            "dues": [placing.due(cut=cut) for cut in reserved.cuts],
         },
     )
     audit.record(
@@ -439,18 +333,6 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
     booking.placed_at = now
 
 
-# Raw SQL: one INSERT places every hub. The arrays are parameters, so each row costs a binary search and no join. In
-# the order of their places, whichever slots come first: two bookings of the same hubs must not deadlock.
-PLACE = f"""
-INSERT INTO scheduling_deployment
-    (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
-SELECT (%(lots)s::bigint[])[stretch] * {LOT_SPAN} + place - (%(firsts)s::int[])[stretch],
-       hub, (%(states)s::text[])[stretch], '', {Phase.READ:d}, 0, 0, false,
-       (%(nexts)s::timestamptz[])[stretch], %(now)s
-FROM (SELECT hub, place, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
-WHERE (%(lots)s::bigint[])[stretch] IS NOT NULL
-ORDER BY place
-"""  # noqa: S608 - our own constants
 LEFT_OVER = """
 INSERT INTO scheduling_unplacedhub (booking_id, hub, why)
 SELECT %(booking)s, hub, (%(whys)s::text[])[stretch]
@@ -461,37 +343,6 @@ MAKE_DUE = """
 UPDATE scheduling_lot lot SET due_at = made.due_at
 FROM unnest(%(lots)s::bigint[], %(dues)s::timestamptz[]) AS made (id, due_at) WHERE lot.id = made.id
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Stretches:
-    """Which stretch of the gathered hubs goes into which lot: as arrays for PLACE, and the group of each."""
-
-    groups: Sequence[int]
-    terms: Mapping[str, Any]
-
-
-def write(*, cuts: Sequence[Cut], groups: Sequence[guards.Group], now: datetime) -> Stretches:
-    """
-    Write the deployments of the gathered hubs into lots that have their ids; return which went where.
-
-    The hubs of a group for which there is no lot are the last of it, a stretch with no lot.
-    """
-    of_group: dict[int, list[Cut]] = {}
-    for cut in cuts:
-        of_group.setdefault(cut.placement.group, []).append(cut)
-    stretches: list[tuple[int, int, int | None, State | None, datetime | None]] = []
-    for group in groups:
-        place = group.first
-        for cut in of_group.get(group.number, ()):
-            stretches.append((group.number, place, cut.lot.pk, _first_state(cut.lot.consent), due(cut=cut)))
-            place += cut.lot.size
-        if place < group.first + group.hubs:
-            stretches.append((group.number, place, None, None, None))
-    numbers, firsts, lots, states, nexts = map(list, zip(*stretches, strict=True))
-    terms = {"firsts": firsts, "lots": lots}
-    sql.run(PLACE, {**terms, "states": states, "nexts": nexts, "now": now})
-    return Stretches(numbers, terms)
 
 
 @transaction.atomic(durable=True)
@@ -505,29 +356,10 @@ def _give_back(*, booking: Booking, now: datetime) -> bool:
     places: Counter[int] = Counter()
     for slot, size in booking.lots.values_list("slot_id", "size"):
         places[slot] += size
-    free_places(places=places)
+    placing.free_places(places=places)
     booking.lots.all().delete()
     booking.consents.all().delete()
     return True
-
-
-# Raw SQL: a booking can touch thousands of slots, and a statement for each would keep them locked for seconds.
-MOVE_PLACES = """
-UPDATE scheduling_slot slot SET taken = slot.taken + change.hubs
-FROM unnest(%(slots)s::bigint[], %(hubs)s::int[]) AS change (id, hubs)
-WHERE slot.id = change.id AND slot.capacity >= slot.taken + change.hubs
-"""
-
-
-def move_places(*, places: Mapping[int, int]) -> int:
-    """Take places, by slot id, in slots that the caller has locked; return how many slots had the room."""
-    return sql.run(MOVE_PLACES, {"slots": list(places), "hubs": list(places.values())})
-
-
-def free_places(*, places: Mapping[int, int]) -> None:
-    """Give places back, by slot id; the slots are locked in the order of their ids: two at once never deadlock."""
-    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
-    move_places(places={slot: -hubs for slot, hubs in places.items()})
 
 
 def give_back_abandoned(*, now: datetime) -> int:
@@ -608,7 +440,7 @@ def cancel_lots(*, lots: Sequence[tuple[int, int]], ending: Ending, now: datetim
         )
         if cancelled:
             freed[slot] = freed.get(slot, 0) + cancelled
-    free_places(places=freed)
+    placing.free_places(places=freed)
     return sum(freed.values())
 
 

@@ -18,18 +18,8 @@ from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from scheduling.lifecycle import CANCELLABLE, Ending
 from scheduling.models import LOT_SPAN, Booking, Lot, Slot
-from scheduling.operations import notices
-from scheduling.operations.bookings import (
-    TRIES,
-    Cut,
-    UnableToCancel,
-    due,
-    free_places,
-    gather,
-    lots_of,
-    move_places,
-    write,
-)
+from scheduling.operations import notices, placing
+from scheduling.operations.bookings import TRIES, UnableToCancel
 from scheduling.queries import guards, parts, slots
 from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
 
@@ -66,7 +56,7 @@ def cancel_part(
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
     freed = _cancel(Ending.BY_SUPPLIER, now)
-    free_places(places=freed)
+    placing.free_places(places=freed)
     _settle(booking, now)
     cancelled = sum(freed.values())
     audit.record(
@@ -123,7 +113,7 @@ def _move(
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
     guard = guards.guard_for(release=booking.release, supplier=booking.supplier, now=now)
-    groups = gather(
+    groups = placing.gather(
         guard=guard, hubs=parts.JUDGED.format("SELECT * FROM changing_hub"), parameters={}, until_commit=True
     )
     moved = parts.placed(booking=booking, outlook=outlook, groups=groups, to=to, now=now)
@@ -131,8 +121,8 @@ def _move(
         raise UnableToMove(_no_room(outlook, moved.lacking, to))
     freed = _cancel(Ending.MOVED, now)
     sql.run(MARK_MOVED, {})
-    cuts = _with_ids(lots_of(booking=booking, placements=moved.placements, groups=groups, now=now))
-    write(cuts=cuts, groups=groups, now=now)
+    cuts = _with_ids(placing.lots_of(booking=booking, placements=moved.placements, groups=groups, now=now))
+    placing.write(cuts=cuts, groups=groups, now=now)
     wanted: Counter[int] = Counter()
     for placement in moved.placements:
         wanted[placement.slot] += placement.hubs
@@ -191,7 +181,7 @@ WHERE lot.id = gone.lot
 """
 
 
-def _with_ids(cuts: Sequence[Cut]) -> Sequence[Cut]:
+def _with_ids(cuts: Sequence[placing.Cut]) -> Sequence[placing.Cut]:
     """Give lots their ids ahead: deployments are written before their lots are kept."""
     ids = sql.rows(
         "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
@@ -199,7 +189,7 @@ def _with_ids(cuts: Sequence[Cut]) -> Sequence[Cut]:
     )
     for cut, (key,) in zip(cuts, sorted(ids), strict=True):
         cut.lot.pk = key
-        cut.lot.due_at = due(cut=cut)
+        cut.lot.due_at = placing.due(cut=cut)
     return cuts
 
 
@@ -217,12 +207,12 @@ def _exchange_places(
         .select_for_update()
         .values_list("pk")
     )
-    move_places(places={slot: -hubs for slot, hubs in freed.items()})
+    placing.move_places(places={slot: -hubs for slot, hubs in freed.items()})
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)
     if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
         raise _RoomTaken
-    if move_places(places=wanted) != len(wanted):
+    if placing.move_places(places=wanted) != len(wanted):
         raise _RoomTaken
 
 

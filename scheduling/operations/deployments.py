@@ -33,7 +33,8 @@ from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Consent, Deployment, Lot
-from scheduling.operations.bookings import cancel_lots, free_places
+from scheduling.operations import placing
+from scheduling.operations.bookings import cancel_lots
 from scheduling.queries import windows
 
 logger = logging.getLogger(__name__)
@@ -299,7 +300,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
     else:
         cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
     if gone := sql.run(NOT_ELIGIBLE, terms):
-        free_places(places={lot.slot_id: gone})
+        placing.free_places(places={lot.slot_id: gone})
     admitted = sql.run(ADMIT, terms)
     sql.run(LOOK_LATER, terms)
     return admitted
@@ -635,7 +636,7 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
         freed: Counter[int] = Counter()
         for lot, cancelled in sql.rows(REACT, {**_reactions(answered, targets, now), "span": LOT_SPAN}):
             freed[slot_of[lot]] += cancelled
-        free_places(places=freed)
+        placing.free_places(places=freed)
         sql.run(WAKE, {"span": LOT_SPAN, "deployments": [report.deployment for report in answered]})
     record_versions(
         versions={report.hub: report.version for report in answered if report.version is not None}

@@ -1,0 +1,187 @@
+"""
+Put hubs into lots, ask whoever has to be asked about them, and take and give back the places of slots.
+
+What books, moves, allocates and carries over stands on this: hubs are gathered in one order, placements are cut into
+lots, and one statement writes all deployments.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hubs.gateway import Phase
+from portal.ground import sql
+from scheduling import planning
+from scheduling.lifecycle import State
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Slot
+from scheduling.queries import guards
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A lot, and the placement that it was cut from."""
+
+    placement: planning.Placement
+    lot: Lot
+
+
+# Raw SQL: one sort of all hubs. Key order keeps the unique index warm while the deployments are inserted, and the
+# hubs of a group lie side by side, so that a place says the lot.
+GATHER = """
+CREATE TEMPORARY TABLE gathered_hub {kept} AS
+SELECT hub, network_id, partner, mode, things,
+       (row_number() OVER (ORDER BY network_id, partner, mode, things, hub) - 1)::int AS place
+FROM ({divided}) hub
+"""
+
+
+def gather(
+    *, guard: guards.Guard, hubs: str, parameters: Mapping[str, Any], until_commit: bool = False
+) -> list[guards.Group]:
+    """
+    Put judged hubs (see `guards.Guard.divided`) into the temporary table `gathered_hub`; return their groups.
+
+    The table has each hub and its `place`, counted from nought over all groups. `until_commit` says that it goes
+    with the transaction.
+    """
+    divided, more = guard.divided(hubs=hubs)
+    sql.run("DROP TABLE IF EXISTS gathered_hub", {})
+    kept = "ON COMMIT DROP" if until_commit else ""
+    sql.run(GATHER.format(kept=kept, divided=divided), {**parameters, **more})
+    return guard.groups(rows=sql.rows(guards.GROUPS.format(hubs="gathered_hub"), {}))
+
+
+def ask(
+    *,
+    booking: Booking,
+    placements: Sequence[planning.Placement],
+    groups: Sequence[guards.Group],
+    now: datetime,
+) -> dict[tuple[int, int], Consent]:
+    """
+    Ask the other Suppliers of shared hubs, once for each slot; return the questions by (Supplier, slot id).
+
+    A slot that is near wants their word; otherwise their silence will do.
+    """
+    policy = booking.release.policy
+    near, answer_by = policy.explicit_consent_within.after(now), policy.objection_window.after(now)
+    asked: dict[tuple[int, int], Consent] = {}
+    for placement in placements:
+        if (partner := groups[placement.group].partner) is not None:
+            asked[partner, placement.slot] = Consent(
+                booking=booking,
+                supplier_id=partner,
+                slot_id=placement.slot,
+                asked_at=now,
+                answer_by=min(answer_by, placement.start_at),
+                is_explicit=placement.start_at < near,
+            )
+    Consent.objects.bulk_create(asked.values())
+    return asked
+
+
+def lots_of(
+    *,
+    booking: Booking,
+    placements: Sequence[planning.Placement],
+    groups: Sequence[guards.Group],
+    now: datetime,
+) -> list[Cut]:
+    """Return lots for the places of a booking, not kept yet, and ask whoever has to be asked about their hubs."""
+    policy = booking.release.policy
+    opens = {period.network_id: period.start_at for period in booking.release.periods.all()}
+    asked = ask(booking=booking, placements=placements, groups=groups, now=now)
+    cuts = []
+    for placement, size in planning.lots(placements=placements, size=LOT_SIZE):
+        partner = groups[placement.group].partner
+        consent = None if partner is None else asked[partner, placement.slot]
+        lot = Lot(
+            booking=booking,
+            release=booking.release,
+            supplier=booking.supplier,
+            slot_id=placement.slot,
+            network_id=placement.network,
+            consent=consent,
+            size=size,
+            staging_from=max(policy.staging_opens.before(placement.start_at), opens[placement.network]),
+            change_until=policy.cut_off.before(placement.start_at),
+            **{_first_state(consent): size},
+        )
+        cuts.append(Cut(placement, lot))
+    return cuts
+
+
+def _first_state(consent: Consent | None) -> State:
+    return State.PROVISIONAL if consent and consent.state == Consent.State.ASKED else State.BOOKED
+
+
+def due(*, cut: Cut) -> datetime:
+    """Return when a lot is first due: to be staged, or, as long as it is provisional, when its slot is over."""
+    if _first_state(cut.lot.consent) == State.PROVISIONAL:
+        return cut.placement.end_at
+    return cut.lot.staging_from
+
+
+# Raw SQL: one INSERT places every hub. The arrays are parameters, so each row costs a binary search and no join. In
+# the order of their places, whichever slots come first: two bookings of the same hubs must not deadlock.
+PLACE = f"""
+INSERT INTO scheduling_deployment
+    (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
+SELECT (%(lots)s::bigint[])[stretch] * {LOT_SPAN} + place - (%(firsts)s::int[])[stretch],
+       hub, (%(states)s::text[])[stretch], '', {Phase.READ:d}, 0, 0, false,
+       (%(nexts)s::timestamptz[])[stretch], %(now)s
+FROM (SELECT hub, place, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
+WHERE (%(lots)s::bigint[])[stretch] IS NOT NULL
+ORDER BY place
+"""  # noqa: S608 - our own constants
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Which stretch of the gathered hubs goes into which lot: as arrays for PLACE, and the group of each."""
+
+    groups: Sequence[int]
+    terms: Mapping[str, Any]
+
+
+def write(*, cuts: Sequence[Cut], groups: Sequence[guards.Group], now: datetime) -> Stretches:
+    """
+    Write the deployments of the gathered hubs into lots that have their ids; return which went where.
+
+    The hubs of a group for which there is no lot are the last of it, a stretch with no lot.
+    """
+    of_group: dict[int, list[Cut]] = {}
+    for cut in cuts:
+        of_group.setdefault(cut.placement.group, []).append(cut)
+    stretches: list[tuple[int, int, int | None, State | None, datetime | None]] = []
+    for group in groups:
+        place = group.first
+        for cut in of_group.get(group.number, ()):
+            stretches.append((group.number, place, cut.lot.pk, _first_state(cut.lot.consent), due(cut=cut)))
+            place += cut.lot.size
+        if place < group.first + group.hubs:
+            stretches.append((group.number, place, None, None, None))
+    numbers, firsts, lots, states, nexts = map(list, zip(*stretches, strict=True))
+    terms = {"firsts": firsts, "lots": lots}
+    sql.run(PLACE, {**terms, "states": states, "nexts": nexts, "now": now})
+    return Stretches(numbers, terms)
+
+
+# Raw SQL: a booking can touch thousands of slots, and a statement for each would keep them locked for seconds.
+MOVE_PLACES = """
+UPDATE scheduling_slot slot SET taken = slot.taken + change.hubs
+FROM unnest(%(slots)s::bigint[], %(hubs)s::int[]) AS change (id, hubs)
+WHERE slot.id = change.id AND slot.capacity >= slot.taken + change.hubs
+"""
+
+
+def move_places(*, places: Mapping[int, int]) -> int:
+    """Take places, by slot id, in slots that the caller has locked; return how many slots had the room."""
+    return sql.run(MOVE_PLACES, {"slots": list(places), "hubs": list(places.values())})
+
+
+def free_places(*, places: Mapping[int, int]) -> None:
+    """Give places back, by slot id; the slots are locked in the order of their ids: two at once never deadlock."""
+    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
+    move_places(places={slot: -hubs for slot, hubs in places.items()})
