@@ -280,15 +280,18 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, str, bool]]:
     """Yield the number of each line, the line, and whether it was longer than a row may be."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=None)
     number = 0
+    begun = ""
     try:
-        while line := text.readline(ROW_LIMIT):
-            number += 1
-            is_cut = False
-            if len(line) == ROW_LIMIT and line[-1] != "\n":
-                while (rest := text.readline(BLOCK)) and rest[-1] != "\n":
-                    is_cut = True
-                is_cut = is_cut or rest not in ("", "\n")
-            yield number, line.rstrip("\n").replace("\0", "\N{REPLACEMENT CHARACTER}"), is_cut
+        while block := text.read(BLOCK):
+            if "\0" in block:
+                block = block.replace("\0", "\N{REPLACEMENT CHARACTER}")
+            *lines, begun = (begun + block).split("\n")
+            for line in lines:
+                number += 1
+                yield (number, line, False) if len(line) <= ROW_LIMIT else (number, line[:ROW_LIMIT], True)
+            begun = begun[: ROW_LIMIT + 1]  # of a line without end, enough to know that it is too long
+        if begun:
+            yield number + 1, begun[:ROW_LIMIT], len(begun) > ROW_LIMIT
     finally:
         text.detach()
 
@@ -350,9 +353,11 @@ def _sheet_rows(file: IO[bytes], after: int) -> Iterator[SheetRow]:
     """Yield the rows of a workbook's first sheet."""
     try:
         for number, cells in workbooks.rows(file=file, after=after):
-            cells = [cell.replace("\0", "\N{REPLACEMENT CHARACTER}") for cell in cells]
             if any(map(str.strip, cells)):
-                yield _cut_to_size(number, cells)
+                if sum(map(len, cells)) <= ROW_LIMIT:
+                    yield SheetRow(number, cells, False)
+                else:
+                    yield _cut_to_size(number, cells)
     except workbooks.UnreadableWorkbook as fault:
         raise UnreadableFile(str(fault)) from fault
 

@@ -24,6 +24,9 @@ UNPACKED_LIMIT = 512 * 1024 * 1024
 STRINGS_LIMIT = 160 * 1024 * 1024
 """Bytes of its table of texts, which has to be held."""
 PART_LIMIT = 16 * 1024 * 1024
+TAG_LIMIT = 1024 * 1024
+DEEPEST = 64
+"""Elements within each other, of which a sheet has nine."""
 BLOCK = 64 * 1024
 EXACT = 10**15
 """From here on a spreadsheet keeps only the first 15 digits of a number."""
@@ -37,6 +40,7 @@ _FAULTS = (
 
 Start = Callable[[str, dict[str, str]], None]
 End = Callable[[str], None]
+Text = Callable[[str], None]
 
 
 class UnreadableWorkbook(Exception):
@@ -77,51 +81,133 @@ def rows(*, file: IO[bytes], after: int = 0) -> Iterator[tuple[int, list[str]]]:
     try:
         with zipfile.ZipFile(file) as archive:
             name, epoch = _first_sheet(archive)
-            sheet = _Sheet(_strings(archive), _date_styles(archive), epoch, after)
+            cells = _Cells(_strings(archive), _date_styles(archive), epoch)
             with archive.open(name) as part:
-                parser = _parser(sheet.start, sheet.end, sheet.text)
-                if after:
-                    _pass_over(parser, sheet)
-                while block := part.read(BLOCK):
-                    parser.Parse(block)
-                    yield from sheet.take()
-                parser.Parse(b"", True)
-            yield from sheet.take()
+                yield from _rows(part, cells, after)
     except _FAULTS as error:
         raise _damaged() from error
 
 
-def _parser(start: Start, end: End, text: Callable[[str], None]) -> expat.XMLParserType:
-    """Return a parser that tells local names alone, and that refuses what can be made to grow."""
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    local: dict[str, str] = {}
+def _rows(part: IO[bytes], shown: "_Cells", after: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a sheet; closures, because they are called sixteen times for a row of two cells."""
+    number = column = length = depth = 0
+    kind, style = "n", "0"
+    is_passed = after > 0
+    is_open = is_phonetic = False
+    cells: list[str] = []
+    parts: list[str] = []
+    done: list[tuple[int, list[str]]] = []
 
-    def name_of(name: str) -> str:
-        return local.get(name) or local.setdefault(name, name.rpartition(" ")[2])
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal number, column, style, length, depth, kind, is_passed, is_open, is_phonetic, cells
+        depth += 1
+        if tag == "c":
+            if is_passed:
+                return
+            if parts:
+                parts.clear()
+            length = 0
+            is_open = False
+            kind = attributes.get("t", "n")
+            style = attributes.get("s", "0")
+            if place := attributes.get("r"):
+                column = shown.column_of(place)
+        elif tag == "v" or tag == "t":  # half the time of asking a tuple
+            is_open = not (is_passed or is_phonetic)
+        elif tag == "row":
+            said = int(attributes.get("r", 0))
+            # each row has a number of its own, whatever it says of itself
+            number = said if number < said <= ROWS else number + 1
+            is_passed = number <= after
+            column = 0
+            cells = []
+        elif tag == "rPh":
+            is_phonetic = True
+            is_open = False
+
+    def end(tag: str) -> None:
+        nonlocal column, depth, is_open, is_phonetic
+        depth -= 1
+        if tag == "c":
+            if parts and column < COLUMNS:
+                text = parts[0] if len(parts) == 1 else "".join(parts)
+                if column > len(cells):
+                    cells.extend([""] * (column - len(cells)))
+                cells[column : column + 1] = [shown.text(kind, style, text[: CELL_LIMIT + 1])]
+            column += 1
+        elif tag == "v" or tag == "t":
+            is_open = False
+        elif tag == "row":
+            if cells:
+                done.append((number, cells))
+        elif tag == "rPh":
+            is_phonetic = False
+
+    def text(data: str) -> None:
+        nonlocal length
+        if is_open and length <= CELL_LIMIT:
+            parts.append(data)
+            length += len(data)
+
+    for _ in _parsed(part, _fast_parser(start, end, text)):
+        _check_depth(depth)
+        yield from done
+        done.clear()
+
+
+def _parsed(part: IO[bytes], parser: expat.XMLParserType) -> Iterator[None]:
+    """
+    Parse a part of any size, pausing after each block.
+
+    :raises ValueError: if it holds a tag without end, which the parser would keep in memory
+    """
+    fed = 0
+    while block := part.read(BLOCK):
+        parser.Parse(block)
+        fed += len(block)
+        if fed - parser.CurrentByteIndex > TAG_LIMIT:
+            raise ValueError("no tag is so long")
+        yield
+    parser.Parse(b"", True)
+    yield
+
+
+def _check_depth(depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError("no part is nested so deeply")
+
+
+def _parser(*, separator: str | None = None) -> expat.XMLParserType:
+    """Return a parser that refuses what can be made to grow."""
+    parser = expat.ParserCreate(namespace_separator=separator)
+    parser.buffer_text = True
 
     def refuse(*_: object) -> None:
         raise ValueError("a workbook has no document type")
 
-    parser.StartElementHandler = lambda name, attributes: start(name_of(name), attributes)
-    parser.EndElementHandler = lambda name: end(name_of(name))
-    parser.CharacterDataHandler = text
     parser.StartDoctypeDeclHandler = refuse
     return parser
 
 
-def _pass_over(parser: expat.XMLParserType, sheet: "_Sheet") -> None:
-    """Look at nothing but where rows begin, until the last one that is to be left out: half the work."""
-    start, end, text = parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler
+def _fast_parser(start: Start, end: End, text: Text) -> expat.XMLParserType:
+    """Return a parser for many elements: it tells local names, which hardly anybody writes with a prefix."""
+    parser = _parser()
+    local: dict[str, str] = {}
+
+    def name_of(name: str) -> str:
+        return local.get(name) or local.setdefault(name, name.rpartition(":")[2])
 
     def begin(name: str, attributes: dict[str, str]) -> None:
-        if name.endswith("row") and name.rpartition(" ")[2] == "row":
-            sheet.start("row", attributes)
-            if sheet.number >= sheet.after:
-                parser.StartElementHandler, parser.EndElementHandler = start, end
-                parser.CharacterDataHandler = text
+        if ":" in name:
+            parser.StartElementHandler = lambda name, attributes: start(name_of(name), attributes)
+            parser.EndElementHandler = lambda name: end(name_of(name))
+        else:
+            parser.StartElementHandler, parser.EndElementHandler = start, end
+        start(name_of(name), attributes)
 
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = begin, None, None
+    parser.StartElementHandler = begin
+    parser.CharacterDataHandler = text
+    return parser
 
 
 class _Strings:
@@ -141,85 +227,17 @@ class _Strings:
         return self._packed[self._ends[number] : self._ends[number + 1]].decode()
 
 
-class _Text:
-    """What stands in the text elements of a cell or a shared text, up to the limit."""
+class _Cells:
+    """What a person sees in a cell."""
 
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.length = 0
-        self.is_open = False
-        self.is_phonetic = False
-
-    def clear(self) -> None:
-        self.parts = []
-        self.length = 0
-        self.is_open = False
-
-    def add(self, data: str) -> None:
-        if self.is_open and not self.is_phonetic and self.length <= CELL_LIMIT:
-            self.parts.append(data)
-            self.length += len(data)
-
-    def __str__(self) -> str:
-        return "".join(self.parts)[: CELL_LIMIT + 1]
-
-
-class _Sheet:
-    """Collects the rows of a sheet from what the parser tells."""
-
-    def __init__(self, strings: _Strings, dates: frozenset[int], epoch: datetime, after: int) -> None:
-        self.strings = strings
-        self.dates = dates
-        self.epoch = epoch
-        self.after = after
-        self.number = 0
-        self.column = 0
-        self.kind = "n"
-        self.style = 0
-        self.cells: list[str] = []
-        self.done: list[tuple[int, list[str]]] = []
-        self._text = _Text()
-        self.text = self._text.add
+    def __init__(self, strings: _Strings, dates: frozenset[int], epoch: datetime) -> None:
+        self._strings = strings
+        self._dates = dates
+        self._epoch = epoch
         self._columns: dict[str, int] = {}
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == "c":
-            self._text.clear()
-            self.kind = attributes.get("t", "n")
-            self.style = int(attributes.get("s", 0))
-            if place := attributes.get("r"):
-                self.column = self._column_of(place)
-        elif tag in ("v", "t"):
-            self._text.is_open = True
-        elif tag == "row":
-            said = int(attributes.get("r", 0))
-            # each row has a number of its own, whatever it says of itself
-            self.number = said if self.number < said <= ROWS else self.number + 1
-            self.column = 0
-            self.cells = []
-        elif tag == "rPh":
-            self._text.is_phonetic = True
-
-    def end(self, tag: str) -> None:
-        if tag in ("v", "t"):
-            self._text.is_open = False
-        elif tag == "c":
-            if self.number > self.after and self.column < COLUMNS and self._text.parts:
-                self.cells += [""] * (self.column + 1 - len(self.cells))
-                self.cells[self.column] = self._shown(str(self._text))
-            self.column += 1
-        elif tag == "row":
-            if self.cells and self.number > self.after:
-                self.done.append((self.number, self.cells))
-        elif tag == "rPh":
-            self._text.is_phonetic = False
-
-    def take(self) -> list[tuple[int, list[str]]]:
-        """Return the rows that are complete, and forget them."""
-        done, self.done = self.done, []
-        return done
-
-    def _column_of(self, place: str) -> int:
+    def column_of(self, place: str) -> int:
+        """Return the column, from 0, of a place such as A1."""
         letters = place.rstrip("0123456789")
         if (column := self._columns.get(letters)) is None:
             if not re.fullmatch("[A-Z]{1,3}", letters):
@@ -230,19 +248,20 @@ class _Sheet:
             self._columns[letters] = column = column - 1
         return column
 
-    def _shown(self, text: str) -> str:
-        if self.kind == "s":
-            return self.strings[int(text)]
-        if self.kind == "b":
-            return "TRUE" if text.strip() == "1" else "FALSE"
-        if self.kind == "n":
-            return self._number(text.strip())
-        return text
+    def text(self, kind: str, style: str, value: str) -> str:
+        """Write what a cell of this kind and style holds."""
+        if kind == "s":
+            return self._strings[int(value)]
+        if kind == "n":
+            return self._number(style, value.strip())
+        if kind == "b":
+            return "TRUE" if value.strip() == "1" else "FALSE"
+        return value
 
-    def _number(self, text: str) -> str:
+    def _number(self, style: str, text: str) -> str:
         """Write a number as it would be typed; one that lost digits, with its exponent."""
-        if self.style in self.dates:
-            return (self.epoch + timedelta(days=float(text))).isoformat(sep=" ", timespec="seconds")
+        if int(style) in self._dates:
+            return (self._epoch + timedelta(days=float(text))).isoformat(sep=" ", timespec="seconds")
         if text.isascii() and text.isdigit() and len(text) <= 15:
             return text
         value = float(text)
@@ -258,7 +277,22 @@ def _read(archive: zipfile.ZipFile, name: str, start: Start) -> None:
     """Read one of the small parts."""
     if archive.getinfo(name).file_size > PART_LIMIT:
         raise _too_large()
-    _parser(start, lambda _: None, lambda _: None).Parse(archive.read(name), True)
+    depth = 0
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        start(name.rpartition(" ")[2], attributes)
+
+    def finish(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = _parser(separator=" ")
+    parser.StartElementHandler, parser.EndElementHandler = begin, finish
+    with archive.open(name) as part:
+        for _ in _parsed(part, parser):
+            _check_depth(depth)
 
 
 def _first_sheet(archive: zipfile.ZipFile) -> tuple[str, datetime]:
@@ -299,29 +333,42 @@ def _strings(archive: zipfile.ZipFile) -> _Strings:
         return strings
     if archive.getinfo(name).file_size > STRINGS_LIMIT:
         raise _too_large()
-    text = _Text()
+    length = depth = 0
+    is_open = is_phonetic = False
+    parts: list[str] = []
 
     def start(tag: str, _: dict[str, str]) -> None:
-        if tag == "si":
-            text.clear()
-        elif tag == "t":
-            text.is_open = True
+        nonlocal length, depth, is_open, is_phonetic
+        depth += 1
+        if tag == "t":
+            is_open = not is_phonetic
+        elif tag == "si":
+            parts.clear()
+            length = 0
+            is_open = False
         elif tag == "rPh":
-            text.is_phonetic = True
+            is_phonetic = True
+            is_open = False
 
     def end(tag: str) -> None:
-        if tag == "si":
-            strings.append(str(text))
-        elif tag == "t":
-            text.is_open = False
+        nonlocal depth, is_open, is_phonetic
+        depth -= 1
+        if tag == "t":
+            is_open = False
+        elif tag == "si":
+            strings.append("".join(parts)[: CELL_LIMIT + 1])
         elif tag == "rPh":
-            text.is_phonetic = False
+            is_phonetic = False
 
-    parser = _parser(start, end, text.add)
+    def text(data: str) -> None:
+        nonlocal length
+        if is_open and length <= CELL_LIMIT:
+            parts.append(data)
+            length += len(data)
+
     with archive.open(name) as part:
-        while block := part.read(BLOCK):
-            parser.Parse(block)
-        parser.Parse(b"", True)
+        for _ in _parsed(part, _fast_parser(start, end, text)):
+            _check_depth(depth)
     return strings
 
 

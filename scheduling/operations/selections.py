@@ -9,11 +9,10 @@ doubles nothing and leaves nothing out.
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from django.conf import settings
 from django.core.files import File
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
-BATCH = 10_000
+BATCH = 25_000
+BATCH_CHARACTERS = 4_000_000
+"""A batch of very long rows ends earlier, so that what is held does not depend on the file."""
 SMALL = {sheets.Format.CSV: 500_000, sheets.Format.XLSX: 3_000_000}
 """Bytes of some 20,000 rows, a workbook's unpacked: up to there a file is read while its sender waits."""
 DEATHS = 3
@@ -92,9 +93,9 @@ def choose_from_file(
         selection = _from_file(supplier, release, name, by, now)
         kept = _kept_file(selection, layout)
         kept.save(force_insert=True)
-        for batch in _batches(sheets.rows(file=file, layout=layout)):
+        for batch in _batches(sheets.rows(file=file, layout=layout), kept.column):
             _count(kept, batch)
-            _stage(selection, kept.column, batch)
+            _stage(selection, batch)
     except UnreadableFile as fault:
         raise UnableToChoose(str(fault)) from fault
     if not kept.rows:
@@ -239,7 +240,9 @@ def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
 def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
     """Stage rows until the file or the portion ends; say whether it was the file."""
     with _opened(kept) as file:
-        for batch in _batches(sheets.rows(file=file, layout=_layout_of(kept), after=kept.last_line)):
+        for batch in _batches(
+            sheets.rows(file=file, layout=_layout_of(kept), after=kept.last_line), kept.column
+        ):
             now = clock()
             is_over = now - began > LEASE / 2
             _count(kept, batch)
@@ -252,7 +255,7 @@ def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
                     width=kept.width,
                     deaths=0,
                 )
-                _stage(kept.selection, kept.column, batch)
+                _stage(kept.selection, batch)
             if is_over:
                 return False
     kept.read_at = clock()
@@ -260,10 +263,10 @@ def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
     return True
 
 
-def _count(kept: SelectionFile, batch: Sequence[SheetRow]) -> None:
-    kept.rows += len(batch)
-    kept.last_line = batch[-1].line
-    kept.width = max(kept.width, *(len(row.cells) for row in batch))
+def _count(kept: SelectionFile, batch: "_Batch") -> None:
+    kept.rows += batch.rows
+    kept.last_line = batch.last_line
+    kept.width = max(kept.width, batch.width)
 
 
 def _mine(kept: SelectionFile, **changes: object) -> None:
@@ -306,9 +309,48 @@ def _delete_file(kept: SelectionFile) -> None:
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
-def _batches(rows: Iterator[SheetRow]) -> Iterator[list[SheetRow]]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch
+class _Batch(NamedTuple):
+    """Rows to be staged together, as lines of COPY; `width` is the number of cells of the longest."""
+
+    copy: str
+    rows: int
+    last_line: int
+    width: int
+
+
+def _batches(rows: Iterator[SheetRow], column: int) -> Iterator[_Batch]:
+    """Write rows as text at once: a hundred thousand small objects would keep the garbage collector busy."""
+    lines: list[str] = []
+    characters = width = last_line = 0
+    for row in rows:
+        lines.append(line := _as_copied(row, column))
+        characters += len(line)
+        last_line = row.line
+        if len(row.cells) > width:
+            width = len(row.cells)
+        if len(lines) >= BATCH or characters >= BATCH_CHARACTERS:
+            yield _Batch("".join(lines), len(lines), last_line, width)
+            lines.clear()
+            characters = width = 0
+    if lines:
+        yield _Batch("".join(lines), len(lines), last_line, width)
+
+
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _as_copied(row: SheetRow, column: int) -> str:
+    """Write a row as COPY reads it: line, text, kind, number, refusal, is_doubtful."""
+    cells = row.cells
+    text = sheets.as_line(cells=cells)
+    if "\\" in text or not text.isprintable():
+        text = text.translate(_ESCAPED)
+    if row.is_cut:
+        return f"{row.line}\t{text}\t\\N\t\\N\t{Refusal.TOO_LONG:d}\tf\n"
+    kind, number, refusal, is_doubtful = sheets.identify(cell=cells[column] if column < len(cells) else "")
+    if kind is None:
+        return f"{row.line}\t{text}\t\\N\t\\N\t{refusal:d}\tf\n"
+    return f"{row.line}\t{text}\t{KINDS[kind]}\t{number}\t\\N\t{'t' if is_doubtful else 'f'}\n"
 
 
 STAGING = (
@@ -319,48 +361,38 @@ STAGING = (
 )
 COPY_ROWS = "COPY staged_row (line, text, kind, number, refusal, is_doubtful) FROM STDIN"
 # An MPAN is its import Supplier's and an MPRN its gas Supplier's; a CHF ID is both its Suppliers'. What is not
-# found is not kept as a number, so that nothing here depends on whether a foreign one exists.
+# found is not kept as a number, so that nothing here depends on whether a foreign one exists. Each kind is looked
+# up at once, in the index's order.
 INSERT_ROWS = f"""
+WITH found AS MATERIALIZED (
+    SELECT {KINDS["chf_id"]} AS kind, chf_id AS number, chf_id AS hub, 1 AS hubs FROM hubs_communicationshub
+    WHERE chf_id = ANY (ARRAY(SELECT number FROM staged_row WHERE kind = {KINDS["chf_id"]}))
+      AND status = ANY (%(shown)s) AND (lead_id = %(supplier)s OR other_id = %(supplier)s)
+    UNION ALL SELECT {KINDS["mpan"]}, mpan, min(chf_id), count(*) FROM hubs_communicationshub
+    WHERE mpan = ANY (ARRAY(SELECT number FROM staged_row WHERE kind = {KINDS["mpan"]}))
+      AND status = ANY (%(shown)s) AND import_supplier_id = %(supplier)s GROUP BY mpan
+    UNION ALL SELECT {KINDS["mprn"]}, mprn, min(chf_id), count(*) FROM hubs_communicationshub
+    WHERE mprn = ANY (ARRAY(SELECT number FROM staged_row WHERE kind = {KINDS["mprn"]}))
+      AND status = ANY (%(shown)s) AND gas_supplier_id = %(supplier)s GROUP BY mprn)
 INSERT INTO scheduling_selectionrow (selection_id, line, text, hub, refusal, is_doubtful)
 SELECT %(selection)s, staged.line, staged.text, CASE WHEN found.hubs = 1 THEN found.hub END,
        CASE WHEN staged.refusal IS NOT NULL THEN staged.refusal
-            WHEN found.hubs = 0 THEN {Refusal.NOT_FOUND}
+            WHEN found.hubs IS NULL THEN {Refusal.NOT_FOUND}
             WHEN found.hubs > 1 THEN {Refusal.SEVERAL_HUBS} END,
        staged.is_doubtful
-FROM staged_row staged CROSS JOIN LATERAL (
-    SELECT min(chf_id) AS hub, count(*) AS hubs FROM (
-        SELECT chf_id FROM hubs_communicationshub
-        WHERE staged.kind = {KINDS["chf_id"]} AND chf_id = staged.number AND status = ANY (%(shown)s)
-          AND (lead_id = %(supplier)s OR other_id = %(supplier)s)
-        UNION ALL SELECT chf_id FROM hubs_communicationshub
-        WHERE staged.kind = {KINDS["mpan"]} AND mpan = staged.number AND status = ANY (%(shown)s)
-          AND import_supplier_id = %(supplier)s
-        UNION ALL SELECT chf_id FROM hubs_communicationshub
-        WHERE staged.kind = {KINDS["mprn"]} AND mprn = staged.number AND status = ANY (%(shown)s)
-          AND gas_supplier_id = %(supplier)s) same) found
+FROM staged_row staged LEFT JOIN found USING (kind, number)
 ORDER BY staged.line
 """  # noqa: S608 - our own constants
 
 
-def _stage(selection: HubSelection, column: int, rows: Iterable[SheetRow]) -> None:
+def _stage(selection: HubSelection, batch: _Batch) -> None:
     """Keep rows, each with its hub or the reason why there is none."""
     with connection.cursor() as cursor:
         for statement in STAGING:
             cursor.execute(statement)
         with cursor.copy(COPY_ROWS) as copy:
-            for row in rows:
-                copy.write_row(_staged(row, column))
+            copy.write(batch.copy)
     sql.run(INSERT_ROWS, _terms(selection))
-
-
-def _staged(row: SheetRow, column: int) -> tuple[Any, ...]:
-    found = sheets.identify(cell=row.cells[column] if column < len(row.cells) else "")
-    text = sheets.as_line(cells=row.cells)
-    if row.is_cut:
-        return row.line, text, None, None, int(Refusal.TOO_LONG), False
-    if found.kind is None:
-        return row.line, text, None, None, found.refusal and int(found.refusal), False
-    return row.line, text, KINDS[found.kind], found.number, None, found.is_doubtful
 
 
 def _terms(selection: HubSelection) -> dict[str, Any]:
@@ -373,9 +405,9 @@ def _terms(selection: HubSelection) -> dict[str, Any]:
 
 REPEATED = f"""
 UPDATE scheduling_selectionrow later SET refusal = {Refusal.REPEATED}
-FROM (SELECT id, row_number() OVER (PARTITION BY hub ORDER BY line) AS mention
+FROM (SELECT line, row_number() OVER (PARTITION BY hub ORDER BY line) AS mention
       FROM scheduling_selectionrow WHERE selection_id = %(selection)s AND hub IS NOT NULL) named
-WHERE named.mention > 1 AND later.id = named.id
+WHERE named.mention > 1 AND later.selection_id = %(selection)s AND later.line = named.line
 """  # noqa: S608 - our own constants
 COUNTS = """
 SELECT refusal, count(*), count(*) FILTER (WHERE is_doubtful)

@@ -25,7 +25,7 @@ from scheduling.models import HubSelection, SelectionFile, SelectionRow
 from scheduling.operations import selections
 from scheduling.operations.bookings import UnableToBook
 from scheduling.queries import refusals
-from scheduling.sheets import Format, SheetRow
+from scheduling.sheets import Format, cells_of
 from scheduling.views.downloads import xlsx_blocks
 from tests.scheduling.world import World
 
@@ -155,6 +155,43 @@ class TestChooseFromFile:
 
         assert selection.eligible == {str(world.network.pk): 1}
         assert [refusal for _, refusal in refused(world, selection)] == [Refusal.TOO_LONG, Refusal.REPEATED]
+
+    def test_gives_every_text_back_as_it_was_written(self, world: World) -> None:
+        cells = [
+            "nonsense\\",
+            "\\N",
+            "tab\there",
+            'two\r\nlines "and" quotes',
+            "\v\x1f\u2028",
+            "é ☂ \U0001f600",
+        ]
+        written = io.StringIO()
+        csv.writer(written, quoting=csv.QUOTE_ALL).writerows([cell, "note"] for cell in cells)
+
+        selection = choose(world, written.getvalue().encode())
+
+        rows = selection.rows.order_by("line").values_list("text", flat=True)
+        assert [cells_of(line=row) for row in rows] == [
+            [cell.replace("\r\n", "\n"), "note"] for cell in cells
+        ]
+
+    def test_holds_few_rows_at_a_time_where_they_are_long(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage = selections._stage
+        batches: list[int] = []
+
+        def counting(*args: Any) -> None:
+            batches.append(args[1].rows)
+            stage(*args)
+
+        monkeypatch.setattr(selections, "_stage", counting)
+        monkeypatch.setattr(selections, "BATCH_CHARACTERS", 10_000)
+
+        selection = choose(world, csv_of(*["nonsense " * 400] * 9, *["nonsense"] * 9))
+
+        assert batches == [3, 3, 3, 9]
+        assert selection.refused == {str(int(Refusal.UNREADABLE)): 18}
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data())
@@ -311,9 +348,9 @@ class TestReadNext:
         stage = selections._stage
         staged = 0
 
-        def dying(selection: HubSelection, column: int, rows: list[SheetRow]) -> None:
+        def dying(*batch: Any) -> None:
             nonlocal staged
-            stage(selection, column, rows)
+            stage(*batch)
             staged += 1
             if staged > after:
                 raise Died
@@ -454,6 +491,12 @@ class TestConstraints:
 
         with pytest.raises(IntegrityError, match="selection_file_format_known"):
             SelectionFile.objects.update(format="ods")
+
+    def test_a_row_is_kept_once_per_line(self, world: World) -> None:
+        selection = choose(world, csv_of("nonsense", "more"))
+
+        with pytest.raises(IntegrityError, match="selection_row_once_per_line"):
+            selection.rows.update(line=2)
 
     def test_only_a_file_that_is_there_is_leased(self, world: World) -> None:
         choose(world, csv_of("nonsense"))

@@ -131,12 +131,28 @@ class TestRows:
             sheet('<row><c t="s"><v>7</v></c></row>'),
             sheet('<row><c t="s"><v>-1</v></c></row>'),
             sheet("<row><c><v>much</v></c></row>"),
+            sheet("<row><c><v>1\0</v></c></row>"),
+            sheet("<a>" * 1_000_000),
+            sheet(f'<row r="1" {"a" * 2_000_000}="1"/>'),
             '<!DOCTYPE a [<!ENTITY b "bbbbbbbb">]>' + sheet("<row><c><v>&b;</v></c></row>"),
         ],
     )
     def test_are_refused_in_a_sheet_that_no_spreadsheet_wrote(self, xml: str) -> None:
         with pytest.raises(workbooks.UnreadableWorkbook, match="damaged"):
             list(workbooks.rows(file=with_sheet(xml)))
+
+    def test_are_read_whatever_prefix_the_elements_have(self) -> None:
+        file = with_sheet(
+            '<x:worksheet xmlns:x="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><x:sheetData>'
+            '<x:row r="3"><x:c t="inlineStr"><x:is><x:t>a</x:t></x:is></x:c></x:row></x:sheetData></x:worksheet>'
+        )
+
+        assert list(workbooks.rows(file=file)) == [(3, ["a"])]
+
+    @pytest.mark.parametrize("part", ["xl/styles.xml", "xl/sharedStrings.xml", "xl/workbook.xml"])
+    def test_are_refused_where_any_part_is_nested_without_end(self, part: str) -> None:
+        with pytest.raises(workbooks.UnreadableWorkbook, match="damaged"):
+            list(workbooks.rows(file=with_sheet(sheet(""), **{part: "<a>" * 100_000})))
 
     def test_are_refused_where_the_file_is_cut_off(self) -> None:
         whole = written([[f"{number:016X}"] for number in range(500)]).getvalue()
