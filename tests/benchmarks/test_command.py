@@ -73,13 +73,25 @@ class TestBooking:
 
 class TestUpload:
     def test_accounts_for_every_row_of_both_formats_and_says_what_it_measured(self) -> None:
-        found = result("upload", "--hubs", "100", "--fleet", "2000")
+        found = result("upload", "--hubs", "400", "--fleet", "4000")
 
-        assert {"figure": "upload", "hubs": 100, "fleet": 2_000}.items() <= found.items()
-        assert sum(found["verdicts"].values()) == 100
+        assert {"figure": "upload", "hubs": 400, "fleet": 4_000}.items() <= found.items()
+        assert sum(found["verdicts"].values()) == 400
         assert {"eligible", "not_found", "unreadable", "repeated"} <= found["verdicts"].keys()
         assert found["measured"].keys() == COST
         assert found["xlsx"].keys() == COST | {"bytes"}
+        hostile = found["hostile"]
+        for name in ("csv", "xlsx"):
+            assert hostile["rows written"][name] == sum(
+                counts[name] for word, counts in hostile.items() if word.startswith("written: ")
+            )
+            assert hostile["rows written"][name] == hostile["eligible"][name] + hostile["rows returned"][name]
+            assert hostile["rows returned"][name] == sum(
+                counts[name] for word, counts in hostile.items() if word.startswith("refused: ")
+            )
+            assert hostile["rows lost"][name] == 0
+            for word in ("repeated", "not found", "unreadable", "shortened", "no identifier", "too long"):
+                assert hostile[f"refused: {word}"][name] > 0
         assert found["limit"].keys() == COST | {"statement"}
         assert found["ratio"] > 0
 

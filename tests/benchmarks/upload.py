@@ -17,12 +17,15 @@ from scheduling.operations import selections
 from scheduling.queries import previews
 from scheduling.queries.plans import Timing
 from scheduling.views.downloads import xlsx_blocks
-from tests.benchmarks import database, meter
+from tests.benchmarks import database, meter, upload_hostile
 from tests.benchmarks import world as worlds
+from tests.benchmarks.upload_hostile import Hub
 from tests.benchmarks.world import Tell, World
 
 ROWS = "scheduling_selectionrow"
 SMALLEST_FLEET = 100_000
+HOSTILE = 50_000
+"""Rows, at most, of the file with every mistake in it."""
 FLEET_PER_ROW = 4
 """The largest Supplier sees more than a quarter of the fleet; nine rows in ten are hubs of its own."""
 OWN = """
@@ -64,6 +67,13 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
                     tell(f"run {number + 1}: bare COPY")
                     copies.append(_bare_copy())
                 _forget(selection)
+    tell("the hostile files")
+    hostile = upload_hostile.run(
+        own=lambda: _own(world, min(hubs, HOSTILE) // 2),
+        foreign=_foreign(world, max(hubs // 30, 1)),
+        received=lambda file, name: _received_to_previewed(world, file, name),
+        forget=_forget,
+    )
     return {
         "figure": "upload",
         "hubs": hubs,
@@ -78,6 +88,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
             **meter.median(copies).as_measured(hubs=hubs),
         },
         **meter.ratio(costs=costs["csv"], limits=copies),
+        "hostile": hostile,
     }
 
 
@@ -100,16 +111,9 @@ def _received_to_previewed(world: World, file: IO[bytes], name: str) -> tuple[me
 
 def _rows(world: World, number: int, expected: Counter[str]) -> Iterator[Row]:
     """Yield rows of every kind, and count what has to become of them."""
-    parameters = {
-        "supplier": world.supplier.pk,
-        "shown": [int(status) for status in SHOWN],
-        "limit": number - number // 10,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(FOREIGN, parameters | {"limit": max(number // 30, 1)})
-        foreign = [chf_id for (chf_id,) in cursor.fetchall()]
-    own = 0
-    for chf_id, mpan, mprn in _streamed(OWN, parameters):
+    foreign = _foreign(world, max(number // 30, 1))
+    own, wanted = 0, number - number // 10
+    for chf_id, mpan, mprn in _own(world, wanted):
         own += 1
         expected["own"] += 1
         text = format_eui64(chf_id)
@@ -134,11 +138,28 @@ def _rows(world: World, number: int, expected: Counter[str]) -> Iterator[Row]:
                 }[kind],
                 kind,
             )
-    if own < parameters["limit"]:
+    if own < wanted:
         raise database.UnableToMeasure(
-            f"The largest Supplier of this fleet sees {own:,} hubs, fewer than {parameters['limit']:,}: ask for a "
+            f"The largest Supplier of this fleet sees {own:,} hubs, fewer than {wanted:,}: ask for a "
             "larger one with --fleet."
         )
+
+
+def _own(world: World, limit: int) -> Iterator[Hub]:
+    """Yield hubs that the Supplier sees, from all over the fleet."""
+    parameters = {
+        "supplier": world.supplier.pk,
+        "shown": [int(status) for status in SHOWN],
+        "limit": limit,
+    }
+    for chf_id, mpan, mprn in _streamed(OWN, parameters):
+        yield Hub(chf_id, mpan, mprn)
+
+
+def _foreign(world: World, limit: int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(FOREIGN, {"supplier": world.supplier.pk, "limit": limit})
+        return [chf_id for (chf_id,) in cursor.fetchall()]
 
 
 def _streamed(statement: str, parameters: dict[str, Any]) -> Iterator[Sequence[Any]]:
