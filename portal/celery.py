@@ -31,6 +31,7 @@ TIMETABLE: dict[str, Entry] = {
     "owe notices": every(15, "owe_notices"),
     "owe deadlines": every(600, "owe_deadlines"),
     "send notices": every(5, "send_notices"),
+    "change suppliers": every(30, "change_suppliers"),
     "open slots": every(60, "open_slots"),
     "count fleet": every(60, "count_fleet"),
 }

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from hubs import gateway
 from portal.ground import clock
-from scheduling.operations import bookings, deployments, notices, selections, slots, tallies
+from scheduling.operations import bookings, deployments, notices, registrations, selections, slots, tallies
 
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
@@ -71,6 +71,12 @@ def send_notices(**_: object) -> None:
 def open_slots(**_: object) -> None:
     """Make slots from DCC's patterns for as long as any release is available."""
     slots.open_slots(now=clock.now())
+
+
+@shared_task
+def change_suppliers(**_: object) -> None:
+    """Let the changes of supplier take effect that are due, and carry the deployments of their hubs over."""
+    registrations.take_effect(now=clock.now())
 
 
 @shared_task

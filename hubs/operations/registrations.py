@@ -89,6 +89,41 @@ WITH written AS (
 SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written
 """
 
+# the timetable's; every hub with all its changes that are due, so that both its meters change at once
+_GATHER_DUE = """
+CREATE TEMPORARY TABLE due_change ON COMMIT DROP AS
+SELECT hub, max(gaining_id) FILTER (WHERE role = 1) AS importer, max(gaining_id) FILTER (WHERE role = 2) AS gas
+FROM hubs_changeofsupplier JOIN (
+    SELECT DISTINCT hub FROM hubs_changeofsupplier
+    WHERE applied_at IS NULL AND effective_on <= %(today)s AND hub > %(after)s ORDER BY hub LIMIT %(limit)s) due
+    USING (hub)
+WHERE applied_at IS NULL AND effective_on <= %(today)s GROUP BY hub
+"""
+# in key order, as everything that locks hubs does
+_TAKE_EFFECT = """
+WITH before AS MATERIALIZED (
+    SELECT chf_id, lead_id, other_id, importer, gas
+    FROM hubs_communicationshub hub JOIN due_change ON due_change.hub = hub.chf_id
+    ORDER BY chf_id FOR NO KEY UPDATE OF hub),
+after AS (
+    UPDATE hubs_communicationshub hub SET
+        import_supplier_id = coalesce(before.importer, hub.import_supplier_id),
+        gas_supplier_id = coalesce(before.gas, hub.gas_supplier_id)
+    FROM before WHERE hub.chf_id = before.chf_id
+    RETURNING hub.chf_id, hub.lead_id, hub.other_id)
+INSERT INTO changed_supplier (hub, was_lead, was_other, lead, other)
+SELECT chf_id, before.lead_id, before.other_id, after.lead_id, after.other_id
+FROM before JOIN after USING (chf_id)
+"""
+_STAMP = """
+UPDATE hubs_changeofsupplier change SET applied_at = %(now)s FROM due_change
+WHERE change.hub = due_change.hub AND change.applied_at IS NULL AND change.effective_on <= %(today)s
+"""
+_CHANGED = """
+CREATE TEMPORARY TABLE changed_supplier (
+    hub bigint, was_lead smallint, was_other smallint, lead smallint, other smallint) ON COMMIT DROP
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -130,7 +165,7 @@ def import_registrations(
         raise files.UnableToImport("The header lacks a column that names hubs: mpan, mprn or chf_id.")
     rejects = csv.writer(refused)
     rejects.writerow([*header, "reason"])
-    reader = _Reader(names, today=now.astimezone(uk_time.LONDON).date())
+    reader = _Reader(names, today=_day(now))
     total = refusals = 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(_INCOMING)
@@ -163,6 +198,52 @@ def import_registrations(
             actor=actor, verb="registrations.imported", subject="registrations", now=now, facts=asdict(result)
         )
     return result
+
+
+def has_due(*, now: datetime) -> bool:
+    """Say whether a change of supplier should be in effect that is not."""
+    return ChangeOfSupplier.objects.filter(applied_at=None, effective_on__lte=_day(now)).exists()
+
+
+def lock() -> bool:
+    """Keep every other writer of changes out until the caller's transaction ends; False where there is one."""
+    [(mine,)] = sql.rows("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _REGISTERING})
+    return bool(mine)
+
+
+def gather_due(*, after: int, limit: int, now: datetime) -> list[int]:
+    """
+    Put the next hubs above the CHF ID `after` with changes that are due into the temporary table `due_change`.
+
+    Returns at most `limit` CHF IDs in order. The caller holds `lock`, and all this lives in its transaction.
+    """
+    sql.run("DROP TABLE IF EXISTS due_change", {})
+    sql.run(_GATHER_DUE, {"today": _day(now), "after": after, "limit": limit})
+    sql.run("ANALYZE due_change", {})
+    return [hub for (hub,) in sql.rows("SELECT hub FROM due_change ORDER BY hub", {})]
+
+
+def take_effect(*, now: datetime) -> None:
+    """
+    Give the gathered hubs to their gaining Suppliers, in the caller's transaction.
+
+    Who was Lead and other before and who is now stands in the temporary table `changed_supplier` afterwards.
+    """
+    make_changed()
+    sql.run(_TAKE_EFFECT, {})
+    sql.run(_STAMP, {"now": now, "today": _day(now)})
+    sql.run("ANALYZE changed_supplier", {})
+
+
+def make_changed() -> None:
+    """Make `changed_supplier` anew for the caller's transaction: hubs, and their Suppliers before and after."""
+    sql.run("DROP TABLE IF EXISTS changed_supplier", {})
+    sql.run(_CHANGED, {})
+
+
+def _day(now: datetime) -> date:
+    """Return the UK day: a change of today took effect at its first moment."""
+    return now.astimezone(uk_time.LONDON).date()
 
 
 def _refused() -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from scheduling.operations.notices.owing import (
     people_of,
     shown,
 )
+from scheduling.operations.notices.registrations import owe_carried_over
 from scheduling.operations.notices.releases import owe_deadlines, owe_published, owe_stops
 from scheduling.operations.notices.sending import NOT_KEPT, Words, calendar_of, render, send
 
@@ -34,6 +35,7 @@ __all__ = [
     "owe",
     "owe_booking_done",
     "owe_booking_moved",
+    "owe_carried_over",
     "owe_deadlines",
     "owe_missed",
     "owe_published",
