@@ -20,6 +20,9 @@ class Progress:
 
     by_state: Mapping[State, int]
 
+    def __add__(self, other: "Progress") -> "Progress":
+        return Progress({state: self.by_state[state] + other.by_state[state] for state in State})
+
     @property
     def total(self) -> int:
         """All hubs, whatever became of them."""
@@ -66,6 +69,12 @@ def by_booking(*, bookings: Iterable[int]) -> dict[int, Progress]:
 def by_release(*, lots: QuerySet[Lot]) -> dict[int, Progress]:
     """Return the progress of some lots by the id of their release; releases without lots are absent."""
     return {row["release"]: _progress(row) for row in lots.order_by().values("release").annotate(**_SUMS)}
+
+
+def by_release_and_network(*, lots: QuerySet[Lot]) -> dict[tuple[int, int], Progress]:
+    """Return the progress of some lots by the ids of their release and network; those without lots are absent."""
+    rows = lots.order_by().values("release", "network").annotate(**_SUMS)
+    return {(row["release"], row["network"]): _progress(row) for row in rows}
 
 
 def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progress]]:

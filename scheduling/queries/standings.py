@@ -1,17 +1,19 @@
 """Where a Supplier stands with its releases: the same few queries, however many releases and hubs there are."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import F, Max, QuerySet, Sum
+from django.db.models import Max, Q, QuerySet, Sum
 
 from firmware.models import FirmwareRelease
 from hubs.models import BOOKABLE, FirmwareVersion, FleetCount, Supplier
-from scheduling.lifecycle import State
-from scheduling.models import Booking, Lot, SuccessTally
-from scheduling.queries.progress import NOTHING, Progress, by_release
+from portal.ground import sql
+from scheduling.lifecycle import Ending, State
+from scheduling.models import LOT_SPAN, Booking, Lot, SuccessTally
+from scheduling.queries.progress import NOTHING, Progress, by_release, by_release_and_network
 
 BAD = (State.FAILED, State.MISSED, State.UNCONFIRMED)
 """The endings that somebody has to see to."""
@@ -31,6 +33,8 @@ class Standing:
     national: Progress
     """Every Supplier's bookings."""
     counted_at: datetime | None
+    left_on: Mapping[int, int]
+    """Hubs that still have to be booked, by network id; what has succeeded since `counted_at` is among them."""
 
     @property
     def booked(self) -> int:
@@ -67,7 +71,7 @@ def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) 
     ]
     numbers = dict(FirmwareVersion.objects.values_list("id", "number"))
     lots = Lot.objects.filter(release__in=shown)
-    own = by_release(lots=lots.filter(supplier=supplier))
+    own = by_release_and_network(lots=lots.filter(supplier=supplier))
     national = by_release(lots=lots)
     counted_at = max((count.counted_at for count in counts), default=None)
     tallies = dict(
@@ -75,19 +79,28 @@ def standings(*, supplier: Supplier, releases_shown: Iterable[FirmwareRelease]) 
     )
     standing = []
     for release in shown:
-        progress = own.get(release.pk, NOTHING)
+        on_networks = {network: of for (of_release, network), of in own.items() if of_release == release.pk}
+        progress = sum(on_networks.values(), start=NOTHING)
         # done since the fleet was counted, so that nobody is asked to book hubs that have succeeded
         since = max(progress.by_state[State.SUCCEEDED] - tallies.get(release.pk, 0), 0)
         models = {model.pk for model in release.hub_models.all()}
         of_models = [count for count in counts if count.model in models]
+        to_do: Counter[int] = Counter()
+        for count in _it_is_for(release, of_models, numbers):
+            to_do[count.network] += count.hubs
         standing.append(
             Standing(
                 release=release,
-                to_do=sum(count.hubs for count in _it_is_for(release, of_models, numbers)) - since,
+                to_do=to_do.total() - since,
                 done=sum(count.hubs for count in of_models if count.version == release.version_id) + since,
                 progress=progress,
                 national=national.get(release.pk, NOTHING),
                 counted_at=counted_at,
+                left_on={
+                    network: left
+                    for network, hubs in to_do.items()
+                    if (left := hubs - on_networks.get(network, NOTHING).open) > 0
+                },
             )
         )
     return standing
@@ -139,25 +152,90 @@ class Trouble:
         return [(state, hubs) for state in BAD if (hubs := getattr(self, state))]
 
 
-def troubles(
-    *, supplier: Supplier, releases_shown: Sequence[FirmwareRelease], limit: int
-) -> tuple[list[Trouble], int]:
-    """Return the Supplier's latest bookings with hubs that ended badly, at most `limit`, and how many there are."""
+# Raw SQL: which hubs that ended badly went into a later booking of the same Supplier and release. Nothing on the
+# lot says so, and the bad hubs lie scattered over all that was ever booked; so the search begins at the few lots
+# that were booked after the first trouble, the newest first, and finds the earlier end of each hub by its index.
+BOOKED_AGAIN = """
+WITH trouble AS MATERIALIZED (
+    SELECT release_id, min(staging_from) AS began FROM scheduling_lot
+    WHERE supplier_id = %(supplier)s AND release_id = ANY (%(releases)s) AND failed + missed + unconfirmed > 0
+    GROUP BY 1),
+later_lot AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT lot.id, lot.release_id, sum(lot.size) OVER (ORDER BY lot.id DESC) AS hubs
+        FROM scheduling_lot lot JOIN trouble USING (release_id)
+        JOIN scheduling_booking booking ON booking.id = lot.booking_id
+        WHERE lot.supplier_id = %(supplier)s AND booking.created_at > trouble.began) lot
+    WHERE hubs <= %(most)s)
+SELECT lot.booking_id, bad.state, count(DISTINCT bad.id)
+FROM later_lot
+CROSS JOIN LATERAL (
+    SELECT hub_id, coalesce(ended_at, 'infinity') AS ended_at FROM scheduling_deployment
+    WHERE id BETWEEN later_lot.id * %(span)s AND later_lot.id * %(span)s + %(span)s - 1
+      AND (state <> 'cancelled' OR ending = %(installed)s) OFFSET 0) later
+CROSS JOIN LATERAL (
+    SELECT id, state FROM scheduling_deployment
+    WHERE hub_id = later.hub_id AND ended_at < later.ended_at AND state = ANY (%(bad)s) OFFSET 0) bad
+JOIN scheduling_lot lot ON lot.id = bad.id / %(span)s
+WHERE lot.supplier_id = %(supplier)s AND lot.release_id = later_lot.release_id
+GROUP BY 1, 2
+"""
+MOST_BOOKED_AGAIN = 5_000
+"""Of so many hubs booked since the first trouble a page asks whether they had ended badly before."""
+
+
+def troubles(*, supplier: Supplier, shown: Sequence[Standing], limit: int) -> tuple[list[Trouble], int]:
+    """
+    Return the Supplier's latest bookings with hubs that ended badly, at most `limit`, and how many there are.
+
+    A hub that was booked again counts no longer, whatever came of that: its later booking tells. Where more hubs
+    were booked since than a page can ask about, no more count as missed than the Supplier still has to book.
+    """
     rows = list(
-        Lot.objects.filter(supplier=supplier, release__in=releases_shown)
+        Lot.objects.filter(supplier=supplier, release__in=[standing.release for standing in shown])
         .order_by()
-        .values("booking")
+        .values("booking", "release")
         .annotate(all_failed=Sum("failed"), all_missed=Sum("missed"), all_unconfirmed=Sum("unconfirmed"))
-        .annotate(bad=F("all_failed") + F("all_missed") + F("all_unconfirmed"))
-        .filter(bad__gt=0)
+        .filter(Q(all_failed__gt=0) | Q(all_missed__gt=0) | Q(all_unconfirmed__gt=0))
         .order_by("-booking")
     )
-    shown = rows[:limit]
-    bookings = Booking.objects.select_related("release").in_bulk([row["booking"] for row in shown])
+    if not rows:
+        return [], 0
+    again = _booked_again(supplier, {row["release"] for row in rows})
+    left = {standing.release.pk: standing.left for standing in shown}
+    found: list[tuple[int, dict[State, int]]] = []
+    for row in rows:
+        ended = {
+            State.FAILED: row["all_failed"],
+            State.MISSED: row["all_missed"],
+            State.UNCONFIRMED: row["all_unconfirmed"],
+        }
+        counts = {state: ended[state] - again.get((row["booking"], state), 0) for state in BAD}
+        counts[State.MISSED] = min(counts[State.MISSED], left[row["release"]])
+        left[row["release"]] -= counts[State.MISSED]
+        if any(counts.values()):
+            found.append((row["booking"], counts))
+    bookings = Booking.objects.select_related("release").in_bulk([booking for booking, _ in found[:limit]])
     return [
-        Trouble(bookings[row["booking"]], row["all_failed"], row["all_missed"], row["all_unconfirmed"])
-        for row in shown
-    ], len(rows)
+        Trouble(bookings[booking], counts[State.FAILED], counts[State.MISSED], counts[State.UNCONFIRMED])
+        for booking, counts in found[:limit]
+    ], len(found)
+
+
+def _booked_again(supplier: Supplier, releases: Collection[int]) -> dict[tuple[int, State], int]:
+    """Return how many hubs of a booking that ended so were booked again, by booking id and state."""
+    rows = sql.rows(
+        BOOKED_AGAIN,
+        {
+            "supplier": supplier.pk,
+            "releases": list(releases),
+            "span": LOT_SPAN,
+            "installed": Ending.ALREADY_INSTALLED,
+            "bad": [str(state) for state in BAD],
+            "most": MOST_BOOKED_AGAIN,
+        },
+    )
+    return {(booking, State(state)): hubs for booking, state, hubs in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A Supplier's first page: what needs it, what is happening, what comes next."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +9,7 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import bookings, progress, standings
+from scheduling.queries import bookings, deadlines, progress, standings
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
 from scheduling.views.wording import Stand, bar_of, time_left
@@ -47,6 +48,14 @@ def card_of(*, standing: Standing, now: datetime) -> Card:
     )
 
 
+def _book_by(standing: Standing, until: Mapping[int, datetime], now: datetime) -> list[tuple[datetime, str]]:
+    names: dict[datetime, list[str]] = {}
+    for period in sorted(standing.release.periods.all(), key=lambda period: period.network.name):
+        if period.network_id in standing.left_on and until[period.network_id] > now:
+            names.setdefault(until[period.network_id], []).append(period.network.name)
+    return [(moment, " and ".join(names[moment])) for moment in sorted(names)]
+
+
 class HomeView(SupplierPage, TemplateView):
     """The page that a Supplier's people see first."""
 
@@ -56,19 +65,20 @@ class HomeView(SupplierPage, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Ask a fixed number of questions, whatever the number of releases, bookings and hubs."""
         shown = list(standings.with_facts(releases.open_to(supplier=self.supplier)).order_by("-published_at"))
-        cards = [
-            card_of(standing=standing, now=self.now)
-            for standing in standings.standings(supplier=self.supplier, releases_shown=shown)
-        ]
-        troubles, trouble_count = standings.troubles(
-            supplier=self.supplier, releases_shown=shown, limit=TROUBLES
-        )
+        stands = standings.standings(supplier=self.supplier, releases_shown=shown)
+        until = deadlines.of_releases(releases_shown=shown)
+        cards = [card_of(standing=standing, now=self.now) for standing in stands]
+        troubles, trouble_count = standings.troubles(supplier=self.supplier, shown=stands, limit=TROUBLES)
         latest = list(bookings.of_supplier(supplier=self.supplier)[:BOOKINGS])
         progress_of = progress.by_booking(bookings=[booking.pk for booking in latest])
         return super().get_context_data(
             supplier=self.supplier,
             cards=cards,
-            to_book=[card for card in cards if card.can_book],
+            to_book=[
+                (card, _book_by(card.standing, until[card.release.pk], self.now))
+                for card in cards
+                if card.can_book
+            ],
             troubles=troubles,
             troubles_more=trouble_count - len(troubles),
             next_slots=bookings.next_slots(supplier=self.supplier, now=self.now, limit=SLOTS),

@@ -9,13 +9,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from firmware.models import AvailabilityPeriod
 from firmware.operations import decisions
-from hubs.models import HubStatus
+from hubs.identifiers import format_eui64
+from hubs.models import CommunicationsHub, HubStatus
 from hubs.operations import count_fleet
-from scheduling.models import Deployment
-from scheduling.operations import tallies
+from portal.ground.uk_time import LONDON
+from scheduling.models import Booking, Deployment
+from scheduling.operations import bookings, tallies
 from scheduling.queries import standings
 from scheduling.views.wording import time_left
+from tests import factories
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -40,7 +44,7 @@ class TestHome:
 
         page = home(client, todays_world)
 
-        assert "<strong>3 hubs to book</strong> for Spring release, 59 days left" in page
+        assert "<strong>3 hubs to book</strong> for Spring release by <time" in page
         assert "Book 3 hubs" in page
 
     def test_counts_neither_foreign_hubs_nor_booked_ones_as_left(
@@ -67,6 +71,40 @@ class TestHome:
         page = home(client, todays_world)
 
         assert f"<strong>2 hubs missed</strong> in {booking.reference}, Spring release" in page
+
+    def test_says_until_when_the_hubs_left_can_be_booked(self, todays_world: World, client: Client) -> None:
+        todays_world.hubs(3)
+        slot = todays_world.slot(start=timedelta(days=3), room=1)
+        count_fleet(now=todays_world.clock())
+
+        page = home(client, todays_world)
+
+        until = (slot.start_at - timedelta(hours=1)).astimezone(LONDON)  # the cut-off of the last slot
+        assert f"{until:%a %-d %b %Y, %H:%M}" in page.split("3 hubs to book")[1].split("</li>")[0]
+
+    def test_names_the_networks_where_they_differ_in_that(self, todays_world: World, client: Client) -> None:
+        other = factories.NetworkProfileFactory.create(network__code="south").network
+        AvailabilityPeriod.objects.create(
+            release=todays_world.release,
+            network=other,
+            start_at=todays_world.clock(),
+            end_at=todays_world.clock() + timedelta(days=20),
+        )
+        full = factories.NetworkProfileFactory.create(network__code="full").network
+        AvailabilityPeriod.objects.create(
+            release=todays_world.release,
+            network=full,
+            start_at=todays_world.clock(),
+            end_at=todays_world.clock() + timedelta(days=10),
+        )
+        hubs = todays_world.hubs(3)
+        CommunicationsHub.objects.filter(pk=hubs[0].pk).update(network=other)
+        count_fleet(now=todays_world.clock())
+
+        line = home(client, todays_world).split("3 hubs to book")[1].split("</li>")[0]
+
+        assert line.index(f"on {other.name} by") < line.index(f"on {todays_world.network.name} by")
+        assert full.name not in line
 
     def test_says_that_a_halted_release_takes_no_booking(self, todays_world: World, client: Client) -> None:
         todays_world.hubs(1)
@@ -102,10 +140,10 @@ class TestHome:
         count_fleet(now=todays_world.clock())
 
         # session, user, Supplier, clock; releases and their models, predecessors, versions of these, periods,
-        # networks of these; counts, versions, own and national lots, tallies; troubles and their bookings; the latest
-        # bookings, the next slots, the latest bookings' progress
+        # networks of these; counts, versions, own and national lots, tallies; deadlines; troubles; the latest bookings,
+        # the next slots, the latest bookings' progress
         many = queries_of(client, address)
-        assert len(many) == len(few) == 19, "\n".join(many)
+        assert len(many) == len(few) == 20, "\n".join(many)
         assert not [query for query in many if "hubs_communicationshub" in query]
 
 
@@ -143,6 +181,112 @@ class TestStandings:
         tallies.count_fleet(now=counted.clock())
         standing = self.standing(counted)
         assert (standing.booked, standing.left, standing.done, standing.total) == expected
+
+
+class TestTroubles:
+    @pytest.fixture
+    def missed(self, todays_world: World) -> Booking:
+        """Four hubs of one booking: two missed, one failed, one done; room for four more in two days."""
+        todays_world.hubs(4)
+        todays_world.slot(start=timedelta(hours=5), room=4)
+        todays_world.slot(start=timedelta(days=2), room=4)
+        count_fleet(now=todays_world.clock())
+        booking = todays_world.book()
+        todays_world.clock.move(hours=7)
+        self.end(todays_world, booking, ["missed", "missed", "failed", "succeeded"])
+        return booking
+
+    def end(self, world: World, booking: Booking, states: list[str]) -> None:
+        """Let the hubs of a booking end so, in the order of their ids."""
+        lots = [lot.pk for lot in booking.lots.all()]
+        first, last = lots[0] * 2_048, lots[-1] * 2_048 + 2_047
+        hubs = list(Deployment.objects.filter(pk__range=(first, last), ended_at=None).order_by("pk"))
+        for deployment, state in zip(hubs, states, strict=True):
+            for step in {"missed": [], "failed": ["staging"]}.get(state, ["staging", "staged", "activating"]):
+                Deployment.objects.filter(pk=deployment.pk).update(state=step)
+            Deployment.objects.filter(pk=deployment.pk).update(
+                state=state, ended_at=world.clock(), next_at=None
+            )
+            if state == "succeeded":
+                CommunicationsHub.objects.filter(pk=deployment.hub_id).update(
+                    installed_version=world.release.version
+                )
+        tallies.count_fleet(now=world.clock())
+
+    def rebook(self, world: World, *hubs: int) -> Booking:
+        world.clock.move(minutes=1)
+        booking = world.book(world.choose_ids("\n".join(format_eui64(hub) for hub in hubs)))
+        tallies.count_fleet(now=world.clock())
+        return booking
+
+    def hubs_of(self, booking: Booking, state: str) -> list[int]:
+        lots = booking.lots.values_list("pk", flat=True)
+        return [
+            deployment.hub_id
+            for deployment in Deployment.objects.filter(state=state).order_by("pk")
+            if deployment.lot_id in lots
+        ]
+
+    def troubles(self, world: World, limit: int = 5) -> dict[str, dict[str, int]]:
+        shown = standings.standings(
+            supplier=world.northern,
+            releases_shown=standings.with_facts(type(world.release).objects.all()),
+        )
+        found, total = standings.troubles(supplier=world.northern, shown=shown, limit=limit)
+        assert total >= len(found)
+        return {
+            trouble.booking.reference: {str(state): hubs for state, hubs in trouble.counts}
+            for trouble in found
+        }
+
+    def test_are_the_hubs_that_ended_badly(self, missed: Booking, todays_world: World) -> None:
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1, "missed": 2}}
+
+    def test_leave_out_hubs_that_were_booked_again(self, missed: Booking, todays_world: World) -> None:
+        self.rebook(todays_world, self.hubs_of(missed, "missed")[0])
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1, "missed": 1}}
+
+    def test_are_none_when_all_were_booked_again(self, missed: Booking, todays_world: World) -> None:
+        self.rebook(todays_world, *self.hubs_of(missed, "missed"), *self.hubs_of(missed, "failed"))
+        assert self.troubles(todays_world) == {}
+
+    def test_are_told_by_the_last_booking_of_a_hub_alone(self, missed: Booking, todays_world: World) -> None:
+        again = self.rebook(todays_world, *self.hubs_of(missed, "missed"))
+        todays_world.clock.move(days=3)
+        self.end(todays_world, again, ["missed", "succeeded"])
+        assert self.troubles(todays_world) == {
+            missed.reference: {"failed": 1},
+            again.reference: {"missed": 1},
+        }
+
+    def test_come_back_when_the_new_booking_is_cancelled(self, missed: Booking, todays_world: World) -> None:
+        again = self.rebook(todays_world, *self.hubs_of(missed, "missed"))
+        bookings.cancel(booking=again, by=todays_world.person, reason="", now=todays_world.clock())
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1, "missed": 2}}
+
+    def test_are_not_taken_for_booked_again_by_a_booking_of_other_hubs(
+        self, missed: Booking, todays_world: World
+    ) -> None:
+        [other] = todays_world.hubs(1)
+        self.rebook(todays_world, other.pk)
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1, "missed": 2}}
+
+    def test_count_no_more_as_missed_than_are_left_where_too_many_were_booked_since(
+        self, missed: Booking, todays_world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(standings, "MOST_BOOKED_AGAIN", 0)
+        self.rebook(todays_world, *self.hubs_of(missed, "missed"))
+        # one hub is left, the failed one
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1, "missed": 1}}
+        self.rebook(todays_world, *self.hubs_of(missed, "failed"))
+        assert self.troubles(todays_world) == {missed.reference: {"failed": 1}}
+
+    def test_leave_the_home_page_when_booked_again(
+        self, missed: Booking, todays_world: World, client: Client
+    ) -> None:
+        assert f"in {missed.reference}" in home(client, todays_world)
+        self.rebook(todays_world, *self.hubs_of(missed, "missed"), *self.hubs_of(missed, "failed"))
+        assert "Nothing waits for you." in home(client, todays_world)
 
 
 class TestTimeLeft:
