@@ -27,6 +27,7 @@ TIMETABLE: dict[str, Entry] = {
     "carry out": every(2, "carry_out"),
     "collect reports": every(2, "collect_reports"),
     "read files": every(2, "read_files"),
+    "sweep files": every(600, "sweep_files"),
     "keep bookings": every(5, "keep_bookings"),
     "owe notices": every(15, "owe_notices"),
     "owe deadlines": every(600, "owe_deadlines"),

@@ -37,6 +37,12 @@ def read_files(**_: object) -> None:
 
 
 @shared_task
+def sweep_files(**_: object) -> None:
+    """Delete files of hubs that were left behind."""
+    selections.sweep(now=clock.now())
+
+
+@shared_task
 def keep_bookings(**_: object) -> None:
     """Finish bookings whose last hub has ended, and give back the places of bookings that died half-made."""
     now = clock.now()

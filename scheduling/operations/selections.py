@@ -121,7 +121,7 @@ def receive(
         return choose_from_file(supplier=supplier, release=release, file=file, name=name, by=by, now=now)
     file.seek(0)
     # The name is ours, and nothing that lies there is ever served.
-    stored = default_storage.save(f"selections/{uuid.uuid4()}", File(file))
+    stored = default_storage.save(f"{FOLDER}/{uuid.uuid4()}", File(file))
     try:
         with transaction.atomic():
             selection = _from_file(supplier, release, name, by, now, state=HubSelection.State.READING)
@@ -304,6 +304,46 @@ def _give_up(kept: SelectionFile, reason: str, now: datetime) -> None:
 def _delete_file(kept: SelectionFile) -> None:
     default_storage.delete(kept.stored)
     SelectionFile.objects.filter(pk=kept.pk).update(stored="", lease_until=None)
+
+
+# -- sweeping ------------------------------------------------------------------------------------------------
+
+FOLDER = "selections"
+FORGOTTEN = timedelta(hours=1)
+"""A file is stored before its row: one that is younger may be waiting for it."""
+# Found by leaping from selection to selection, since the key's check would cost each row that is inserted.
+ORPHANS = """
+WITH RECURSIVE kept (selection) AS (
+    (SELECT selection_id FROM scheduling_selectionrow ORDER BY 1 LIMIT 1)
+    UNION ALL
+    SELECT following.selection_id FROM kept CROSS JOIN LATERAL (
+        SELECT selection_id FROM scheduling_selectionrow WHERE selection_id > kept.selection ORDER BY 1 LIMIT 1
+    ) following)
+DELETE FROM scheduling_selectionrow WHERE selection_id IN (
+    SELECT selection FROM kept
+    WHERE NOT EXISTS (SELECT FROM scheduling_hubselection WHERE id = kept.selection))
+"""
+
+
+def sweep(*, now: datetime) -> int:
+    """Delete files that no reader will ask for, and rows whose selection is gone; return how many files."""
+    if rows := sql.run(ORPHANS, {}):
+        logger.warning("deleted %s rows of files whose selections are gone", rows)
+    try:
+        names = default_storage.listdir(FOLDER)[1]
+    except FileNotFoundError:  # nobody has uploaded a large file yet
+        return 0
+    files = {f"{FOLDER}/{name}" for name in names}
+    left = files.difference(
+        SelectionFile.objects.exclude(stored="").values_list("stored", flat=True).iterator()
+    )
+    swept = 0
+    for name in sorted(left):
+        with suppress(FileNotFoundError):  # a reader was quicker
+            if default_storage.get_modified_time(name) < now - FORGOTTEN:
+                default_storage.delete(name)
+                swept += 1
+    return swept
 
 
 # -- rows ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -483,6 +485,69 @@ class TestReadNext:
         self.read(world)
         large.refresh_from_db()
         assert world.book(large).hubs == 20
+
+
+class TestSweep:
+    @pytest.fixture
+    def waiting(self, world: World, monkeypatch: pytest.MonkeyPatch) -> HubSelection:
+        monkeypatch.setattr(selections, "SMALL", NONE_SMALL)
+        return receive(world, csv_of("nonsense"))
+
+    def leave(self, world: World, media: Path, name: str, *, hours: float) -> Path:
+        """Leave a file behind whose row was never committed, or is done."""
+        file = media / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"nonsense")
+        at = (world.clock() - timedelta(hours=hours)).timestamp()
+        os.utime(file, (at, at))
+        return file
+
+    def test_deletes_what_no_row_names_and_leaves_what_waits_or_has_just_come(
+        self, world: World, waiting: HubSelection, media: Path
+    ) -> None:
+        stored = media.parent / waiting.file.stored
+        os.utime(stored, (0, 0))
+        old, new = (
+            self.leave(world, media, name, hours=hours) for name, hours in (("old", 1.1), ("new", 0.9))
+        )
+
+        assert selections.sweep(now=world.clock()) == 1
+
+        assert (stored.exists(), new.exists(), old.exists()) == (True, True, False)
+
+    def test_deletes_the_file_of_a_selection_that_is_gone(
+        self, world: World, waiting: HubSelection, media: Path
+    ) -> None:
+        stored = media.parent / waiting.file.stored
+        os.utime(stored, (0, 0))
+        waiting.delete()
+
+        assert selections.sweep(now=world.clock()) == 1
+
+        assert not stored.exists()
+
+    def test_finds_nothing_where_nothing_was_uploaded(self, world: World, media: Path) -> None:
+        assert selections.sweep(now=world.clock()) == 0
+
+    def test_deletes_rows_whose_selection_is_gone_and_no_others(self, world: World, media: Path) -> None:
+        kept = [choose(world, csv_of("nonsense", "more")) for _ in range(5)]
+        SelectionRow.objects.bulk_create(
+            SelectionRow(selection_id=uuid.UUID(int=number), line=1, text="")
+            for number in (1, 2**127, 2**128 - 1)
+        )
+
+        selections.sweep(now=world.clock())
+
+        assert set(SelectionRow.objects.values_list("selection", "line")) == {
+            (selection.pk, line) for selection in kept for line in (1, 2)
+        }
+
+    def test_is_woken_by_the_timetable(self, todays_world: World, media: Path) -> None:
+        left = self.leave(todays_world, media, "left", hours=2)
+
+        tasks.sweep_files()
+
+        assert not left.exists()
 
 
 class TestConstraints:
