@@ -1,10 +1,11 @@
 """What people tell the portal when they book, cancel and look for hubs."""
 
 import hashlib
+import io
 import re
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import IO, Any
 
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import Column, Fieldset, Layout, Row
@@ -15,7 +16,7 @@ from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, Network, PaymentMode
 from hubs.queries import Filters
 from portal.ground import uk_time
-from scheduling.models import Booking, HubSelection, ProtectedWindow, Weekday
+from scheduling.models import Booking, HubGroup, HubSelection, ProtectedWindow, Weekday
 from scheduling.planning import Hours
 from scheduling.queries.parts import Destination, Part
 from scheduling.queries.plans import Timing
@@ -23,6 +24,10 @@ from scheduling.queries.standings import Choice
 
 FILE_LIMIT = 128 * 1024 * 1024
 """Bytes of an uploaded list of hubs: a million rows of a hundred characters."""
+LIST_LIMIT = 2 * 1024 * 1024
+"""Characters of a list of hubs: about a hundred thousand CHF IDs."""
+GROUP_FILE_LIMIT = 16 * 1024 * 1024
+"""Bytes of an uploaded list of a group's hubs."""
 LISTED_LIMIT = 10_000
 """CHF IDs that can be typed into one field."""
 FACETS = {
@@ -31,6 +36,8 @@ FACETS = {
     "installed_version": "Installed version",
     "payment_mode": "Payment mode",
 }
+CHOSEN_BY = FACETS | {"group": "Saved group"}
+"""What a booking's filter offers; a group is of the Supplier's own making."""
 FILTERED = ("network", "model", "installed_version", "status", "payment_mode")
 
 
@@ -55,7 +62,7 @@ class ChooseForm(forms.Form):
     def __init__(self, *args: Any, choices: Mapping[str, Sequence[Choice]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.facet_choices = choices
-        for facet, label in FACETS.items():
+        for facet, label in CHOSEN_BY.items():
             self.fields[facet] = forms.TypedMultipleChoiceField(
                 label=label,
                 required=False,
@@ -74,7 +81,7 @@ class ChooseForm(forms.Form):
                 label,
                 [(choice, str(choice.value) in self._ticked(facet)) for choice in self.facet_choices[facet]],
             )
-            for facet, label in FACETS.items()
+            for facet, label in CHOSEN_BY.items()
         ]
 
     @property
@@ -115,8 +122,8 @@ class ChooseForm(forms.Form):
             self.add_error("file", "Choose a file, or another way to say which hubs.")
         if (
             method == HubSelection.Method.FILTER
-            and not any(cleaned.get(facet) for facet in (*FACETS, "postcode_area"))
-            and not any(facet in self.errors for facet in (*FACETS, "postcode_area"))
+            and not any(cleaned.get(facet) for facet in (*CHOSEN_BY, "postcode_area"))
+            and not any(facet in self.errors for facet in (*CHOSEN_BY, "postcode_area"))
         ):
             self.add_error("method", "Tick at least one value to filter by, or choose all remaining hubs.")
         return cleaned
@@ -126,7 +133,7 @@ class ChooseForm(forms.Form):
         """Return the ticked values by facet, and the postcode areas; none unless the method is the filter."""
         if self.cleaned_data["method"] != HubSelection.Method.FILTER:
             return {}
-        return {facet: self.cleaned_data[facet] for facet in (*FACETS, "postcode_area")}
+        return {facet: self.cleaned_data[facet] for facet in (*CHOSEN_BY, "postcode_area")}
 
 
 EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
@@ -429,13 +436,132 @@ class HubFilterForm(forms.Form):
         return Filters(**wanted, search=self.cleaned_data.get("search") or "")
 
 
+class ListFields(forms.Form):
+    """A list of hubs, typed or as a file."""
+
+    listed = forms.CharField(
+        label="CHF IDs, MPANs or MPRNs",
+        required=False,
+        max_length=LIST_LIMIT,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
+        help_text="One per line, or with commas between.",
+    )
+    file = forms.FileField(
+        label="Or a CSV or XLSX file",
+        required=False,
+        widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv,.xlsx"}),
+        help_text="One hub per row in one column, with or without a header; at most 100,000 rows.",
+    )
+
+    def clean_file(self) -> "UploadedFile[bytes] | None":
+        """Refuse what is too large to be a list of a hundred thousand rows."""
+        file: UploadedFile[bytes] | None = self.cleaned_data["file"]
+        if file and file.size and file.size > GROUP_FILE_LIMIT:
+            raise forms.ValidationError(
+                f"The file has {file.size / 1024 / 1024:.0f} MB; the limit is {GROUP_FILE_LIMIT // 1024 // 1024} MB. "
+                "Split it, and add its parts one after the other."
+            )
+        return file
+
+    def ask_for_list(self) -> None:
+        """Ask for one list, and not for two."""
+        if self.errors.keys() & {"listed", "file"}:
+            return
+        typed, file = self.cleaned_data.get("listed"), self.cleaned_data.get("file")
+        if typed and file:
+            self.add_error("file", "Give the hubs in the field or in a file, not both.")
+        elif not typed and not file:
+            self.add_error("listed", "Give the hubs here or in a file.")
+
+    @property
+    def named(self) -> IO[bytes]:
+        """Return the list of a valid form as a file."""
+        if file := self.cleaned_data["file"]:
+            content: IO[bytes] = file.file
+            return content
+        lines = re.sub(r"[,;]", "\n", self.cleaned_data["listed"])
+        return io.BytesIO(lines.encode())
+
+    @property
+    def file_name(self) -> str:
+        """Return what the file was called; nothing where the list was typed."""
+        file = self.cleaned_data["file"]
+        return (file.name or "") if file else ""
+
+
+class GroupForm(ListFields, HubFilterForm):
+    """A new group: its name, and its hubs by a list or by a filter."""
+
+    LIST, FILTER = "list", "filter"
+    name = forms.CharField(max_length=80, help_text="Your colleagues find it by this name.")
+    source = forms.ChoiceField(
+        label="Which hubs",
+        choices=[(LIST, "Those in a list"), (FILTER, "All that a filter shows")],
+        widget=forms.RadioSelect,
+        initial=LIST,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        half = "col-12 col-md-6"
+        self.helper.layout = Layout(
+            "name",
+            "source",
+            Fieldset("A list", "listed", "file"),
+            Fieldset("A filter", Row(*(Column(name, css_class=half) for name in FILTERED))),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for a list where there is to be one, and for something to filter by where not."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("source") == self.LIST:
+            self.ask_for_list()
+        elif cleaned.get("source") == self.FILTER and all(cleaned.get(name) is None for name in FILTERED):
+            self.add_error("source", "Choose at least one value to filter by.")
+        return cleaned
+
+
+class RenameForm(forms.Form):
+    """Another name for a group."""
+
+    name = forms.CharField(max_length=80)
+
+
+class MembersForm(ListFields):
+    """Hubs to add to a group, or to take out of it."""
+
+    ADD, TAKE_OUT = "add", "take_out"
+    act = forms.ChoiceField(
+        label="What to do",
+        choices=[(ADD, "Add these hubs"), (TAKE_OUT, "Take these hubs out")],
+        widget=forms.RadioSelect,
+        initial=ADD,
+        error_messages={"required": "Choose what shall become of them."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = FormHelper()
+        self.helper.form_tag = False
+        self.helper.disable_csrf = True
+        self.helper.layout = Layout("act", "listed", "file")
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the list."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        self.ask_for_list()
+        return cleaned
+
+
 CLOCKS = [("", "Not at a clock change"), ("1", "BST, before the clocks go back"), ("0", "GMT, after it")]
-LIST_LIMIT = 2 * 1024 * 1024
-"""Characters of a list of hubs: about a hundred thousand CHF IDs."""
 
 
 class LocalTimeField(forms.Field):
-    """A date and time by the UK wall clock; which instant it is has to be asked, for it may be two, or none."""
+    """
+    A date and time by the UK wall clock, naive: which instant it is has to be asked, for it may be two, or none.
+
+    Where an offset from UTC is written behind it, it is an instant, and aware.
+    """
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"})
 
@@ -448,9 +574,33 @@ class LocalTimeField(forms.Field):
         if value in self.empty_values:
             return None
         try:
-            return datetime.fromisoformat(str(value)).replace(tzinfo=None, second=0, microsecond=0)
+            read = datetime.fromisoformat(str(value).strip()).replace(second=0, microsecond=0)
         except ValueError as error:
             raise forms.ValidationError("Give a date and a time, such as 2026-05-04 02:00.") from error
+        _refuse_far_away(read)
+        return read
+
+
+class DayField(forms.DateField):
+    """A day that is near enough to reckon with."""
+
+    widget = forms.DateInput(attrs={"type": "date"})
+
+    def to_python(self, value: Any) -> date | None:
+        """
+        Read a day.
+
+        :raises ValidationError: if it is none, or far away
+        """
+        read = super().to_python(value)
+        if read is not None:
+            _refuse_far_away(read)
+        return read
+
+
+def _refuse_far_away(day: date) -> None:
+    if not EARLIEST_DAY.year <= day.year <= LATEST_DAY.year:
+        raise forms.ValidationError(f"Give a year from {EARLIEST_DAY.year} to {LATEST_DAY.year}.")
 
 
 class WindowForm(forms.Form):
@@ -474,13 +624,16 @@ class WindowForm(forms.Form):
     )
     scope = forms.ChoiceField(
         label="Which hubs",
-        # saved groups have no field here yet
-        choices=[
-            choice for choice in ProtectedWindow.Scope.choices if choice[0] != ProtectedWindow.Scope.GROUP
-        ],
+        choices=ProtectedWindow.Scope,
         initial=ProtectedWindow.Scope.ALL,
     )
-    network = forms.ModelChoiceField(Network.objects.order_by("name"), required=False)
+    network = forms.TypedChoiceField(required=False, empty_value=None)
+    group = forms.TypedChoiceField(
+        label="Saved group",
+        required=False,
+        empty_value=None,
+        error_messages={"invalid_choice": "Choose one of your groups."},
+    )
     payment_mode = forms.TypedChoiceField(
         coerce=int, empty_value=None, required=False, choices=[("", "---------"), *PaymentMode.choices]
     )
@@ -517,15 +670,19 @@ class WindowForm(forms.Form):
         widget=forms.TimeInput(attrs={"type": "time"}),
         help_text="At or before the opening: on the next day.",
     )
-    valid_from = forms.DateField(
-        label="First day", required=False, widget=forms.DateInput(attrs={"type": "date"})
-    )
-    valid_until = forms.DateField(
-        label="Last day", required=False, widget=forms.DateInput(attrs={"type": "date"})
-    )
+    valid_from = DayField(label="First day", required=False)
+    valid_until = DayField(label="Last day", required=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, networks: Sequence[Network], groups: Sequence[HubGroup], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        for name, objects in (("network", networks), ("group", groups)):
+            field = self.fields[name]
+            assert isinstance(field, forms.TypedChoiceField)  # noqa: S101 - declared above
+            by_key: dict[str, Network | HubGroup] = {str(one.pk): one for one in objects}
+            field.choices = [("", "---------"), *((key, str(one)) for key, one in by_key.items())]
+            field.coerce = by_key.__getitem__
         half = "col-12 col-md-6"
         self.helper = FormHelper()
         self.helper.form_tag = False
@@ -538,6 +695,7 @@ class WindowForm(forms.Form):
                 "Which hubs",
                 "scope",
                 Row(Column("network", css_class=half), Column("payment_mode", css_class=half)),
+                "group",
                 "hubs",
             ),
             Fieldset("When", "how_often"),
@@ -568,10 +726,8 @@ class WindowForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Ask for what the scope and the repetition need, and find the instants of local times."""
         cleaned: dict[str, Any] = super().clean() or {}
-        needed = {"network": "network", "payment_mode": "payment_mode", "hubs": "hubs"}.get(
-            str(cleaned.get("scope"))
-        )
-        wanted = [needed] if needed else []
+        scope = str(cleaned.get("scope"))
+        wanted = [scope] if scope in ("network", "payment_mode", "group", "hubs") else []
         weekly = cleaned.get("how_often") == "weekly"
         wanted += ["weekdays", "starts", "ends"] if weekly else ["start", "end"]
         for name in wanted:
@@ -586,9 +742,7 @@ class WindowForm(forms.Form):
             if cleaned.get(name):
                 clock = cleaned.get(f"{name}_clock")
                 try:
-                    cleaned[name] = uk_time.from_local(
-                        cleaned[name], offset=timedelta(hours=int(clock)) if clock else None
-                    )
+                    cleaned[name] = _instant(cleaned[name], clock)
                 except uk_time.AmbiguousLocalTime as error:
                     self.add_error(name, str(error))
         if not self.errors and cleaned["end"] <= cleaned["start"]:
@@ -607,6 +761,7 @@ class WindowForm(forms.Form):
             scope=scope,
             network=said["network"] if scope == ProtectedWindow.Scope.NETWORK else None,
             payment_mode=said["payment_mode"] if scope == ProtectedWindow.Scope.PAYMENT_MODE else None,
+            group=said["group"] if scope == ProtectedWindow.Scope.GROUP else None,
         )
         if said["how_often"] == "weekly":
             window.weekdays = sum(1 << day for day in said["weekdays"])
@@ -615,3 +770,47 @@ class WindowForm(forms.Form):
         else:
             window.start_at, window.end_at = said["start"], said["end"]
         return window
+
+
+def _instant(said: datetime, clock: str | None) -> datetime:
+    """Return the instant that is said, in UTC; a written offset needs no clock."""
+    if said.tzinfo:
+        return said.astimezone(UTC)
+    return uk_time.from_local(said, offset=timedelta(hours=int(clock)) if clock else None)
+
+
+def window_fields(*, window: ProtectedWindow, hubs: Iterable[int]) -> dict[str, Any]:
+    """Return what `WindowForm` would be told to ask for a window; `hubs` are the CHF IDs of its list."""
+    said: dict[str, Any] = {
+        "kind": window.kind,
+        "reason": window.reason,
+        "strength": "hard" if window.is_hard else "soft",
+        "scope": window.scope,
+        "network": window.network_id,
+        "payment_mode": window.payment_mode,
+        "group": window.group_id,
+        "hubs": "\n".join(identifiers.format_eui64(hub) for hub in hubs),
+        "how_often": "once" if window.start_at else "weekly",
+        "weekdays": window.days,
+        "starts": window.starts,
+        "ends": window.ends,
+        "valid_from": window.valid_from,
+        "valid_until": window.valid_until,
+    }
+    for name, moment in (("start", window.start_at), ("end", window.end_at)):
+        if moment:
+            local = moment.astimezone(uk_time.LONDON)
+            said[name] = f"{local:%Y-%m-%dT%H:%M}"
+            if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+                said[f"{name}_clock"] = "0" if local.fold else "1"
+    return said
+
+
+class WindowFileForm(forms.Form):
+    """A file of windows."""
+
+    file = forms.FileField(
+        label="CSV file",
+        widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv"}),
+        help_text="In UTF-8, with a header; at most 10,000 rows.",
+    )

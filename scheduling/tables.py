@@ -96,4 +96,25 @@ class WindowTable(ListTable):
     strength = tables.Column()
     blocked = cell("number", attrs=NUMBER, verbose_name="Slots of open releases")
     reason = tables.Column(accessor="window__reason")
-    delete = cell("delete_window", verbose_name="Delete", empty_values=())
+    acts = cell("window_acts", verbose_name="Change", empty_values=())
+
+
+class GroupTable(ListTable):
+    """Saved groups of hubs, each a `scheduling.views.groups.Line`."""
+
+    name = cell("group", accessor="group")
+    hubs = cell("number", accessor="group__hubs", attrs=NUMBER)
+    windows = cell("number", attrs=NUMBER, verbose_name="Protected windows on it")
+    made_by = tables.Column(accessor="group__made_by", verbose_name="Made by")
+    changed_at = cell("moment", accessor="group__changed_at", verbose_name="Changed")
+
+
+class MemberTable(ListTable):
+    """The hubs of a group, each a `CommunicationsHub` with its facts."""
+
+    chf_id = cell("hub", verbose_name="CHF ID")
+    network = tables.Column(accessor="network__name")
+    model = tables.Column(accessor="model__name", verbose_name="Model")
+    installed_version = cell("version", verbose_name="Installed")
+    status = tables.Column(accessor="get_status_display")
+    payment_mode = tables.Column(accessor="get_payment_mode_display", verbose_name="Payment")

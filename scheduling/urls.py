@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from hubs.identifiers import format_eui64, parse_eui64
-from scheduling.views import bookings, home, hubs, releases, selections, windows
+from scheduling.views import bookings, groups, home, hubs, releases, selections, uploads, windows
 
 
 class ReferenceConverter:
@@ -56,7 +56,19 @@ urlpatterns = [
     path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),
     path("windows/", windows.WindowsView.as_view(), name="windows"),
     path("windows/new/", windows.NewWindowView.as_view(), name="new-window"),
+    path("windows/week/", windows.WeekView.as_view(), name="week"),
+    path("windows/upload/", windows.UploadWindowsView.as_view(), name="upload-windows"),
+    path("windows/example.csv", windows.ExampleWindowsView.as_view(), name="example-windows"),
+    path("windows/<int:pk>/", windows.EditWindowView.as_view(), name="edit-window"),
     path("windows/<int:pk>/delete/", windows.DeleteWindowView.as_view(), name="delete-window"),
+    path("groups/", groups.GroupsView.as_view(), name="groups"),
+    path("groups/new/", groups.NewGroupView.as_view(), name="new-group"),
+    path("groups/<int:pk>/", groups.GroupView.as_view(), name="group"),
+    path("groups/<int:pk>/hubs/", groups.MembersView.as_view(), name="group-hubs"),
+    path("groups/<int:pk>/rename/", groups.RenameGroupView.as_view(), name="rename-group"),
+    path("groups/<int:pk>/delete/", groups.DeleteGroupView.as_view(), name="delete-group"),
+    path("uploads/<uuid:pk>/", uploads.UploadView.as_view(), name="upload"),
+    path("uploads/<uuid:pk>/refused/", uploads.UploadRefusedView.as_view(), name="upload-refused"),
     path("hubs/", hubs.HubsView.as_view(), name="hubs"),
     path("hubs/<chf_id:chf_id>/", hubs.HubView.as_view(), name="hub"),
 ]

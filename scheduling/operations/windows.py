@@ -89,8 +89,9 @@ class _Desk:
         Supplier.objects.select_for_update(no_key=True).get(pk=supplier.pk)
         self._supplier, self._by, self._now = supplier, by, now
         self._cap = Cap(supplier=supplier, now=now, without=without)
-        standing = windows.not_over(supplier=supplier, now=now).exclude(pk=without or 0)
+        standing = list(windows.not_over(supplier=supplier, now=now).exclude(pk=without or 0))
         self._of_single_hubs = sum(window.is_of_single_hubs for window in standing)
+        self._standing = {_content(window) for window in standing}
 
     def keep(self, wish: Wish) -> ProtectedWindow:
         """
@@ -129,6 +130,8 @@ class _Desk:
             raise UnableToProtect("This window is over already. Choose a later end.")
         if window.valid_until and window.valid_until < self._now.astimezone(LONDON).date():
             raise UnableToProtect("The last day of this window has passed. Choose a later one.")
+        if window.scope != Scope.HUBS and _content(window) in self._standing:
+            raise UnableToProtect("You keep this very window already.")
         if (
             window.scope == Scope.GROUP
             and not HubGroup.objects.filter(pk=window.group_id or 0, supplier=self._supplier).exists()
@@ -155,6 +158,7 @@ class _Desk:
         if listed:
             sql.run(LIST, {"window": window.pk, "hubs": sorted(listed)})
         self._of_single_hubs += window.is_of_single_hubs
+        self._standing.add(_content(window))
         if window.is_hard:
             self._cap.add(window=window)
 
@@ -171,6 +175,17 @@ class _Desk:
 
 def _listed(wish: Wish) -> set[int]:
     return set(wish.hubs) if wish.window.scope == Scope.HUBS else set()
+
+
+CONTENT = (
+    *("kind", "is_hard", "reason", "start_at", "end_at", "weekdays", "starts", "ends", "valid_from"),
+    *("valid_until", "scope", "network_id", "payment_mode", "group_id"),
+)
+"""What makes two windows the same one; but for lists, which are not compared."""
+
+
+def _content(window: ProtectedWindow) -> tuple[Any, ...]:
+    return tuple(getattr(window, name) for name in CONTENT)
 
 
 def _facts(window: ProtectedWindow) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from hubs.models import SHOWN, CommunicationsHub, Supplier
 from portal.ground import sql
@@ -31,6 +31,12 @@ def choices(*, supplier: Supplier) -> list[Choice]:
 def windows_on(*, group: HubGroup, now: datetime) -> int:
     """Count the protected windows that stand on a group: those that are on or still to come."""
     return windows.not_over(supplier=group.supplier, now=now).filter(group=group).count()
+
+
+def windows_by_group(*, supplier: Supplier, now: datetime) -> dict[int, int]:
+    """Return by group id how many protected windows stand on each group that has any."""
+    standing = windows.not_over(supplier=supplier, now=now).filter(group__isnull=False)
+    return dict(standing.order_by().values_list("group").annotate(Count("id")))
 
 
 # Raw SQL: the ORM cannot join by a column that is no foreign key, and a page must not look through a whole group.

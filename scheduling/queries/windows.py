@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from django.db.models import Q, QuerySet
 
 from firmware.models import AvailabilityPeriod, ReleaseState
+from hubs import queries as fleet
 from hubs import registrations
 from hubs.models import ChangeOfSupplier, Supplier
 from portal.ground import sql
@@ -41,6 +42,12 @@ def not_over(*, supplier: Supplier, now: datetime) -> QuerySet[ProtectedWindow]:
         | Q(start_at=None, valid_until=None)
         | Q(start_at=None, valid_until__gte=today - timedelta(days=1))
     )
+
+
+def listed(*, window: ProtectedWindow) -> list[int]:
+    """Return the CHF IDs of a window's list that are still its Supplier's to see, in order."""
+    own = fleet.hubs_of(supplier=window.supplier).filter(chf_id__in=window.listed.values("hub"))
+    return list(own.order_by("chf_id").values_list("chf_id", flat=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,15 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet runs a cell that begins so."""
 
 
+REASONS = ("Reason", "Way forward")
+"""What every refused row of a list has behind its own columns."""
+
+
+def widened(cells: Sequence[str], width: int) -> Sequence[str]:
+    """Fill a short row up, so that the reasons stand below each other."""
+    return [*cells, *[""] * (width - len(cells))]
+
+
 def safe(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell

@@ -42,6 +42,30 @@ def role_of(hub: CommunicationsHub, supplier: Supplier) -> str:
     return LEAD if hub.lead_id == supplier.pk else OTHER
 
 
+def filter_choices(supplier: Supplier) -> dict[str, list[tuple[int, str]]]:
+    """Return the values that a Supplier's hubs have, from the counts of the fleet, as the filter's form takes them."""
+    counted = list(
+        FleetCount.objects.filter(lead=supplier)
+        .values_list(
+            "network_id",
+            "network__name",
+            "model_id",
+            "model__name",
+            "installed_version_id",
+            "installed_version__number",
+        )
+        .distinct()
+    )
+    return {
+        "networks": sorted({row[0:2] for row in counted}, key=lambda choice: choice[1]),
+        "models": sorted({row[2:4] for row in counted}, key=lambda choice: choice[1]),
+        "versions": [
+            (key, f"{number:08X}")
+            for key, number in sorted({row[4:6] for row in counted}, key=lambda choice: choice[1])
+        ],
+    }
+
+
 class HubsView(SupplierPage, TemplateView):
     """The hubs that a Supplier sees, filtered, paged by key."""
 
@@ -67,6 +91,7 @@ class HubsView(SupplierPage, TemplateView):
             table=HubTable(lines),
             has_hubs=bool(lines),
             is_filtered=any(self.request.GET.get(name) for name in (*FILTERED, "search")),
+            group_address=self.group_address(),
             is_unfinished=page.is_unfinished,
             shown=f"{len(lines)} hub{'' if len(lines) == 1 else 's'} on this page, in the order of their CHF IDs",
             first=self.address() if page.previous_before is not None else "",
@@ -76,28 +101,13 @@ class HubsView(SupplierPage, TemplateView):
         )
 
     def filter_form(self) -> HubFilterForm:
-        """Return the form with the values that this Supplier's hubs have, from the counts of the fleet."""
-        counted = list(
-            FleetCount.objects.filter(lead=self.supplier)
-            .values_list(
-                "network_id",
-                "network__name",
-                "model_id",
-                "model__name",
-                "installed_version_id",
-                "installed_version__number",
-            )
-            .distinct()
-        )
-        return HubFilterForm(
-            self.request.GET,
-            networks=sorted({row[0:2] for row in counted}, key=lambda choice: choice[1]),
-            models=sorted({row[2:4] for row in counted}, key=lambda choice: choice[1]),
-            versions=[
-                (key, f"{number:08X}")
-                for key, number in sorted({row[4:6] for row in counted}, key=lambda choice: choice[1])
-            ],
-        )
+        """Return the form with the values that this Supplier's hubs have."""
+        return HubFilterForm(self.request.GET, **filter_choices(self.supplier))
+
+    def group_address(self) -> str:
+        """Return where all that the filter shows can be kept as a group."""
+        kept = {name: value for name in FILTERED if (value := self.request.GET.get(name))}
+        return f"{reverse('scheduling:new-group')}?{urlencode(kept | {'source': 'filter'})}" if kept else ""
 
     def address(self, **key: int | None) -> str:
         """Return where another page of the same list is."""

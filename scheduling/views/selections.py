@@ -26,8 +26,8 @@ from scheduling import forms, planning
 from scheduling.forms import ChooseForm, PlanForm, plan_fields
 from scheduling.models import Booking, HubSelection
 from scheduling.operations import bookings, selections
+from scheduling.queries import groups, previews, refusals, slots, standings
 from scheduling.queries import pictures as hours
-from scheduling.queries import previews, refusals, slots, standings
 from scheduling.queries.plans import Timing
 from scheduling.queries.slots import Moment
 from scheduling.sheets import Format, cells_of
@@ -35,14 +35,12 @@ from scheduling.tables import PlannedSlotTable
 from scheduling.uploads import CappedSpool
 from scheduling.views import pictures, wording
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import csv_response, xlsx_response
+from scheduling.views.downloads import REASONS, csv_response, widened, xlsx_response
 
 DESPITE = 500
 """Characters of a reason to book into soft protected windows."""
 PLANNED = 50
 """Slots that the last step lists one by one."""
-REASONS = ("Reason", "Way forward")
-"""What every refused row has behind its own columns."""
 
 
 class BookView(SupplierPage, FormView[ChooseForm]):
@@ -90,9 +88,10 @@ class BookView(SupplierPage, FormView[ChooseForm]):
     def get_form_kwargs(self) -> dict[str, Any]:
         """Give the form the values that this Supplier's hubs have."""
         counts = releases.eligible_counts(release=self.release)
+        facets = standings.facets(supplier=self.supplier, release=self.release, counts=counts)
         return {
             **super().get_form_kwargs(),
-            "choices": standings.facets(supplier=self.supplier, release=self.release, counts=counts),
+            "choices": {**facets, "group": groups.choices(supplier=self.supplier)},
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -421,7 +420,7 @@ class RefusedView(SelectionView):
             return waiting
         file = refusals.layout(selection=self.selection)
         header = [] if file.header is None else cells_of(line=file.header)
-        heads = [*_wide(header, file.width), *REASONS] if header else []
+        heads = [*widened(header, file.width), *REASONS] if header else []
         name, rows = f"refused-{self.selection.pk}", self.rows(file.width)
         if file.format == Format.XLSX:
             return xlsx_response(name=f"{name}.xlsx", header=heads, rows=rows)
@@ -430,9 +429,4 @@ class RefusedView(SelectionView):
     def rows(self, width: int) -> Iterator[Sequence[str]]:
         """Yield each row as it was written, then the reason and the way forward."""
         for row in refusals.refused(selection=self.selection, now=self.now):
-            yield *_wide(cells_of(line=row.text), width), row.refusal.label, row.way_forward
-
-
-def _wide(cells: Sequence[str], width: int) -> Sequence[str]:
-    """Fill a short row up, so that the reasons stand below each other."""
-    return [*cells, *[""] * (width - len(cells))]
+            yield *widened(cells_of(line=row.text), width), row.refusal.label, row.way_forward

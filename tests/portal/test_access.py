@@ -43,12 +43,16 @@ CASES = {
     "scheduling:bookings": behind_login(supplier=200, staff="/admin/"),
     "scheduling:hubs": behind_login(supplier=200, staff="/admin/"),
     "scheduling:windows": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:new-window": behind_login(supplier=200, staff="/admin/"),
+    **{
+        f"scheduling:{name}": behind_login(supplier=200, staff="/admin/")
+        for name in ("new-window", "week", "upload-windows", "example-windows", "groups", "new-group")
+    },
     **{
         f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
         for names, kwargs in (
-            (("release", "book", "delete-window"), {"pk": 1}),
-            (("when", "reading", "check", "refused"), {"pk": UUID(int=1)}),
+            (("release", "book", "delete-window", "edit-window"), {"pk": 1}),
+            (("group", "group-hubs", "rename-group", "delete-group"), {"pk": 1}),
+            (("when", "reading", "check", "refused", "upload", "upload-refused"), {"pk": UUID(int=1)}),
             (
                 ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
                 {"reference": "BK-2222-2222"},

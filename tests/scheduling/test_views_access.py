@@ -1,5 +1,6 @@
 """Every page of a Supplier's side, asked by its own people, by another Supplier's, by DCC staff and by strangers."""
 
+import io
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -11,6 +12,9 @@ from hubs.operations import count_fleet
 from portal.models import User
 from scheduling import urls
 from scheduling.models import Booking, HubSelection
+from scheduling.operations import groups, uploads
+from scheduling.queries.uploads import RefusedRow, Upload
+from scheduling.sheets import Format
 from tests import factories
 from tests.scheduling.world import World
 
@@ -31,6 +35,29 @@ class Cast:
         self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
         self.selection: HubSelection = world.choose()
         self.window = world.protect(start=timedelta(days=1))
+        self.group, _ = groups.make(
+            supplier=world.northern,
+            name="Flats",
+            hubs=io.BytesIO(f"{self.hub.chf_id:016X}".encode()),
+            by=world.person,
+            now=world.clock(),
+        )
+        self.upload = uploads.keep(
+            supplier=world.northern,
+            upload=Upload(
+                of=f"group:{self.group.pk}",
+                file_name="hubs.csv",
+                at=world.clock(),
+                by="Person",
+                rows=1,
+                taken=0,
+                unchanged=0,
+                format=Format.CSV,
+                delimiter=",",
+                header=None,
+                refused=[RefusedRow(["what"], "Not a CHF ID")],
+            ),
+        )
         self.reading: HubSelection = world.choose()
         HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
 
@@ -56,8 +83,18 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "calendar": lambda cast: [cast.booking.reference],
     "hub": lambda cast: [cast.hub.chf_id],
     "delete-window": lambda cast: [cast.window.pk],
+    "edit-window": lambda cast: [cast.window.pk],
+    "group": lambda cast: [cast.group.pk],
+    "group-hubs": lambda cast: [cast.group.pk],
+    "rename-group": lambda cast: [cast.group.pk],
+    "delete-group": lambda cast: [cast.group.pk],
+    "upload": lambda cast: [cast.upload],
+    "upload-refused": lambda cast: [cast.upload],
 }
-LISTS = ("home", "bookings", "hubs", "windows", "new-window")
+LISTS = (
+    *("home", "bookings", "hubs", "windows", "new-window", "week", "upload-windows", "example-windows"),
+    *("groups", "new-group"),
+)
 NOT_FOREIGN = ("release", "book")
 """A release is open to every Supplier that leads hubs of its models; the others have a test of their own."""
 
