@@ -29,6 +29,8 @@ TIMETABLE: dict[str, Entry] = {
     "read files": every(2, "read_files"),
     "sweep files": every(600, "sweep_files"),
     "keep bookings": every(5, "keep_bookings"),
+    "allocate": every(30, "allocate"),
+    "keep exceptions": every(60, "keep_exceptions"),
     "owe notices": every(15, "owe_notices"),
     "owe deadlines": every(600, "owe_deadlines"),
     "send notices": every(5, "send_notices"),

@@ -9,7 +9,17 @@ from celery import shared_task
 
 from hubs import gateway
 from portal.ground import clock
-from scheduling.operations import bookings, deployments, notices, registrations, selections, slots, tallies
+from scheduling.operations import (
+    allocations,
+    bookings,
+    deployments,
+    exceptions,
+    notices,
+    registrations,
+    selections,
+    slots,
+    tallies,
+)
 
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
@@ -83,6 +93,20 @@ def open_slots(**_: object) -> None:
 def change_suppliers(**_: object) -> None:
     """Let the changes of supplier take effect that are due, and carry the deployments of their hubs over."""
     registrations.take_effect(now=clock.now())
+
+
+@shared_task
+def allocate(**_: object) -> None:
+    """Allocate for DCC what nobody booked, where its day has come or DCC decided so."""
+    allocations.allocate(clock=clock.now)
+
+
+@shared_task
+def keep_exceptions(**_: object) -> None:
+    """Put hubs that were missed twice before DCC, and take out of its queue what is booked or done."""
+    now = clock.now()
+    exceptions.raise_missed_twice(now=now)
+    exceptions.settle(now=now)
 
 
 @shared_task

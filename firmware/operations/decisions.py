@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 
 from firmware import locks, queries
-from firmware.models import FirmwareRelease, Halt, ReleaseState, SignedAct, SignOff
+from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, ReleaseState, SignedAct, SignOff
 from firmware.operations import stored_images
+from hubs.models import Network
 from portal.ground import audit
 from portal.ground.uk_time import LONDON
 
@@ -56,6 +57,10 @@ class UnableToWithdraw(UnableToDecide):
 
 class UnableToClose(UnableToDecide):
     """The release is not over."""
+
+
+class UnableToExtend(UnableToDecide):
+    """The period cannot be given more time."""
 
 
 @transaction.atomic
@@ -285,6 +290,45 @@ def close(*, release: FirmwareRelease, by: "User", now: datetime) -> FirmwareRel
         )
     _move(locked, ReleaseState.CLOSED, UnableToClose, ended_at=now)
     _record(locked, "release.closed", by, now)
+    return locked
+
+
+@transaction.atomic
+def extend_period(
+    *, release: FirmwareRelease, network: Network, until: datetime, by: "User", reason: str, now: datetime
+) -> FirmwareRelease:
+    """
+    Give a published release more time on a network: its availability period there ends at `until`.
+
+    :raises UnableToExtend: if that is not later than now and than it ends already, or it is not theirs to decide
+    """
+    if not by.has_perm(PUBLISH):
+        raise UnableToExtend("Only a DCC release manager can give a release more time.")
+    if not reason.strip():
+        raise UnableToExtend("Say in a few words why it needs more time.")
+    locked = _lock(release)
+    if locked.state not in OPEN_TO_SUPPLIERS:
+        raise UnableToExtend(
+            f"Only a published release can be given more time; this one is {_state(locked)}."
+        )
+    period = locked.periods.select_for_update(of=("self",)).filter(network=network).first()
+    if period is None:
+        raise UnableToExtend(f"The release is not available on {network}.")
+    if until <= max(period.end_at, now):
+        raise UnableToExtend(
+            f"The period on {network} ends at {_shown(period.end_at)} already. Choose a later end, and one that is "
+            "still to come."
+        )
+    was = period.end_at
+    locked.periods.filter(pk=period.pk).update(end_at=until)
+    _record(
+        locked,
+        "release.period_extended",
+        by,
+        now,
+        reason,
+        {"network": network.name, "was": was.isoformat(), "until": until.isoformat()},
+    )
     return locked
 
 

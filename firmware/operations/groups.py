@@ -35,6 +35,8 @@ _VIEW = (
             "strayreport",
             "maintenance",
             "incident",
+            "hubexception",
+            "exemption",
         )
     ),
 )
@@ -45,7 +47,12 @@ _PERMISSIONS = {
         *(f"portal.{act}_user" for act in ("view", "change")),
         *(f"portal.{act}_invitation" for act in ("view", "add", "change", "delete")),
     ),
-    APPROVERS: (*_VIEW, "firmware.sign_off_firmwarerelease", "firmware.halt_firmwarerelease"),
+    APPROVERS: (
+        *_VIEW,
+        "firmware.sign_off_firmwarerelease",
+        "firmware.halt_firmwarerelease",
+        "scheduling.approve_decision",
+    ),
     RELEASE_MANAGERS: (
         *_VIEW,
         "firmware.add_firmwarerelease",
@@ -67,6 +74,8 @@ _PERMISSIONS = {
             for part in ("capacitypattern", "maintenance", "incident")
             for act in ("add", "change", "delete")
         ),
+        "scheduling.decide_hubexception",
+        "scheduling.add_exemption",
     ),
 }
 

@@ -11,6 +11,7 @@ from scheduling.models.deployments import (
     StrayReport,
     SuccessTally,
 )
+from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.notices import Notice
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
@@ -19,12 +20,17 @@ from scheduling.models.windows import Incident, Maintenance, ProtectedHub, Prote
 __all__ = [
     "LOT_SIZE",
     "LOT_SPAN",
+    "Allocation",
     "Booking",
     "CapacityPattern",
     "Command",
     "Consent",
+    "Decision",
     "Deployment",
+    "ExemptHub",
+    "Exemption",
     "GroupedHub",
+    "HubException",
     "HubGroup",
     "HubSelection",
     "Incident",

@@ -38,6 +38,8 @@ class Lot(models.Model):
     consent = models.ForeignKey(
         Consent, on_delete=models.PROTECT, null=True, db_index=False, related_name="lots"
     )
+    is_override = models.BooleanField(default=False, db_default=False)
+    """DCC decided that its Suppliers' protected windows do not keep its hubs out of this slot."""
     size = models.PositiveSmallIntegerField()
     staging_from = models.DateTimeField()
     change_until = models.DateTimeField("booking and change cut-off")
@@ -56,6 +58,8 @@ class Lot(models.Model):
     held = models.PositiveSmallIntegerField(default=0)
     cancelled = models.PositiveSmallIntegerField(default=0)
     moved = models.PositiveSmallIntegerField("cancelled here because moved to another slot", default=0)
+    misses_seen = models.PositiveSmallIntegerField("missed hubs already looked at", default=0, db_default=0)
+    """What is missed beyond these may have been missed for the second time, and is then DCC's to decide."""
 
     class Meta:
         constraints = [
@@ -82,6 +86,9 @@ class Lot(models.Model):
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="lot_due"),
             models.Index(fields=["release", "supplier"], name="lot_by_release_and_supplier"),
             models.Index(fields=["consent"], condition=Q(consent__isnull=False), name="lot_by_consent"),
+            models.Index(
+                fields=["id"], condition=Q(missed__gt=F("misses_seen")), name="lot_with_misses_unseen"
+            ),
         ]
 
     def __str__(self) -> str:

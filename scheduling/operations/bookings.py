@@ -191,7 +191,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
         raise _RoomTaken
     booked = places.total()
     booking = Booking.objects.create(
-        reference=_reference(),
+        reference=new_reference(),
         origin=demand.origin,
         supplier=demand.selection.supplier,
         release=release,
@@ -296,7 +296,8 @@ def _check_room(demand: _Demand, at: Mapping[int, planning.Room]) -> None:
             )
 
 
-def _reference() -> str:
+def new_reference() -> str:
+    """Return a reference for a booking that nobody will misread."""
     letters = [secrets.choice(ALPHABET) for _ in range(8)]
     return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 

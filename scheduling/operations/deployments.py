@@ -380,6 +380,8 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
 def _protection(lot: Lot, now: datetime) -> dict[str, Any]:
     """Ask what of the lot's slot must not be touched, now and in all of it, as parameters of the Gate."""
     suppliers = [lot.supplier_id, *([lot.consent.supplier_id] if lot.consent else [])]
+    if lot.is_override:  # DCC decided that what Suppliers protect does not hold for these hubs
+        suppliers = []
     answer = windows.stops(suppliers=suppliers, network=lot.network_id, slot=lot.slot, now=now)
     terms: dict[str, Any] = {"clear_until": answer.until}
     for when, stops in (("now", answer.now), ("slot", answer.slot)):

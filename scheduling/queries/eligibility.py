@@ -16,7 +16,8 @@ from firmware.models import FirmwareRelease
 from hubs.models import BOOKABLE, SHOWN, FirmwareVersion, Supplier
 from portal.ground import sql
 from scheduling.eligibility import Refusal
-from scheduling.models import HubSelection
+from scheduling.models import HubException, HubSelection
+from scheduling.queries import exemptions
 
 FACETS = {
     "network": "network_id",
@@ -25,6 +26,8 @@ FACETS = {
     "payment_mode": "payment_mode",
 }
 """What hubs can be filtered by, and the column that holds it."""
+DECISION = "decision"
+"""The key among a selection's criteria under which DCC's decision stands whose hubs it is for."""
 POSTCODE_AREA = "upper(substring(hub.postcode FROM '^[A-Za-z]+'))"
 """The letters of a postcode before its first digit, such as LS of LS1 4AP; no value where there is no postcode."""
 GROUPED = """hub.chf_id IN (
@@ -92,13 +95,18 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
 
     For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models, and
     from the middle of the period the others that it shares; for a file, the hubs of its readable rows that the
-    Supplier may see.
+    Supplier may see; for a decision of DCC, its hubs in the exceptions queue. Where nobody chose, but DCC allocates,
+    these are hubs that the Supplier leads, less those that are exempt or wait for DCC after two misses.
     """
     parameters = rules(release=selection.release, supplier=selection.supplier, now=now)
     if selection.method == HubSelection.Method.FILE:
         source = "scheduling_selectionrow chosen JOIN hubs_communicationshub hub ON hub.chf_id = chosen.hub"
         where = "chosen.selection_id = %(selection)s AND chosen.refusal IS NULL"
         parameters["selection"] = selection.pk
+    elif decision := selection.criteria.get(DECISION):
+        source = "scheduling_hubexception chosen JOIN hubs_communicationshub hub ON hub.chf_id = chosen.hub"
+        where = "chosen.decision_id = %(decision)s AND chosen.ended_at IS NULL AND chosen.supplier_id = %(supplier)s"
+        parameters["decision"] = decision
     else:
         source = "hubs_communicationshub hub"
         whose = "hub.lead_id = %(supplier)s"
@@ -115,11 +123,38 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
         if kept := selection.criteria.get("group"):
             where += f" AND {GROUPED}"
             parameters["group"] = [int(value) for value in kept]
+        if selection.chosen_by_id is None:
+            terms, more = _to_be_allocated(selection, now)
+            where += terms
+            parameters |= more
     return (
         f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {PARTNER} AS partner, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
         f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
         parameters,
     )
+
+
+def _to_be_allocated(selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
+    """Return the terms that keep exempt hubs, and those that DCC has to decide about, out of an allocation."""
+    exempt = exemptions.exempt(release=selection.release, supplier=selection.supplier, now=now)
+    if exempt.everything:
+        return " AND false", {}
+    terms = """ AND hub.lead_id = %(supplier)s AND NOT EXISTS (
+        SELECT FROM scheduling_hubexception waiting WHERE waiting.release_id = %(release)s
+          AND waiting.hub = hub.chf_id AND waiting.ended_at IS NULL AND waiting.why = %(missed_twice)s)"""
+    parameters: dict[str, Any] = {
+        "release": selection.release_id,
+        "missed_twice": HubException.Why.MISSED_TWICE,
+    }
+    if exempt.networks:
+        terms += " AND hub.network_id <> ALL (%(exempt_networks)s)"
+        parameters["exempt_networks"] = list(exempt.networks)
+    if exempt.lists:
+        terms += """ AND NOT EXISTS (
+            SELECT FROM scheduling_exempthub listed
+            WHERE listed.exemption_id = ANY (%(exempt_lists)s) AND listed.hub = hub.chf_id)"""
+        parameters["exempt_lists"] = list(exempt.lists)
+    return terms, parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,8 @@ def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime
     """
     Say what of a slot must not be touched, now and in all of it; of a slot still to come nothing is asked.
 
-    `suppliers` are those whose windows hold: the one that booked, and the other one of shared hubs.
+    `suppliers` are those whose windows hold: the one that booked, and the other one of shared hubs. Where there
+    is none, as for an override, changes of supplier do not hold either.
     """
     if now < slot.start_at:
         return Answer(Stops(), Stops(), slot.end_at)
@@ -154,7 +155,8 @@ def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime
         Q(start_at=None) | Q(start_at__lt=slot.end_at), supplier__in=suppliers, is_hard=True,
     ):  # fmt: skip
         found += [(opens, closes, window) for opens, closes in window.spans(**span)]
-    found += [(*registrations.protected_span(effective_on=day), day) for day in _days_of_changes(**span)]
+    days = _days_of_changes(**span) if suppliers else []
+    found += [(*registrations.protected_span(effective_on=day), day) for day in days]
     return Answer(
         _stops(window for opens, closes, window in found if opens <= now < closes),
         _stops(window for _, _, window in found),

@@ -8,6 +8,7 @@ sender die between the mail server's yes and the stamp, the e-mail goes out twic
 One module owes the e-mails about one noun; `owing` has what they share, and `sending` sends them all.
 """
 
+from scheduling.operations.notices.allocations import owe_allocated
 from scheduling.operations.notices.bookings import (
     owe_booking_done,
     owe_booking_moved,
@@ -33,6 +34,7 @@ __all__ = [
     "calendar_of",
     "of_release",
     "owe",
+    "owe_allocated",
     "owe_booking_done",
     "owe_booking_moved",
     "owe_carried_over",
