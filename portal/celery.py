@@ -31,6 +31,7 @@ TIMETABLE: dict[str, Entry] = {
     "keep bookings": every(5, "keep_bookings"),
     "allocate": every(30, "allocate"),
     "keep exceptions": every(60, "keep_exceptions"),
+    "settle consents": every(5, "settle_consents"),
     "owe notices": every(15, "owe_notices"),
     "owe deadlines": every(600, "owe_deadlines"),
     "send notices": every(5, "send_notices"),

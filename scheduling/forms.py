@@ -16,7 +16,8 @@ from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, Network, PaymentMode
 from hubs.queries import Filters
 from portal.ground import uk_time
-from scheduling.models import Booking, HubGroup, HubSelection, ProtectedWindow, Weekday
+from scheduling.models import Booking, HubGroup, HubSelection, ProtectedWindow, Slot, Weekday
+from scheduling.operations.consents import Offer
 from scheduling.planning import Hours
 from scheduling.queries.parts import Destination, Part
 from scheduling.queries.plans import Timing
@@ -240,6 +241,36 @@ class CancelForm(forms.Form):
     helper.disable_csrf = True
 
 
+def read_hubs(*, text: str) -> list[int] | None:
+    """
+    Read CHF IDs, one per line or with commas between; None where there are none.
+
+    :raises ValidationError: if they are too many, or naming the first words that are no CHF ID
+    """
+    words = [word for word in re.split(r"[\r\n,;]+", text) if word.strip()]
+    if not words:
+        return None
+    if len(words) > LISTED_LIMIT:
+        raise forms.ValidationError(
+            f"{len(words):,} CHF IDs are too many for this field: at most {LISTED_LIMIT:,}. Use a filter, or "
+            "change them in parts."
+        )
+    read: list[int] = []
+    unreadable: list[str] = []
+    for word in words:
+        try:
+            read.append(identifiers.parse_eui64(word))
+        except identifiers.InvalidIdentifier:
+            unreadable.append(word.strip()[:40])
+    if unreadable:
+        more = f" and {len(unreadable) - 5:,} more" if len(unreadable) > 5 else ""
+        raise forms.ValidationError(
+            f"Not a CHF ID: {', '.join(unreadable[:5])}{more}. Give 16 hexadecimal digits, such as "
+            "00-DB-12-34-56-78-90-A0."
+        )
+    return read
+
+
 class ChangeForm(forms.Form):
     """Which hubs of a booking, what is to become of them, and why."""
 
@@ -310,28 +341,7 @@ class ChangeForm(forms.Form):
 
     def clean_hubs(self) -> list[int] | None:
         """Read the CHF IDs; name those that are none."""
-        words = [word for word in re.split(r"[\r\n,;]+", self.cleaned_data["hubs"]) if word.strip()]
-        if not words:
-            return None
-        if len(words) > LISTED_LIMIT:
-            raise forms.ValidationError(
-                f"{len(words):,} CHF IDs are too many for this field: at most {LISTED_LIMIT:,}. Use a filter, or "
-                "change them in parts."
-            )
-        read: list[int] = []
-        unreadable: list[str] = []
-        for word in words:
-            try:
-                read.append(identifiers.parse_eui64(word))
-            except identifiers.InvalidIdentifier:
-                unreadable.append(word.strip()[:40])
-        if unreadable:
-            more = f" and {len(unreadable) - 5:,} more" if len(unreadable) > 5 else ""
-            raise forms.ValidationError(
-                f"Not a CHF ID: {', '.join(unreadable[:5])}{more}. Give 16 hexadecimal digits, such as "
-                "00-DB-12-34-56-78-90-A0."
-            )
-        return read
+        return read_hubs(text=self.cleaned_data["hubs"])
 
     def clean(self) -> dict[str, Any]:
         """Ask for a time where hubs are to be moved, and settle which instant it is."""
@@ -814,3 +824,127 @@ class WindowFileForm(forms.Form):
         widget=forms.FileInput(attrs={"accept": ".csv,.txt,.tsv"}),
         help_text="In UTF-8, with a header; at most 10,000 rows.",
     )
+
+
+class ObjectForm(forms.Form):
+    """Which hubs of a question, why they must not go then, and what the objector offers instead."""
+
+    ALL, LIST = "all", "list"
+    WINDOW, SLOT = "window", "slot"
+    which = forms.ChoiceField(
+        label="Which hubs",
+        choices=[(ALL, "All that wait for your answer in this slot"), (LIST, "Only those that you list")],
+        widget=forms.RadioSelect,
+        initial=ALL,
+    )
+    hubs = forms.CharField(
+        label="CHF IDs",
+        required=False,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
+        help_text=f"One per line, or with commas between; at most {LISTED_LIMIT:,}.",
+    )
+    reason = forms.CharField(
+        label="Why not then?",
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="The Supplier that booked and DCC read it; no household data.",
+    )
+    instead = forms.ChoiceField(
+        label="What instead",
+        choices=[
+            (WINDOW, "Keep a protected window: the hubs go to the first slot clear for both Suppliers"),
+            (SLOT, "Offer another slot: there you have agreed"),
+        ],
+        widget=forms.RadioSelect,
+        initial=WINDOW,
+    )
+    kind = forms.ChoiceField(label="What for", choices=ProtectedWindow.Kind, required=False)
+    scope = forms.ChoiceField(
+        label="For which hubs",
+        required=False,
+        choices=[
+            (ProtectedWindow.Scope.HUBS, "Those that you object to"),
+            (ProtectedWindow.Scope.NETWORK, "All our hubs on this network"),
+            (ProtectedWindow.Scope.ALL, "All our hubs"),
+        ],
+    )
+    start = LocalTimeField(label="From (UK time)", required=False)
+    start_clock = forms.ChoiceField(label="From: which clock", choices=CLOCKS, required=False)
+    end = LocalTimeField(label="To (UK time)", required=False)
+    end_clock = forms.ChoiceField(label="To: which clock", choices=CLOCKS, required=False)
+    alternative = forms.TypedChoiceField(
+        label="Slot that you offer (UK time)",
+        coerce=int,
+        empty_value=None,
+        required=False,
+        help_text="Those of this network that have room. Others are full or not available.",
+        error_messages={"invalid_choice": "That slot is no longer free. Choose another one."},
+    )
+
+    def __init__(
+        self, *args: Any, slot: Slot, alternatives: Sequence[tuple[int, str]], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._slot = slot
+        field = self.fields["alternative"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+        field.choices = [("", "Choose a slot"), *alternatives]
+        for name, moment in (("start", slot.start_at), ("end", slot.end_at)):
+            local = moment.astimezone(uk_time.LONDON)
+            self.initial.setdefault(name, f"{local:%Y-%m-%dT%H:%M}")
+            if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+                self.initial.setdefault(f"{name}_clock", "0" if local.fold else "1")
+
+    def clean_hubs(self) -> list[int] | None:
+        """Read the CHF IDs; name those that are none."""
+        return read_hubs(text=self.cleaned_data["hubs"])
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for what the choices need, and settle which instants are meant."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("which") == self.LIST and "hubs" not in self.errors and not cleaned.get("hubs"):
+            self.add_error("hubs", "List the hubs that you object to, or object to all of them.")
+        if cleaned.get("instead") == self.SLOT:
+            if "alternative" not in self.errors and cleaned.get("alternative") is None:
+                self.add_error("alternative", "Choose the slot that you offer, or keep a protected window.")
+            return cleaned
+        for name in ("kind", "scope", "start", "end"):
+            if name not in self.errors and cleaned.get(name) in (None, ""):
+                self.add_error(name, "This is needed for a protected window.")
+        for name in ("start", "end"):
+            if cleaned.get(name):
+                try:
+                    cleaned[name] = _instant(cleaned[name], cleaned.get(f"{name}_clock"))
+                except uk_time.AmbiguousLocalTime as error:
+                    self.add_error(name, str(error))
+        if not self.errors and cleaned["end"] <= cleaned["start"]:
+            self.add_error("end", "The end is not after the start.")
+        return cleaned
+
+    @property
+    def offer(self) -> Offer:
+        """Return what a valid form offers in place of the slot."""
+        said = self.cleaned_data
+        hubs = said["hubs"] if said["which"] == self.LIST else None
+        if said["instead"] == self.SLOT:
+            return Offer(hubs, alternative=Slot.objects.get(pk=said["alternative"]))
+        scope = ProtectedWindow.Scope(said["scope"])
+        return Offer(
+            hubs,
+            window=ProtectedWindow(
+                kind=said["kind"],
+                reason=said["reason"],
+                is_hard=True,
+                scope=scope,
+                network_id=self._slot.network_id if scope == ProtectedWindow.Scope.NETWORK else None,
+                start_at=said["start"],
+                end_at=said["end"],
+            ),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this choice from any other, but for the reason: what was looked at is what is done."""
+        said = {name: value for name, value in self.cleaned_data.items() if name != "reason"}
+        return hashlib.sha256(repr(sorted(said.items(), key=lambda item: item[0])).encode()).hexdigest()

@@ -118,3 +118,57 @@ class MemberTable(ListTable):
     installed_version = cell("version", verbose_name="Installed")
     status = tables.Column(accessor="get_status_display")
     payment_mode = tables.Column(accessor="get_payment_mode_display", verbose_name="Payment")
+
+
+class QuestionTable(ListTable):
+    """Questions to answer, each a `scheduling.queries.consents.Question`."""
+
+    start_at = cell("moment", accessor="consent__slot__start_at", verbose_name="Slot")
+    end_at = cell("clock", accessor="consent__slot__end_at", verbose_name="Ends")
+    network = tables.Column(accessor="consent__slot__network__name", verbose_name="Network")
+    hubs = cell("asked_hubs", attrs=NUMBER)
+    answer_by = cell("moment", accessor="consent__answer_by", verbose_name="Answer by")
+    without = cell("without_an_answer", accessor="consent__is_explicit", verbose_name="Without an answer")
+    answer = cell("answer", accessor="consent__pk", verbose_name="Your answer")
+
+
+class WaitingTable(ListTable):
+    """What own bookings ask of others, each a `scheduling.queries.consents.Asked`."""
+
+    reference = cell("booking", accessor="booking__reference", verbose_name="Booking")
+    release = tables.Column(accessor="booking__release__name", verbose_name="Release")
+    party = tables.Column(verbose_name="Asked of")
+    hubs = cell("number", attrs=NUMBER)
+    slots = cell("number", attrs=NUMBER)
+    answer_by = cell("moment", verbose_name="First answer by")
+
+
+class AnsweredTable(ListTable):
+    """Answered questions, each a `scheduling.views.consents.Answer`."""
+
+    reference = cell("consent", accessor="question__consent", verbose_name="Booking")
+    party = tables.Column(accessor="question__party", verbose_name="Asked by")
+    start_at = cell("moment", accessor="question__consent__slot__start_at", verbose_name="Slot")
+    network = tables.Column(accessor="question__consent__slot__network__name", verbose_name="Network")
+    hubs = cell("number", accessor="question__hubs", attrs=NUMBER)
+    state = tables.Column(verbose_name="Answer")
+    answered_at = cell("moment", accessor="question__consent__answered_at", verbose_name="When")
+    by = tables.Column(verbose_name="By")
+
+
+class AskedHubTable(ListTable):
+    """The hubs of a question, each a `scheduling.queries.consents.AskedHub`."""
+
+    hub = cell("hub", verbose_name="CHF ID")
+    state = cell("state")
+
+
+class PartTable(ListTable):
+    """Parts of an own booking that wait for an answer, each a `scheduling.queries.consents.Question`."""
+
+    start_at = cell("moment", accessor="consent__slot__start_at", verbose_name="Slot")
+    network = tables.Column(accessor="consent__slot__network__name", verbose_name="Network")
+    hubs = cell("number", attrs=NUMBER)
+    party = tables.Column(verbose_name="Waits for the")
+    answer_by = cell("moment", accessor="consent__answer_by", verbose_name="Until")
+    without = cell("without_an_answer", accessor="consent__is_explicit", verbose_name="Without an answer")

@@ -12,6 +12,7 @@ from portal.ground import clock
 from scheduling.operations import (
     allocations,
     bookings,
+    consents,
     deployments,
     exceptions,
     notices,
@@ -59,6 +60,12 @@ def keep_bookings(**_: object) -> None:
     deployments.wake_stopped(now=now)
     bookings.finish(now=now)
     bookings.give_back_abandoned(now=now)
+
+
+@shared_task
+def settle_consents(**_: object) -> None:
+    """Let the time decide what the other Supplier of shared hubs was asked and has not answered."""
+    consents.settle(clock=clock.now)
 
 
 @shared_task

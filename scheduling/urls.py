@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from hubs.identifiers import format_eui64, parse_eui64
-from scheduling.views import bookings, groups, home, hubs, releases, selections, uploads, windows
+from scheduling.views import bookings, consents, groups, home, hubs, releases, selections, uploads, windows
 
 
 class ReferenceConverter:
@@ -54,6 +54,11 @@ urlpatterns = [
     path("bookings/<reference:reference>/hubs/", bookings.BookedHubsView.as_view(), name="booked-hubs"),
     path("bookings/<reference:reference>.csv", bookings.ExportView.as_view(), name="export"),
     path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),
+    path("consents/", consents.ConsentsView.as_view(), name="consents"),
+    path("consents.csv", consents.ConsentsExportView.as_view(), name="export-consents"),
+    path("consents/<int:pk>/", consents.ConsentView.as_view(), name="consent"),
+    path("consents/<int:pk>/hubs.csv", consents.ConsentHubsView.as_view(), name="consent-hubs"),
+    path("consents/<int:pk>/object/", consents.ObjectView.as_view(), name="object"),
     path("windows/", windows.WindowsView.as_view(), name="windows"),
     path("windows/new/", windows.NewWindowView.as_view(), name="new-window"),
     path("windows/week/", windows.WeekView.as_view(), name="week"),

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from hubs.identifiers import format_eui64
 from portal import pictures
 from portal.ground.uk_time import LONDON
+from scheduling.queries import consents
 
 register = template.Library()
 
@@ -70,3 +71,10 @@ def stacked_bar(counts: Mapping[str, int], caption: str, unit: str = "hubs") -> 
 def state(state: str) -> dict[str, str]:
     """Show a state as its word and its shape."""
     return {"state": str(state), "label": pictures.label_of(state)}
+
+
+@register.simple_tag
+def open_questions(supplier: int) -> str:
+    """Count what a Supplier, by id, has to answer about shared hubs, for the main menu; nothing for none."""
+    number = consents.count_open(supplier=supplier)
+    return f"{consents.MOST}+" if number > consents.MOST else str(number or "")

@@ -6,7 +6,8 @@ two changes of one booking follow each other, and nobody who locks lots or slots
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from scheduling.lifecycle import CANCELLABLE, Ending
 from scheduling.models import LOT_SPAN, Booking, Lot, Slot
 from scheduling.operations import notices, placing
 from scheduling.operations.bookings import TRIES, UnableToCancel
+from scheduling.planning import Placement
 from scheduling.queries import guards, parts, slots
 from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
 
@@ -31,8 +33,8 @@ class UnableToMove(Exception):
     """Nothing was moved; the message says why and what to do."""
 
 
-class _RoomTaken(Exception):
-    """Somebody was faster between the look at the slots and the lock on them."""
+class RoomTaken(Exception):
+    """Somebody was faster between the look at the slots and the lock on them: take it all back and try again."""
 
 
 @transaction.atomic(durable=True)
@@ -57,7 +59,7 @@ def cancel_part(
         )
     freed = _cancel(Ending.BY_SUPPLIER, now)
     placing.free_places(places=freed)
-    _settle(booking, now)
+    sql.run(SETTLE, {})
     cancelled = sum(freed.values())
     audit.record(
         actor=by,
@@ -92,7 +94,7 @@ def move(
     for _ in range(TRIES):
         try:
             return _move(booking, part, to, only_if_all, by, reason, clock())
-        except _RoomTaken:
+        except RoomTaken:
             continue
     raise UnableToMove("Many people are booking these slots right now. Try again in a minute.")
 
@@ -113,22 +115,13 @@ def _move(
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
     guard = guards.guard_for(release=booking.release, supplier=booking.supplier, now=now)
-    groups = placing.gather(
-        guard=guard, hubs=parts.JUDGED.format("SELECT * FROM changing_hub"), parameters={}, until_commit=True
-    )
+    groups = _group(guard)
     moved = parts.placed(booking=booking, outlook=outlook, groups=groups, to=to, now=now)
     if moved.lacking:
         raise UnableToMove(_no_room(outlook, moved.lacking, to))
     freed = _cancel(Ending.MOVED, now)
     sql.run(MARK_MOVED, {})
-    cuts = _with_ids(placing.lots_of(booking=booking, placements=moved.placements, groups=groups, now=now))
-    placing.write(cuts=cuts, groups=groups, now=now)
-    wanted: Counter[int] = Counter()
-    for placement in moved.placements:
-        wanted[placement.slot] += placement.hubs
-    _exchange_places(booking, freed, wanted, now)
-    Lot.objects.bulk_create([cut.lot for cut in cuts])
-    _settle(booking, now)
+    put = _put(booking, moved.placements, groups, freed, now)
     audit.record(
         actor=by,
         verb="booking.moved",
@@ -138,7 +131,7 @@ def _move(
             "hubs": outlook.would_go,
             "part": part.facts,
             "to": to.words,
-            "slots": len(wanted),
+            "slots": len(put.taken),
             "first": min(placement.start_at for placement in moved.placements).isoformat(),
             "despite": {
                 str(window.pk): hubs
@@ -148,9 +141,123 @@ def _move(
         now=now,
     )
     notices.owe_booking_moved(
-        booking=booking, change=cuts[0].lot.pk, left=freed, taken=wanted, by=by, now=now
+        booking=booking, change=put.change, left=put.left, taken=put.taken, by=by, now=now
     )
+    notices.owe_consent_asked(booking=booking, now=now)
     return outlook.would_go
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Hubs by slot id where they left and where they went; `change` is their first new lot, 0 without any."""
+
+    change: int
+    left: Mapping[int, int]
+    taken: Mapping[int, int]
+
+
+class Leaving:
+    """
+    Hubs of a booking that have to leave their slot, whatever the Supplier that booked wants; cut-offs do not hold them.
+
+    In the caller's transaction, which has locked the booking and the lots of these hubs: say which, look for places,
+    and let them go. Those for which no place was found are handed back.
+    """
+
+    def __init__(self, *, booking: Booking, part: Part, now: datetime) -> None:
+        self.booking, self.now = booking, now
+        # of a cut-off, a slot or a word of the Supplier's nothing is asked, so any destination will do here
+        self.outlook = _gather(booking, part, now, Destination(Booking.Plan.EARLIEST, now))
+        self.placements: Sequence[Placement] = ()
+        self._groups: Sequence[guards.Group] = ()
+
+    @property
+    def hubs(self) -> int:
+        """All of them, those included that may not be booked again."""
+        return self.outlook.would_go + self.outlook.refused.get(Obstacle.NOT_ELIGIBLE, 0)
+
+    def listed(self) -> list[int]:
+        """Return their CHF IDs."""
+        return [hub for (hub,) in sql.rows("SELECT hub FROM changing_hub ORDER BY hub", {})]
+
+    def find(self, *, to: Destination, avoiding: Collection[int] = ()) -> bool:
+        """Look for places by the rules of booking, in none of the slots to avoid; say whether all have one."""
+        guard = guards.guard_for(release=self.booking.release, supplier=self.booking.supplier, now=self.now)
+        self._groups = _group(guard)
+        found = parts.placed(
+            booking=self.booking,
+            outlook=self.outlook,
+            groups=self._groups,
+            to=to,
+            now=self.now,
+            avoiding=avoiding,
+        )
+        self.placements = found.placements
+        return sum(placement.hubs for placement in found.placements) == self.hubs
+
+    def go(self, *, ending: Ending) -> Put:
+        """
+        Move those with a place, hand the others back with this ending, and free the places that they leave.
+
+        Returns where they left and where they went.
+
+        :raises RoomTaken: if the places found are taken by now
+        """
+        placed: Counter[int] = Counter()
+        for placement in self.placements:
+            placed[placement.group] += placement.hubs
+        stretches = [(group.first + placed[group.number], group.first + group.hubs) for group in self._groups]
+        sql.run(
+            LEAVE_OVER,
+            {
+                "firsts": [first for first, last in stretches if first < last],
+                "lasts": [last for first, last in stretches if first < last],
+                "no_place": str(Obstacle.NO_PLACE),
+            },
+        )
+        freed = Counter(_cancel(ending, self.now, stay=True))
+        freed.update(_cancel(Ending.MOVED, self.now))
+        sql.run(MARK_MOVED, {})
+        return _put(self.booking, self.placements, self._groups, freed, self.now)
+
+
+# the places of a group that were found are those of its first hubs
+LEAVE_OVER = """
+UPDATE changing_hub SET obstacle = %(no_place)s
+FROM gathered_hub, unnest(%(firsts)s::int[], %(lasts)s::int[]) AS left_over (first, last)
+WHERE gathered_hub.hub = changing_hub.hub AND place >= first AND place < last
+"""
+
+
+def _group(guard: guards.Guard) -> list[guards.Group]:
+    """Divide the gathered hubs that may go into groups that must not go just anywhere."""
+    judged = parts.JUDGED.format("SELECT * FROM changing_hub")
+    return placing.gather(guard=guard, hubs=judged, parameters={}, until_commit=True)
+
+
+def _put(
+    booking: Booking,
+    placements: Sequence[Placement],
+    groups: Sequence[guards.Group],
+    freed: Mapping[int, int],
+    now: datetime,
+) -> Put:
+    """
+    Write the gathered hubs of groups into new lots at their places, and exchange the places for those freed.
+
+    :raises RoomTaken: if there is no longer room; the caller's transaction is taken back then
+    """
+    wanted: Counter[int] = Counter()
+    for placement in placements:
+        wanted[placement.slot] += placement.hubs
+    cuts: Sequence[placing.Cut] = ()
+    if placements:
+        cuts = _with_ids(placing.lots_of(booking=booking, placements=placements, groups=groups, now=now))
+        placing.write(cuts=cuts, groups=groups, now=now)
+    _exchange_places(booking, freed, wanted, now)
+    Lot.objects.bulk_create([cut.lot for cut in cuts])
+    sql.run(SETTLE, {})
+    return Put(cuts[0].lot.pk if cuts else 0, freed, wanted)
 
 
 def _check_published(release: int) -> None:
@@ -199,7 +306,7 @@ def _exchange_places(
     """
     Give the old places back and take the new ones, by slot id, under the locks of all their slots.
 
-    :raises _RoomTaken: if there is no longer room; the caller's transaction is taken back then
+    :raises RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
     list(
         Slot.objects.filter(pk__in=freed.keys() | wanted.keys())
@@ -211,9 +318,9 @@ def _exchange_places(
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)
     if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
-        raise _RoomTaken
+        raise RoomTaken
     if placing.move_places(places=wanted) != len(wanted):
-        raise _RoomTaken
+        raise RoomTaken
 
 
 def _why(outlook: Outlook) -> str:
@@ -249,7 +356,7 @@ WITH gone AS (
     SET state = 'cancelled', ending = %(ending)s, awaiting = false, next_at = NULL, moved_at = %(now)s,
         ended_at = %(now)s
     FROM changing_hub
-    WHERE changing_hub.obstacle IS NULL AND deployment.id = changing_hub.id
+    WHERE (changing_hub.obstacle IS NOT NULL) = %(stay)s AND deployment.id = changing_hub.id
       AND deployment.state = ANY (%(states)s)
     RETURNING deployment.id)
 SELECT lot.slot_id, count(*) FROM gone JOIN scheduling_lot lot ON lot.id = gone.id / %(span)s GROUP BY 1
@@ -257,13 +364,17 @@ SELECT lot.slot_id, count(*) FROM gone JOIN scheduling_lot lot ON lot.id = gone.
 # a lot without an open hub is never due again; none but the lots that are locked already
 SETTLE = """
 UPDATE scheduling_lot SET due_at = NULL
-WHERE booking_id = %(booking)s AND change_until > %(now)s AND due_at IS NOT NULL
+WHERE id IN (SELECT lot FROM changing_hub) AND due_at IS NOT NULL
   AND provisional + booked + staging + staged + activating + held = 0
 """
 
 
-def _cancel(ending: Ending, now: datetime) -> Mapping[int, int]:
-    """Cancel the hubs that were gathered; return how many there were, by slot id."""
+def _cancel(ending: Ending, now: datetime, *, stay: bool = False) -> Mapping[int, int]:
+    """
+    Cancel the gathered hubs that may go; return how many there were, by slot id.
+
+    With `stay`, those that something stands in the way of, for whom there is no other way than this.
+    """
     return dict(
         sql.rows(
             CANCEL_GATHERED,
@@ -272,10 +383,7 @@ def _cancel(ending: Ending, now: datetime) -> Mapping[int, int]:
                 "now": now,
                 "span": LOT_SPAN,
                 "states": [str(state) for state in CANCELLABLE],
+                "stay": stay,
             },
         )
     )
-
-
-def _settle(booking: Booking, now: datetime) -> None:
-    sql.run(SETTLE, {"booking": booking.pk, "now": now})

@@ -45,6 +45,17 @@ def protect(
     :raises UnableToProtect: if it is over already, if a listed hub or the group is not the Supplier's, or if hard
         windows would cover more of a release's period than they may
     """
+    return keep(window=window, supplier=supplier, hubs=hubs, by=by, now=now)
+
+
+def keep(
+    *, window: ProtectedWindow, supplier: Supplier, hubs: Collection[int], by: "User", now: datetime
+) -> ProtectedWindow:
+    """
+    Do as `protect` does, in the caller's transaction.
+
+    :raises UnableToProtect: as `protect` does, before anything is written
+    """
     return _Desk(supplier=supplier, by=by, now=now).keep(Wish(window, hubs))
 
 

@@ -6,7 +6,7 @@ itself, so they cannot disagree.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +33,7 @@ class Obstacle(TextChoices):
     PAST_CUT_OFF = "past_cut_off", "Its cut-off has passed"
     THERE_ALREADY = "there_already", "In that slot already"
     NOT_ELIGIBLE = "not_eligible", "May no longer be booked for this release"
+    NO_PLACE = "no_place", "No open slot is free for it"
 
     @property
     def way_forward(self) -> str:
@@ -46,6 +47,7 @@ _WAY_FORWARD = {
     Obstacle.ACTIVATING: "Wait for its result: an activation that has begun is not called back.",
     Obstacle.PAST_CUT_OFF: "It goes ahead in its slot. Ask DCC, if it must not.",
     Obstacle.THERE_ALREADY: "Nothing to do.",
+    Obstacle.NO_PLACE: "Book it again when DCC has opened more slots.",
     Obstacle.NOT_ELIGIBLE: "The hub's page says why. Cancel it here, or leave it: it is asked again in its slot.",
 }
 
@@ -56,10 +58,14 @@ class Part:
     Which hubs of a booking: those with one of the values in every facet named, and on the list where there is one.
 
     A filter means the hubs that have not ended; a list means exactly its hubs. Nothing named means all.
+
+    With a `consent`, by id, only its hubs that wait for the answer; no cut-off stands in their way, since it is the
+    other Supplier that has been asked about them.
     """
 
     criteria: Mapping[str, Sequence[int]] = field(default_factory=dict)
     hubs: Sequence[int] | None = None
+    consent: int | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -84,6 +90,9 @@ class Destination:
         return f"the slot on {moment}"
 
 
+WAITING = (State.PROVISIONAL, State.HELD)
+"""Where a hub waits for the other Supplier's answer, under a question that is open."""
+PAST_CUT_OFF = f"WHEN lot.change_until <= %(now)s THEN '{Obstacle.PAST_CUT_OFF}'"
 MAY_MOVE = f"""
     WHEN %(one_slot)s AND slot.start_at = %(at)s THEN '{Obstacle.THERE_ALREADY}'
     WHEN {eligibility.REFUSAL} IS NOT NULL THEN '{Obstacle.NOT_ELIGIBLE}'"""
@@ -113,6 +122,9 @@ def judged_hubs(
         source = "scheduling_deployment mine JOIN scheduling_lot lot ON lot.id = mine.id / %(span)s"
         terms.append("mine.hub_id = ANY (%(hubs)s)")
         parameters["hubs"] = list(part.hubs)
+    if part.consent is not None:
+        terms.append("lot.consent_id = %(consent)s AND mine.state = ANY (%(waiting)s)")
+        parameters |= {"consent": part.consent, "waiting": [str(state) for state in WAITING]}
     for facet, column in FACETS.items():
         if wanted := part.criteria.get(facet):
             terms.append(f"{column} = ANY (%({facet})s)")
@@ -131,7 +143,7 @@ def judged_hubs(
             {eligibility.PARTNER if to else "NULL::smallint"} AS partner,
             CASE WHEN mine.state = ANY (%(final)s) THEN '{Obstacle.ENDED}'
                  WHEN mine.state = '{State.ACTIVATING}' THEN '{Obstacle.ACTIVATING}'
-                 WHEN lot.change_until <= %(now)s THEN '{Obstacle.PAST_CUT_OFF}'
+                 {PAST_CUT_OFF if part.consent is None else ""}
                  {MAY_MOVE if to else ""} END AS obstacle
             FROM {source} WHERE {" AND ".join(terms)}""",  # noqa: S608 - our own columns
         parameters,
@@ -212,9 +224,10 @@ def placed(
     groups: Sequence[guards.Group],
     to: Destination,
     now: datetime,
+    avoiding: Collection[int] = (),
 ) -> Moved:
     """
-    Say where the hubs that may go would go.
+    Say where the hubs that may go would go; not to the slots to avoid, by id.
 
     As of now and without a lock. The places that they leave count as free.
     """
@@ -223,7 +236,7 @@ def placed(
         rooms = slots.rooms(
             release=booking.release,
             supplier=booking.supplier,
-            needed=every if any(group.closed for group in groups) else outlook.by_network,
+            needed=every if avoiding or any(group.closed for group in groups) else outlook.by_network,
             now=now,
             not_before=to.at,
             freed=outlook.by_slot,
@@ -239,6 +252,7 @@ def placed(
             freed=outlook.by_slot,
         )
     timing = plans.Timing(to.plan, to.at if to.plan == Booking.Plan.ONE_SLOT else None)
+    rooms = [room for room in rooms if room.slot not in avoiding]
     placements = plans.place(timing=timing, rooms=rooms, groups=groups).placements
     found: Counter[int] = Counter()
     for placement in placements:

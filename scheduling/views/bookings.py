@@ -24,10 +24,10 @@ from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
 from scheduling.operations import changes
-from scheduling.queries import bookings, histories, parts, previews, progress, standings
+from scheduling.queries import bookings, consents, histories, parts, previews, progress, standings
 from scheduling.queries.bookings import HubLine
 from scheduling.queries.progress import Progress
-from scheduling.tables import BookedHubTable, BookingTable, PlannedSlotTable, SlotTable
+from scheduling.tables import BookedHubTable, BookingTable, PartTable, PlannedSlotTable, SlotTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import calendar_response, csv_response
@@ -37,6 +37,8 @@ HUBS = 50
 SLOTS = 60
 """Slots that a booking's page lists one by one."""
 UNPLACED = 20
+QUESTIONS = 60
+"""Parts that wait for another Supplier, and objections, that a booking's page lists."""
 EXPORT = 5_000
 STOP_POLLING = 286
 """The status on which htmx stops asking."""
@@ -163,6 +165,7 @@ class BookingView(OneBookingView, TemplateView):
         """Ask a fixed number of questions."""
         live = self.live()
         span = bookings.span(booking=self.booking)
+        questions, objections = consents.of_booking(booking=self.booking, limit=QUESTIONS)
         return super().get_context_data(
             **live,
             section="bookings",
@@ -174,6 +177,8 @@ class BookingView(OneBookingView, TemplateView):
             can_cancel=bool(span.change_until and span.change_until > self.now and not live["is_over"]),
             unplaced=bookings.unplaced(booking=self.booking, limit=UNPLACED) if self.booking.unplaced else [],
             refused_count=sum(self.booking.selection.refused.values()) if self.booking.selection else 0,
+            questions=PartTable(questions) if questions else None,
+            objections=objections,
             history=histories.of_booking(booking=self.booking),
             **kwargs,
         )

@@ -9,7 +9,7 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import bookings, deadlines, progress, standings
+from scheduling.queries import bookings, consents, deadlines, progress, standings
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
 from scheduling.views.wording import Stand, bar_of, time_left
@@ -74,6 +74,7 @@ class HomeView(SupplierPage, TemplateView):
         return super().get_context_data(
             supplier=self.supplier,
             cards=cards,
+            asked=consents.open_of(supplier=self.supplier),
             to_book=[
                 (card, _book_by(card.standing, until[card.release.pk], self.now))
                 for card in cards

@@ -42,6 +42,8 @@ CASES = {
     "scheduling:home": behind_login(supplier=200, staff="/admin/"),
     "scheduling:bookings": behind_login(supplier=200, staff="/admin/"),
     "scheduling:hubs": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:consents": behind_login(supplier=200, staff="/admin/"),
+    "scheduling:export-consents": behind_login(supplier=200, staff="/admin/"),
     "scheduling:windows": behind_login(supplier=200, staff="/admin/"),
     **{
         f"scheduling:{name}": behind_login(supplier=200, staff="/admin/")
@@ -52,6 +54,7 @@ CASES = {
         for names, kwargs in (
             (("release", "book", "delete-window", "edit-window"), {"pk": 1}),
             (("group", "group-hubs", "rename-group", "delete-group"), {"pk": 1}),
+            (("consent", "consent-hubs", "object"), {"pk": 1}),
             (("when", "reading", "check", "refused", "upload", "upload-refused"), {"pk": UUID(int=1)}),
             (
                 ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
@@ -132,7 +135,7 @@ class TestEveryRoute:
         policy = response.headers["Content-Security-Policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
-        assert_obeys_policy(response.content.decode())
+        assert_obeys_policy(response.getvalue().decode())
 
 
 def assert_obeys_policy(page: str) -> None:

@@ -11,8 +11,8 @@ from django.urls import reverse
 from hubs.operations import count_fleet
 from portal.models import User
 from scheduling import urls
-from scheduling.models import Booking, HubSelection
-from scheduling.operations import groups, uploads
+from scheduling.models import Booking, Consent, HubSelection
+from scheduling.operations import groups, selections, uploads
 from scheduling.queries.uploads import RefusedRow, Upload
 from scheduling.sheets import Format
 from tests import factories
@@ -34,6 +34,14 @@ class Cast:
         self.southern = User.objects.create_user(email="person@southern.example.com", supplier=world.southern)
         self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
         self.selection: HubSelection = world.choose()
+        # the southern Supplier books a hub that it shares, and asks the northern one
+        world.hubs(1, supplier=world.southern, gas_supplier=world.northern)
+        world.slot(start=timedelta(days=20), room=5)
+        shared = selections.choose(
+            supplier=world.southern, release=world.release, criteria={}, by=self.southern, now=world.clock()
+        )
+        world.book(shared)
+        self.consent = Consent.objects.get()
         self.window = world.protect(start=timedelta(days=1))
         self.group, _ = groups.make(
             supplier=world.northern,
@@ -82,6 +90,9 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "export": lambda cast: [cast.booking.reference],
     "calendar": lambda cast: [cast.booking.reference],
     "hub": lambda cast: [cast.hub.chf_id],
+    "consent": lambda cast: [cast.consent.pk],
+    "consent-hubs": lambda cast: [cast.consent.pk],
+    "object": lambda cast: [cast.consent.pk],
     "delete-window": lambda cast: [cast.window.pk],
     "edit-window": lambda cast: [cast.window.pk],
     "group": lambda cast: [cast.group.pk],
@@ -93,7 +104,7 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
 }
 LISTS = (
     *("home", "bookings", "hubs", "windows", "new-window", "week", "upload-windows", "example-windows"),
-    *("groups", "new-group"),
+    *("groups", "new-group", "consents", "export-consents"),
 )
 NOT_FOREIGN = ("release", "book")
 """A release is open to every Supplier that leads hubs of its models; the others have a test of their own."""

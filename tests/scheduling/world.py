@@ -82,6 +82,10 @@ class World:
         )
         return hubs
 
+    def shared(self, number: int, **facts: object) -> list[CommunicationsHub]:
+        """Add hubs that the northern Supplier leads and whose gas is the southern Supplier's."""
+        return self.hubs(number, gas_supplier=self.southern, **facts)
+
     def slot(self, *, start: timedelta, room: int, length: timedelta = SLOT) -> Slot:
         """Open a slot that begins so long from now."""
         at = self.clock() + start

@@ -15,6 +15,7 @@ from scheduling.operations.notices.bookings import (
     owe_missed,
     owe_reminders,
 )
+from scheduling.operations.notices.consents import owe_consent_asked, owe_consent_lapsed, owe_objected
 from scheduling.operations.notices.owing import (
     address_of,
     of_release,
@@ -38,8 +39,11 @@ __all__ = [
     "owe_booking_done",
     "owe_booking_moved",
     "owe_carried_over",
+    "owe_consent_asked",
+    "owe_consent_lapsed",
     "owe_deadlines",
     "owe_missed",
+    "owe_objected",
     "owe_published",
     "owe_reminders",
     "owe_stops",

@@ -126,14 +126,16 @@ def owe_booking_moved(
     change: int,
     left: Mapping[int, int],
     taken: Mapping[int, int],
-    by: "User",
+    by: "User | None",
     now: datetime,
+    why: str = "",
 ) -> None:
     """
     Tell a booking's Supplier, but for the person who did it, that hubs of it were moved.
 
-    `left` and `taken` are the hubs by slot id that went and that came; `change` is a number that no other change of
-    the booking has. In the transaction of the move.
+    `left` and `taken` are the hubs by slot id that went and that came; those that went and did not come were handed
+    back, which only the portal does, and it says `why`. `change` is a number that no other change of the booking
+    has. In the transaction of the move.
     """
     places = {
         slot.pk: slot
@@ -142,13 +144,17 @@ def owe_booking_moved(
     owe(
         kind=Notice.Kind.BOOKING_MOVED,
         subject_key=f"booking:{booking.reference}:{change}",
-        addresses=[address for address in people_of(supplier=booking.supplier) if address != by.email],
+        addresses=[
+            address for address in people_of(supplier=booking.supplier) if not by or address != by.email
+        ],
         context={
             **of_release(release=booking.release),
             "supplier": booking.supplier.name,
             "reference": booking.reference,
             "hubs": sum(taken.values()),
-            "who": "DCC" if by.is_staff else str(by),
+            "handed_back": sum(left.values()) - sum(taken.values()),
+            "who": "The portal" if by is None else "DCC" if by.is_staff else str(by),
+            "why": why,
             "left": _places(left, places),
             "taken": _places(taken, places),
             "cut_off": str(booking.release.policy.cut_off),
