@@ -316,7 +316,7 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
         whys = [
             Why.PROTECTED_WINDOW if group in reserved.protected else Why.NO_ROOM for group in stretches.groups
         ]
-        sql.run(LEFT_OVER, {"booking": booking.pk, "whys": whys, **stretches.terms})
+        sql.run(LEFT_OVER, {"booking": booking.pk, "whys": whys, "no_lot": placing.NO_LOT, **stretches.terms})
     sql.run(
         MAKE_DUE,
         {
@@ -338,7 +338,7 @@ LEFT_OVER = """
 INSERT INTO scheduling_unplacedhub (booking_id, hub, why)
 SELECT %(booking)s, hub, (%(whys)s::text[])[stretch]
 FROM (SELECT hub, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
-WHERE (%(lots)s::bigint[])[stretch] IS NULL
+WHERE (%(lots)s::bigint[])[stretch] = %(no_lot)s
 """
 MAKE_DUE = """
 UPDATE scheduling_lot lot SET due_at = made.due_at

@@ -16,17 +16,18 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from firmware.models import FirmwareRelease
 from hubs import registrations
-from hubs.models import ChangeOfSupplier, Supplier
+from hubs.models import ChangeOfSupplier, PaymentMode, Supplier
 from portal.ground import sql
 from portal.ground.uk_time import LONDON
 from scheduling import calendar, planning
 from scheduling.models import ProtectedWindow
 
 Scope = ProtectedWindow.Scope
+MODES = len(PaymentMode) + 1
 AROUND = timedelta(days=2)
 """A change of supplier protects its hub no longer than this before and after its day."""
 
@@ -67,29 +68,38 @@ class Guard:
     soft: Sequence[ProtectedWindow]
     """Soft ones of the Supplier for all its hubs, or those of a network."""
     has_changes: bool
+    radix: int
+    """More than any Supplier's id."""
     _spans: dict[int, Sequence[calendar.Span]] = field(default_factory=dict)
 
     def divided(self, *, hubs: str) -> tuple[str, dict[str, Any]]:
         """
-        Return a SELECT of (hub, network_id, partner, mode, things) over a SELECT of judged hubs, and what it adds.
+        Return a SELECT of (hub, kin, things, set, sets) over a SELECT of judged hubs, and what it adds.
 
         `hubs` has (hub, network_id, payment_mode, partner, refusal), as `eligibility.chosen_hubs` returns it; only
-        those without a refusal are taken. `things` are the windows that list a hub, and below zero the days of its
-        changes of supplier.
+        those without a refusal are taken. `kin` is a number for network, partner and payment mode together. `things`
+        are the windows that list a hub, and below zero the days of its changes of supplier; `set` numbers the
+        different ones, less than `sets` altogether.
         """
-        mode = (
-            "payment_mode" if any(window.payment_mode for window in self.windows.values()) else "0::smallint"
-        )
-        judged = f"SELECT hub, network_id, partner, {mode} AS mode FROM ({hubs}) judged WHERE refusal IS NULL"  # noqa: S608
+        mode = "payment_mode" if any(window.payment_mode for window in self.windows.values()) else "0"
+        kin = f"(network_id * %(radix)s::bigint + coalesce(partner, 0)) * {MODES} + {mode}"
+        judged = f"SELECT hub, {kin} AS kin FROM ({hubs}) judged WHERE refusal IS NULL"  # noqa: S608
         sources, parameters = self._things()
+        parameters["radix"] = self.radix
         if not sources:
-            return f"SELECT hub, network_id, partner, mode, NULL::bigint[] AS things FROM ({judged}) hub", {}  # noqa: S608
+            return (
+                f"SELECT hub, kin, NULL::bigint[] AS things, 0 AS set, 1 AS sets FROM ({judged}) hub",  # noqa: S608
+                parameters,
+            )
         return (
             f"""WITH judged AS MATERIALIZED ({judged}),
-                concerned AS (
-                    SELECT hub, array_agg(DISTINCT thing ORDER BY thing) AS things
-                    FROM ({" UNION ALL ".join(sources)}) thing GROUP BY hub)
-                SELECT hub, network_id, partner, mode, things FROM judged LEFT JOIN concerned USING (hub)""",  # noqa: S608
+                concerned AS MATERIALIZED (
+                    SELECT hub, things, dense_rank() OVER (ORDER BY things) AS set
+                    FROM (SELECT hub, array_agg(DISTINCT thing ORDER BY thing) AS things
+                          FROM ({" UNION ALL ".join(sources)}) thing GROUP BY hub) listed)
+                SELECT hub, kin, things, coalesce(set, 0) AS set,
+                       (SELECT coalesce(max(set), 0) + 1 FROM concerned) AS sets
+                FROM judged LEFT JOIN concerned USING (hub)""",  # noqa: S608
             parameters,
         )
 
@@ -127,9 +137,9 @@ class Guard:
         """
         Return the groups of divided hubs, in the order of the rows.
 
-        Each row has (network, partner, mode, things, hubs), in the order in which the hubs lie.
+        Each row has (kin, things, hubs), in the order in which the hubs lie.
         """
-        counted = list(rows)
+        counted = [(*self._of_kin(kin), things, hubs) for kin, things, hubs in rows]
         partners = {partner for _, partner, _, _, _ in counted if partner is not None}
         of_partner = self._of_all_hubs(partners)
         closed: dict[frozenset[calendar.Span], tuple[calendar.Span, ...]] = {}
@@ -160,6 +170,12 @@ class Guard:
             groups.append(Group(number, network, partner, first, hubs, closed[key], soft))
             first += hubs
         return groups
+
+    def _of_kin(self, kin: int) -> tuple[int, int | None, int]:
+        """Return network, partner and payment mode of the number that `divided` made of them."""
+        shared, mode = divmod(kin, MODES)
+        network, partner = divmod(shared, self.radix)
+        return network, partner or None, mode
 
     def _of_all_hubs(self, partners: Iterable[int]) -> Mapping[int | None, Sequence[ProtectedWindow]]:
         """Return the hard windows that other Suppliers keep for all their hubs, or those of a network."""
@@ -220,6 +236,7 @@ def guard(*, supplier: Supplier, start: datetime, end: datetime) -> Guard:
         alone,
         soft,
         ChangeOfSupplier.objects.filter(effective_on__range=around).exists(),
+        Supplier.objects.aggregate(last=Max("id"))["last"] + 1,
         spans,
     )
 
@@ -230,13 +247,12 @@ def guard_for(*, release: FirmwareRelease, supplier: Supplier, now: datetime) ->
     return guard(supplier=supplier, start=now, end=max(now, end))
 
 
-GROUPS = """
-SELECT network_id, partner, mode, things, count(*)::int FROM {hubs} hub
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-"""
+GROUPS = "SELECT kin, things, count(*)::int FROM {hubs} hub GROUP BY 1, 2 ORDER BY {order}"
 
 
 def counted(*, guard: Guard, hubs: str, parameters: Mapping[str, Any]) -> list[Group]:
     """Count the judged hubs of a SELECT (see `Guard.divided`) by group, in one pass over them."""
     divided, more = guard.divided(hubs=hubs)
-    return guard.groups(rows=sql.rows(GROUPS.format(hubs=f"({divided})"), dict(parameters) | more))
+    return guard.groups(
+        rows=sql.rows(GROUPS.format(hubs=f"({divided})", order="1, 2"), dict(parameters) | more)
+    )

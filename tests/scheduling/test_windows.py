@@ -23,7 +23,7 @@ from scheduling.models import (
     Slot,
     UnplacedHub,
 )
-from scheduling.operations import bookings, deployments
+from scheduling.operations import bookings, deployments, placing
 from scheduling.operations.bookings import UnableToBook
 from scheduling.queries import plans, previews, slots, windows
 from tests.scheduling.world import World
@@ -339,7 +339,7 @@ class TestBook:
         for hours in (5, 6):
             world.slot(start=hours * HOUR, room=4)
         world.protect(start=5 * HOUR, hubs=kept)
-        monkeypatch.setattr(bookings, "PLACE", "SELECT 1 / 0")
+        monkeypatch.setattr(placing, "PLACE", "SELECT 1 / 0")
 
         with pytest.raises(Exception, match="division by zero"):
             world.book()
