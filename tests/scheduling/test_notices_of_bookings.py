@@ -177,6 +177,32 @@ class TestOweMissed:
         [notice] = notices_of(Notice.Kind.MISSED)
         assert [line["shown"] for line in notice.context["next"]] == ["Tuesday 16 June 2026, 12:00 BST"]
 
+    def test_names_slots_that_are_clear_for_the_very_hubs(self, world: World, booking: Booking) -> None:
+        world.slot(start=timedelta(days=6), room=9)
+        [lot] = booking.lots.filter(slot=world.slots[0])
+        first = Deployment.objects.filter(pk__range=(lot.pk * 2_048, lot.pk * 2_048 + 2_047)).order_by("pk")[
+            0
+        ]
+        world.protect(start=timedelta(days=5), hubs=[first.hub])
+        world.clock.move(days=1, hours=3)
+        self.miss(world, booking, 0, 1)
+        notices.owe_missed(now=world.clock())
+        [notice] = notices_of(Notice.Kind.MISSED)
+        assert [(line["shown"], line["hubs"]) for line in notice.context["next"]] == [
+            ("Monday 15 June 2026, 12:00 BST", 3),
+            ("Tuesday 16 June 2026, 12:00 BST", 1),
+        ]
+
+    def test_says_for_how_many_there_is_no_slot(self, world: World, booking: Booking) -> None:
+        world.slots[3].capacity = 3
+        world.slots[3].save()
+        world.clock.move(days=1, hours=3)
+        self.miss(world, booking, 0, 1)
+        notices.owe_missed(now=world.clock())
+        [notice] = notices_of(Notice.Kind.MISSED)
+        assert notice.context["without"] == 1
+        assert "For 1 no open slot is clear and has room." in notices.render(notice=notice).text
+
     def test_says_that_nothing_can_be_booked_while_the_release_is_halted(
         self, world: World, booking: Booking
     ) -> None:

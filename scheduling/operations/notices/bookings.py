@@ -1,6 +1,5 @@
 """E-mails about bookings: moved, their slots near, hubs missed in a slot, done."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -11,12 +10,12 @@ from django.db.models import F, Sum
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from hubs.models import Network, Supplier
+from hubs.models import Supplier
 from portal.ground import sql, uk_time
-from scheduling.lifecycle import OPEN, Ending, State
-from scheduling.models import LOT_SPAN, Booking, Lot, Notice, Slot
+from scheduling.lifecycle import OPEN, State
+from scheduling.models import Booking, Lot, Notice, Slot
 from scheduling.operations.notices.owing import address_of, of_release, owe, people_of, shown
-from scheduling.queries import slots
+from scheduling.queries import missed
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -179,8 +178,8 @@ def _places(hubs: Mapping[int, int], slots_by_id: Mapping[int, Slot]) -> list[di
 
 # -- missed --------------------------------------------------------------------------------------------------
 
-# Raw SQL: one statement over the lots finds what is to be told, and one over the hubs of those lots alone counts
-# them by reason. A day is told when no hub of it can be missed any more.
+# Raw SQL: one statement over the lots finds what is to be told. A day is told when no hub of it can be missed any
+# more.
 _OPEN = " + ".join(f"lot.{state}" for state in OPEN)
 MISSED = f"""
 SELECT ended.booking_id, ended.day, ended.lots FROM (
@@ -198,14 +197,6 @@ WHERE NOT EXISTS (
     WHERE notice.kind = %(kind)s AND notice.subject_key = 'booking:' || booking.reference || ':' || ended.day)
 ORDER BY 1, 2
 """  # noqa: S608 - our own columns
-BY_REASON = """
-SELECT lot.network_id, deployment.ending, count(*)
-FROM unnest(%(lots)s::bigint[]) AS listed (id) JOIN scheduling_lot lot USING (id)
-JOIN scheduling_deployment deployment
-    ON deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
-WHERE lot.missed > 0 AND deployment.state = 'missed'
-GROUP BY 1, 2
-"""
 
 
 def owe_missed(*, now: datetime) -> int:
@@ -229,19 +220,11 @@ def owe_missed(*, now: datetime) -> int:
 
 
 def _tell_of_missed(booking: Booking, day: date, lots: list[int], people: list[str], now: datetime) -> None:
-    by_network: dict[int, int] = defaultdict(int)
-    by_reason: dict[Ending, int] = defaultdict(int)
-    for network, ending, hubs in sql.rows(BY_REASON, {"lots": lots, "span": LOT_SPAN}):
-        by_network[network] += hubs
-        by_reason[Ending(ending)] += hubs
     release = booking.release
+    reasons = missed.by_reason(lots=lots)
     can_book = release.state == ReleaseState.PUBLISHED
-    rooms = (
-        slots.rooms(release=release, supplier=booking.supplier, needed=by_network, now=now)
-        if can_book
-        else []
-    )
-    names = dict(Network.objects.values_list("id", "name"))
+    ahead = missed.way_forward(booking=booking, lots=lots, now=now)
+    places = ahead.slots if can_book else []
     owe(
         kind=Notice.Kind.MISSED,
         subject_key=f"booking:{booking.reference}:{day}",
@@ -251,17 +234,17 @@ def _tell_of_missed(booking: Booking, day: date, lots: list[int], people: list[s
             "supplier": booking.supplier.name,
             "reference": booking.reference,
             "day": f"{day:%A %-d %B %Y}",
-            "hubs": sum(by_reason.values()),
-            "reasons": [
-                [ending.label, hubs] for ending, hubs in sorted(by_reason.items(), key=lambda one: -one[1])
-            ],
+            "hubs": sum(reasons.values()),
+            "reasons": [[ending.label, hubs] for ending, hubs in reasons.items()],
             "state": release.get_state_display().lower(),
             "can_book": can_book,
+            "may_go": ahead.may_go,
             "next": [
-                {"network": names[room.network], "shown": shown(room.start_at), "hubs": room.room}
-                for room in rooms[:NEXT_SLOTS]
+                {"network": slot.network.name, "shown": shown(slot.start_at), "hubs": hubs}
+                for slot, hubs in places[:NEXT_SLOTS]
             ],
-            "more": len(rooms) > NEXT_SLOTS,
+            "more": len(places) > NEXT_SLOTS,
+            "without": ahead.may_go - sum(hubs for _, hubs in places),
             "cut_off": str(release.policy.cut_off),
             "hubs_url": address_of("scheduling:booked-hubs", booking.reference) + f"?state={State.MISSED}",
         },

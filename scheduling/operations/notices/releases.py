@@ -246,12 +246,14 @@ def _tell_of_halt(kind: Notice.Kind, halt: Halt, moment: datetime, now: datetime
 
 
 # Raw SQL: a withdrawal cancels by the lot, and the hubs of a whole release are counted once, wherever that is.
+# OFFSET keeps PostgreSQL from joining the whole table of deployments instead of each lot's stretch of it.
 WITHDRAWN = """
-SELECT lot.supplier_id, count(*)
-FROM scheduling_lot lot JOIN scheduling_deployment deployment
-    ON deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
-WHERE lot.release_id = %(release)s AND lot.cancelled > lot.moved AND deployment.ending = %(withdrawn)s
-GROUP BY 1
+SELECT lot.supplier_id, sum(gone.hubs)::int FROM scheduling_lot lot
+CROSS JOIN LATERAL (
+    SELECT count(*) AS hubs FROM scheduling_deployment
+    WHERE id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1 AND ending = %(withdrawn)s
+    OFFSET 0) gone
+WHERE lot.release_id = %(release)s AND lot.cancelled > lot.moved GROUP BY 1
 """
 
 
