@@ -9,8 +9,9 @@ doubles nothing and leaves nothing out.
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -239,10 +240,11 @@ def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
 
 def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
     """Stage rows until the file or the portion ends; say whether it was the file."""
-    with _opened(kept) as file:
-        for batch in _batches(
-            sheets.rows(file=file, layout=_layout_of(kept), after=kept.last_line), kept.column
-        ):
+    with (
+        _opened(kept) as file,
+        closing(_read_ahead(_batches(_rows_left(kept, file), kept.column))) as batches,
+    ):
+        for batch in batches:
             now = clock()
             is_over = now - began > LEASE / 2
             _count(kept, batch)
@@ -261,6 +263,10 @@ def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
     kept.read_at = clock()
     _mine(kept, read_at=kept.read_at)
     return True
+
+
+def _rows_left(kept: SelectionFile, file: IO[bytes]) -> Iterator[SheetRow]:
+    return sheets.rows(file=file, layout=_layout_of(kept), after=kept.last_line)
 
 
 def _count(kept: SelectionFile, batch: "_Batch") -> None:
@@ -374,6 +380,15 @@ def _batches(rows: Iterator[SheetRow], column: int) -> Iterator[_Batch]:
             characters = width = 0
     if lines:
         yield _Batch("".join(lines), len(lines), last_line, width)
+
+
+def _read_ahead(batches: Iterator[_Batch]) -> Generator[_Batch, None, None]:
+    """Yield batches, and read the next while PostgreSQL works on this one; two processors share the time."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead = reader.submit(next, batches, None)
+        while (batch := ahead.result()) is not None:
+            ahead = reader.submit(next, batches, None)
+            yield batch
 
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -15,7 +15,7 @@ from tests.conftest import StartCelery, eventually, kill
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
-ROWS = 400_000
+ROWS = 200_000
 LEASE_SECONDS = "12"
 
 
