@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,7 @@ def book(
         return earlier
     if selection.state != HubSelection.State.JUDGED:
         raise UnableToBook("The file of this choice has not been read to its end. Wait until it is.")
-    for _ in range(TRIES):
+    for again in range(TRIES):
         now = clock()
         _check_open(selection.release)
         try:
@@ -120,7 +120,7 @@ def book(
                     "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
                     "facts have changed. Choose again to see each reason."
                 )
-            reserved = _reserve(demand, despite, now)
+            reserved = _reserve(demand, despite, now, is_patient=again == 0)
             try:
                 _place(reserved, demand, now)
             except Exception:
@@ -159,10 +159,19 @@ def _forget_gathered() -> None:
 
 
 @transaction.atomic(durable=True)
-def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
-    """Take the places and make the lots; held for as short as can be, since other Suppliers wait."""
+def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) -> _Reserved:
+    """
+    Take the places and make the lots; held for as short as can be, since other Suppliers wait.
+
+    Who is patient plans first and locks only the slots of the plan. Who was overtaken so locks every slot that the
+    plan may use, and plans then: otherwise a large booking would never get past many small ones.
+    """
     release = demand.selection.release
-    placed = _wanted(demand, now)
+    rooms = _rooms(demand, now)
+    if not is_patient:
+        locked = _lock(room.slot for room in rooms)
+        rooms = [room for room in _rooms(demand, now) if room.slot in locked]
+    placed = _wanted(demand, rooms)
     if not placed.placements:
         raise UnableToBook(_no_room(demand, is_protected=bool(placed.protected)))
     warnings = demand.guard.warnings(groups=demand.groups, placements=placed.placements)
@@ -175,8 +184,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime) -> _Reserved:
     places: Counter[int] = Counter()
     for placement in placed.placements:
         places[placement.slot] += placement.hubs
-    # in the order of their ids, so that two bookers never wait for each other
-    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
+    _lock(places)
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(
         release=release,
@@ -243,15 +251,24 @@ def _hours(timing: plans.Timing) -> dict[str, Any]:
     return {**asdict(hours), "weekdays": list(hours.weekdays)}
 
 
-def _wanted(demand: _Demand, now: datetime) -> plans.Placed:
-    """Return where the hubs go, and the groups that are left over because of what they are closed for."""
-    rooms = plans.rooms(
+def _rooms(demand: _Demand, now: datetime) -> list[planning.Room]:
+    return plans.rooms(
         timing=demand.timing,
         release=demand.selection.release,
         supplier=demand.selection.supplier,
         groups=demand.groups,
         now=now,
     )
+
+
+def _lock(slots: Iterable[int]) -> set[int]:
+    """Lock slots in the order of their ids, so that two bookers never wait for each other; return them."""
+    found = Slot.objects.filter(pk__in=list(slots)).order_by("pk").select_for_update()
+    return set(found.values_list("pk", flat=True))
+
+
+def _wanted(demand: _Demand, rooms: Sequence[planning.Room]) -> plans.Placed:
+    """Return where the hubs go, and the groups that are left over because of what they are closed for."""
     if demand.timing.plan == Booking.Plan.ONE_SLOT:
         _check_room(demand, {room.network: room for room in rooms})
     return plans.place(timing=demand.timing, rooms=rooms, groups=demand.groups)

@@ -1,17 +1,23 @@
 """Booking hubs as early as possible under all rules, against a bare COPY and INSERT … SELECT of the same rows."""
 
+import io
+import itertools
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import Sum
 
+from hubs.identifiers import format_eui64
+from hubs.models import CommunicationsHub, FleetCount, HubStatus, Supplier
 from portal.ground import clock
 from scheduling.models import Booking, Consent, Lot, Slot
-from scheduling.operations import bookings
+from scheduling.operations import bookings, selections
 from scheduling.queries.plans import Timing
+from tests import factories
 from tests.benchmarks import database, meter
 from tests.benchmarks import world as worlds
 from tests.benchmarks.world import Tell, World
@@ -64,6 +70,9 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
         copies.append(_bare_copy())
         inserts.append(_bare_insert())
         _forget_bookings()
+    tell("one more, beside another Supplier that books ten hubs again and again")
+    beside = _beside(world, hubs)
+    _forget_bookings()
     return {
         "figure": "booking",
         "hubs": hubs,
@@ -74,6 +83,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
             **meter.median(costs).as_measured(hubs=hubs),
             "slots_locked_s": round(statistics.median(locks), 3),
         },
+        "beside": beside,
         "limit": {
             "statement": "COPY of the same deployments, same indexes and constraints",
             **meter.median(copies).as_measured(hubs=hubs),
@@ -107,6 +117,81 @@ def _book(world: World, watch: LockWatch, hubs: int) -> tuple[meter.Cost, dict[s
         "lots": lots.count(),
         "provisional": lots.aggregate(hubs=Sum("provisional"))["hubs"],
         "consents": booking.consents.count(),
+    }
+
+
+class Neighbour(threading.Thread):
+    """Another Supplier, which books ten hubs at a time for as long as it is left to."""
+
+    TEN = 10
+
+    def __init__(self, world: World) -> None:
+        super().__init__(daemon=True)
+        self.supplier = (
+            Supplier.objects.exclude(pk=world.supplier.pk)
+            .filter(pk__in=FleetCount.objects.filter(hubs__gt=1_000).values("lead"))
+            .order_by("pk")
+            .first()
+        )
+        self.person = factories.UserFactory.create(supplier=self.supplier)
+        self.release = world.release
+        self.seconds: list[float] = []
+        self.failure: Exception | None = None
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        """Book ten hubs after the other, each time by their CHF IDs, and note how long it took."""
+        try:
+            ids = CommunicationsHub.objects.filter(
+                lead_id=self.supplier.pk, status=HubStatus.COMMISSIONED
+            ).values_list("chf_id", flat=True)
+            own = iter(list(ids[:10_000]))
+            while not self.enough.is_set():
+                text = "\n".join(format_eui64(hub) for hub in itertools.islice(own, self.TEN))
+                selection = selections.choose_from_file(
+                    supplier=self.supplier,
+                    release=self.release,
+                    file=io.BytesIO(text.encode()),
+                    name="ten.csv",
+                    by=self.person,
+                    now=clock.now(),
+                )
+                begun = time.perf_counter()
+                bookings.book(
+                    selection=selection,
+                    timing=Timing(Booking.Plan.EARLIEST),
+                    by=self.person,
+                    clock=clock.now,
+                    despite="The soft window can be shortened.",
+                )
+                self.seconds.append(time.perf_counter() - begun)
+        except Exception as failure:
+            self.failure = failure
+        finally:
+            connections.close_all()
+
+
+def _beside(world: World, hubs: int) -> dict[str, Any]:
+    """Book all of it once more while a neighbour books ten hubs at a time; return how long that one waited."""
+    neighbour = Neighbour(world)
+    neighbour.start()
+    while len(neighbour.seconds) < 3 and neighbour.is_alive():  # it is warm
+        time.sleep(0.05)
+    alone = len(neighbour.seconds)
+    try:
+        _book(world, LockWatch(), hubs)
+    finally:
+        during = neighbour.seconds[alone:]
+        neighbour.enough.set()
+        neighbour.join()
+    if neighbour.failure:
+        raise neighbour.failure
+    if not during:
+        raise database.UnableToMeasure("The neighbour booked nothing while the large booking went on.")
+    return {
+        "bookings_of_ten": len(during),
+        "median_s": round(statistics.median(during), 3),
+        "slowest_s": round(max(during), 3),
     }
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import close_old_connections, connection, connections, transaction
@@ -16,11 +17,13 @@ from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
+from scheduling import planning
 from scheduling.lifecycle import State
 from scheduling.models import Booking, CapacityPattern, Deployment, Lot, Slot, Weekday
 from scheduling.operations import bookings, changes, deployments, slots
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.operations.changes import UnableToMove
+from scheduling.queries import plans
 from scheduling.queries.parts import Destination, Part
 from tests import factories
 from tests.conftest import eventually
@@ -93,6 +96,36 @@ class TestTheLastPlaces:
         at_once(*[naive] * 8)
         slot.refresh_from_db()
         assert slot.taken < 8
+
+
+class TestALargeBooking:
+    def test_gets_past_others_who_are_faster_every_time(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After every look at the slots somebody takes a place, as long as the slot is not locked."""
+        world.hubs(20)
+        slot = world.slot(start=timedelta(hours=5), room=10)
+        world.slot(start=timedelta(hours=6), room=30)
+        overtaken: list[bool] = []
+        look = plans.rooms
+
+        def overtake() -> None:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '200ms'")
+                cursor.execute("UPDATE scheduling_slot SET capacity = capacity - 1 WHERE id = %s", [slot.pk])
+
+        def look_and_be_overtaken(**terms: Any) -> list[planning.Room]:
+            rooms = look(**terms)
+            [answer] = at_once(overtake)
+            overtaken.append(answer is None)
+            return rooms
+
+        monkeypatch.setattr(plans, "rooms", look_and_be_overtaken)
+        booking = world.book()
+
+        assert overtaken == [True, True, False]
+        assert booking.hubs == 20
+        assert [one.taken for one in Slot.objects.order_by("start_at")] == [8, 12]
 
 
 class TestAShare:
