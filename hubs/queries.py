@@ -8,15 +8,15 @@ model, network or version turns up, the lists that are filtered by it follow at 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import Max, Q, QuerySet, Sum
+from django.db.models import F, Max, Q, QuerySet, Sum
 
 from hubs import identifiers
 from hubs.identifiers import Kind
-from hubs.models import SHOWN, CommunicationsHub, FleetCount, Supplier
+from hubs.models import SHOWN, ChangeOfSupplier, CommunicationsHub, FleetCount, Supplier
 
 WINDOW = 20_000
 """Hubs that one page looks at before it offers to continue: some 20 ms."""
@@ -117,6 +117,54 @@ def identified(*, supplier: Supplier, named: Sequence[tuple[Kind, int]]) -> list
         )
         found: list[tuple[int | None, int]] = cursor.fetchall()
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class SupplierChange:
+    """A change of supplier of a hub, as one of its Suppliers may know it."""
+
+    role: ChangeOfSupplier.Role
+    effective_on: date
+    imported_at: datetime | None
+    """None where the Supplier did not have the hub by then."""
+    applied_at: datetime | None
+    is_gain: bool
+    """The meter becomes the Supplier's by it."""
+
+
+def changes_of_supplier(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[SupplierChange]:
+    """
+    Return the latest changes of a hub that one of its Suppliers may know of, the newest first: those since it has it.
+
+    Whoever gained the hub learns nothing of the time before, and nobody who else gains a meter.
+    """
+    holders = {
+        ChangeOfSupplier.Role.IMPORT: hub.import_supplier_id,
+        ChangeOfSupplier.Role.GAS: hub.gas_supplier_id,
+    }
+    has = {role for role, holder in holders.items() if holder == supplier.pk}
+    since: datetime | None = None
+    known: list[ChangeOfSupplier] = []
+    # back in time, to the change before which none of today's meters was the Supplier's
+    for change in ChangeOfSupplier.objects.filter(hub=hub.pk).order_by(
+        F("applied_at").desc(nulls_first=True), "-effective_on", "-pk"
+    )[:limit]:
+        known.append(change)
+        if change.applied_at and change.gaining_id == supplier.pk:
+            has.discard(ChangeOfSupplier.Role(change.role))
+            if not has:
+                since = change.applied_at
+                break
+    return [
+        SupplierChange(
+            role=ChangeOfSupplier.Role(change.role),
+            effective_on=change.effective_on,
+            imported_at=change.imported_at if since is None or change.imported_at >= since else None,
+            applied_at=change.applied_at,
+            is_gain=change.gaining_id == supplier.pk,
+        )
+        for change in known
+    ]
 
 
 def counts(

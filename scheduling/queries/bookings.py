@@ -10,7 +10,7 @@ from firmware.models import FirmwareRelease
 from hubs.models import Supplier
 from portal.ground import sql
 from scheduling.lifecycle import Ending, State
-from scheduling.models import LOT_SPAN, Booking, Lot
+from scheduling.models import LOT_SPAN, Booking, Lot, UnplacedHub
 
 
 def of_supplier(*, supplier: Supplier) -> QuerySet[Booking]:
@@ -64,7 +64,11 @@ class HubLine:
 
 # Raw SQL: the page of deployments is taken from each lot's stretch of the primary key, with no other index. Ordered
 # by lot first, though the ids say the lot: that lets PostgreSQL stop at the lot in which the page is full.
-# What was moved on is listed where it went.
+# What was moved on is listed where it went, and what has another Supplier by now is that one's alone.
+SEEN = """EXISTS (
+    SELECT FROM hubs_communicationshub seen
+    WHERE seen.chf_id = {hub} AND %(supplier)s IN (seen.lead_id, seen.other_id))"""
+"""A hub is the Supplier's today, whoever had it when it was booked."""
 _COUNT = " ".join(f"WHEN '{state}' THEN lot.{state}" for state in State if state != State.CANCELLED)
 _COUNT += " ELSE lot.cancelled - lot.moved"
 HUBS = f"""
@@ -75,7 +79,8 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT * FROM scheduling_deployment
         WHERE id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1 AND id > %(after)s
-          AND (%(state)s::text IS NULL OR state = %(state)s) AND ending <> 'moved'
+          AND (%(state)s::text IS NULL OR state = %(state)s) AND ending NOT IN ('moved', 'carried_over')
+          AND {SEEN.format(hub="hub_id")}
         ORDER BY id LIMIT %(limit)s) deployment
     WHERE lot.booking_id = %(booking)s AND lot.id >= %(after)s / %(span)s
       AND (%(state)s::text IS NULL OR CASE %(state)s {_COUNT} END > 0)
@@ -88,9 +93,21 @@ ORDER BY deployment.id
 
 
 def hubs(*, booking: Booking, after: int, limit: int, state: State | None = None) -> list[HubLine]:
-    """Return up to `limit` hubs of a booking whose deployment's id is above `after`, in the order of the ids."""
+    """
+    Return up to `limit` hubs of a booking whose deployment's id is above `after`, in the order of the ids.
+
+    Hubs that have another Supplier by now are left out.
+    """
     lines = sql.rows(
-        HUBS, {"booking": booking.pk, "after": after, "limit": limit, "state": state, "span": LOT_SPAN}
+        HUBS,
+        {
+            "booking": booking.pk,
+            "supplier": booking.supplier_id,
+            "after": after,
+            "limit": limit,
+            "state": state,
+            "span": LOT_SPAN,
+        },
     )
     return [
         HubLine(deployment, hub, network, start_at, State(where), Ending(ending), moved_at, until)
@@ -98,9 +115,21 @@ def hubs(*, booking: Booking, after: int, limit: int, state: State | None = None
     ]
 
 
-def unplaced(*, booking: Booking, limit: int) -> list[int]:
-    """Return the CHF IDs for which no slot had room, in order."""
-    return list(booking.unplaced_hubs.order_by("hub").values_list("hub", flat=True)[:limit])
+UNPLACED = f"""
+SELECT hub, why FROM scheduling_unplacedhub
+WHERE booking_id = %(booking)s AND hub > %(after)s AND {SEEN.format(hub="hub")}
+ORDER BY hub LIMIT %(limit)s
+"""  # noqa: S608 - our own constant
+
+
+def unplaced(*, booking: Booking, limit: int, after: int = -(2**63)) -> list[tuple[int, UnplacedHub.Why]]:
+    """
+    Return up to `limit` CHF IDs above `after` that found no place, with what kept them out, in order.
+
+    Hubs that have another Supplier by now are left out.
+    """
+    terms = {"booking": booking.pk, "supplier": booking.supplier_id, "after": after, "limit": limit}
+    return [(hub, UnplacedHub.Why(why)) for hub, why in sql.rows(UNPLACED, terms)]
 
 
 def of_release(*, supplier: Supplier, release: FirmwareRelease) -> QuerySet[Booking]:

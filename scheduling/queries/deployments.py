@@ -8,7 +8,7 @@ from datetime import datetime
 from hubs.gateway import Outcome, Phase
 from hubs.models import CommunicationsHub, Supplier
 from scheduling.lifecycle import FINAL, Ending, State
-from scheduling.models import LOT_SPAN, Command, Deployment, Lot
+from scheduling.models import LOT_SPAN, Booking, Command, Deployment, Lot
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[S
 
 def _happenings(deployment: Deployment, lots: dict[int, Lot], commands: Sequence[Command]) -> list[Happening]:
     lot = lots[deployment.pk // LOT_SPAN]
-    told = [Happening(lot.booking.created_at, f"Booked in {lot.booking.reference}", str(lot.release))]
+    came = lot.booking.origin == Booking.Origin.CARRIED_OVER
+    booked = "Came with the hub, booked in" if came else "Booked in"
+    told = [Happening(lot.booking.created_at, f"{booked} {lot.booking.reference}", str(lot.release))]
     tries: Counter[int] = Counter()
     for command in commands:
         phase = Phase(command.phase)

@@ -36,6 +36,9 @@ GROUPED = """hub.chf_id IN (
 """The hub is in one of these saved groups of the Supplier's."""
 
 REFUSAL = f"""CASE
+    -- also of a hub that was the Supplier's when it was chosen: nobody follows it to another
+    WHEN hub.lead_id IS DISTINCT FROM %(supplier)s AND hub.other_id IS DISTINCT FROM %(supplier)s
+        THEN {Refusal.NOT_FOUND}
     WHEN hub.lead_id IS DISTINCT FROM %(supplier)s
          -- the Lead has been silent to the middle of the period: then either of the two may book
          AND NOT (hub.other_id IS NOT DISTINCT FROM %(supplier)s AND hub.network_id = ANY (%(halfway)s))

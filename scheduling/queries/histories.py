@@ -8,10 +8,17 @@ from django.db.models import F, Sum
 
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import FINAL, State
-from scheduling.models import Booking, UnplacedHub
+from scheduling.models import Booking
+from scheduling.queries import bookings
 
 PAGE = 5_000
 VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled", "booking.moved": "Moved"}
+HAPPENED = {
+    "booking.carried_over": "Went with the hub to its new Supplier",
+    "booking.received": "Came with hubs that changed to you",
+    "booking.shared_anew": "A new other Supplier is asked, after a change of supplier",
+}
+"""What nobody did, but a change of supplier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,8 @@ def of_booking(*, booking: Booking) -> list[Event]:
         events.append(
             Event(
                 entry.recorded_at,
-                "cancelled" if entry.verb == "booking.cancelled" else "booked",
-                f"{words} by {who}"
+                "cancelled" if entry.verb in ("booking.cancelled", "booking.carried_over") else "booked",
+                HAPPENED.get(entry.verb, f"{words} by {who}")
                 + (f": {hubs:,} hub{'' if hubs == 1 else 's'}" if hubs is not None else ""),
                 entry.reason,
             )
@@ -44,6 +51,12 @@ def of_booking(*, booking: Booking) -> list[Event]:
     if booking.done_at:
         events.append(Event(booking.done_at, "succeeded", "The last hub ended", ""))
     return events
+
+
+def carried_over(*, booking: Booking) -> int:
+    """Return how many deployments of a booking went with their hubs to new Suppliers; from the record."""
+    entries = AuditEntry.objects.filter(subject=f"booking:{booking.reference}", verb="booking.carried_over")
+    return sum(facts["hubs"] for facts in entries.values_list("facts", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +96,7 @@ def cancellation(*, booking: Booking, now: datetime) -> Cancellation:
 def every_unplaced(*, booking: Booking) -> Iterator[tuple[int, str]]:
     """Yield the CHF IDs that found no place, with what kept them out, in order, read in pages."""
     after = -(2**63)
-    hubs = booking.unplaced_hubs.order_by("hub").values_list("hub", "why")
-    while page := list(hubs.filter(hub__gt=after)[:PAGE]):
+    while page := bookings.unplaced(booking=booking, limit=PAGE, after=after):
         for hub, why in page:
-            yield hub, UnplacedHub.Why(why).label
+            yield hub, why.label
         after = page[-1][0]

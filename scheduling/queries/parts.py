@@ -19,6 +19,7 @@ from scheduling import planning
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models import LOT_SPAN, Booking, Lot
 from scheduling.queries import eligibility, guards, plans, slots
+from scheduling.queries.bookings import SEEN
 
 FACETS = {facet: f"hub.{column}" for facet, column in eligibility.FACETS.items()} | {"slot": "lot.slot_id"}
 """What hubs of a booking can be filtered by, and the column that holds it."""
@@ -113,15 +114,18 @@ def judged_hubs(
         "span": LOT_SPAN,
         "final": [str(state) for state in FINAL],
     }
-    terms = ["lot.booking_id = %(booking)s", f"mine.ending <> '{Ending.MOVED}'"]
+    terms = [
+        "lot.booking_id = %(booking)s",
+        f"mine.ending NOT IN ('{Ending.MOVED}', '{Ending.CARRIED_OVER}')",
+    ]
     if part.hubs is None:
         source = """scheduling_lot lot JOIN scheduling_deployment mine
             ON mine.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1"""
         terms.append("mine.state <> ALL (%(final)s)")
     else:  # found by the hub: a list is short, and a booking can be long
         source = "scheduling_deployment mine JOIN scheduling_lot lot ON lot.id = mine.id / %(span)s"
-        terms.append("mine.hub_id = ANY (%(hubs)s)")
-        parameters["hubs"] = list(part.hubs)
+        terms += ["mine.hub_id = ANY (%(hubs)s)", SEEN.format(hub="mine.hub_id")]
+        parameters |= {"hubs": list(part.hubs), "supplier": booking.supplier_id}
     if part.consent is not None:
         terms.append("lot.consent_id = %(consent)s AND mine.state = ANY (%(waiting)s)")
         parameters |= {"consent": part.consent, "waiting": [str(state) for state in WAITING]}

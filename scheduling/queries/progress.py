@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Max, Q, QuerySet, Sum
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
@@ -77,15 +77,26 @@ def by_release_and_network(*, lots: QuerySet[Lot]) -> dict[tuple[int, int], Prog
     return {(row["release"], row["network"]): _progress(row) for row in rows}
 
 
-def by_slot(*, lots: QuerySet[Lot]) -> list[tuple[str, datetime, datetime, Progress]]:
-    """Return (network, start, end, progress) of each slot of some lots, in order of time; not of those left empty."""
+@dataclass(frozen=True, slots=True)
+class SlotProgress:
+    """How far the hubs of one slot are; those in it can be changed until the last of their cut-offs."""
+
+    network: str
+    start_at: datetime
+    end_at: datetime
+    progress: Progress
+    change_until: datetime
+
+
+def by_slot(*, lots: QuerySet[Lot]) -> list[SlotProgress]:
+    """Return the progress of each slot of some lots, in order of time; not of those left empty."""
     rows = (
         lots.order_by("slot__start_at", "network__name")
         .values("network__name", "slot__start_at", "slot__end_at")
-        .annotate(**_SUMS)
+        .annotate(**_SUMS, until=Max("change_until"))
     )
     return [
-        (row["network__name"], row["slot__start_at"], row["slot__end_at"], progress)
+        SlotProgress(row["network__name"], row["slot__start_at"], row["slot__end_at"], progress, row["until"])
         for row in rows
         if (progress := _progress(row)).total
     ]

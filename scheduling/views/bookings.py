@@ -54,17 +54,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotLine:
-    """One slot of a booking, with its progress."""
-
-    network: str
-    start_at: datetime
-    end_at: datetime
-    progress: Progress
-    change_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class BookedLine:
     """One hub of a booking, with the page on which it can be changed, if it still can."""
 
@@ -139,17 +128,11 @@ class OneBookingView(SupplierPage):
         """Return what the live part of the page shows."""
         now = progress.of_lots(lots=self.booking.lots.all())
         slots = progress.by_slot(lots=self.booking.lots.all())
-        cut_off = self.booking.release.policy.cut_off
         return {
             "booking": self.booking,
             "progress": now,
             "is_over": now.total > 0 and not now.open,
-            "slots": SlotTable(
-                [
-                    SlotLine(network, start_at, end_at, state, cut_off.before(start_at))
-                    for network, start_at, end_at, state in slots[:SLOTS]
-                ]
-            ),
+            "slots": SlotTable(slots[:SLOTS]),
             "slot_count": len(slots),
             "slots_more": max(len(slots) - SLOTS, 0),
             "now": self.now,
@@ -175,7 +158,13 @@ class BookingView(OneBookingView, TemplateView):
             .filter(pk=self.booking.release_id)
             .exists(),
             can_cancel=bool(span.change_until and span.change_until > self.now and not live["is_over"]),
-            unplaced=bookings.unplaced(booking=self.booking, limit=UNPLACED) if self.booking.unplaced else [],
+            unplaced=[hub for hub, _ in bookings.unplaced(booking=self.booking, limit=UNPLACED)]
+            if self.booking.unplaced
+            else [],
+            # those that went are counted as cancelled: without any, nobody has to look
+            carried_over=histories.carried_over(booking=self.booking)
+            if live["progress"].by_state[State.CANCELLED]
+            else 0,
             refused_count=sum(self.booking.selection.refused.values()) if self.booking.selection else 0,
             questions=PartTable(questions) if questions else None,
             objections=objections,
@@ -425,13 +414,15 @@ class CalendarView(OneBookingView):
             address=reverse("scheduling:booking", args=[self.booking.reference]),
             events=[
                 (
-                    f"{self.booking.reference}-{network}-{start_at:%Y%m%dT%H%M%SZ}".replace(" ", "-"),
-                    start_at,
-                    end_at,
-                    f"{self.booking.release.name}: {hubs:,} hubs on {network} ({self.booking.reference})",
+                    f"{self.booking.reference}-{slot.network}-{slot.start_at:%Y%m%dT%H%M%SZ}".replace(
+                        " ", "-"
+                    ),
+                    slot.start_at,
+                    slot.end_at,
+                    f"{self.booking.release.name}: {hubs:,} hubs on {slot.network} ({self.booking.reference})",
                 )
-                for network, start_at, end_at, state in progress.by_slot(lots=self.booking.lots.all())
-                if (hubs := state.total - state.by_state[State.CANCELLED])
+                for slot in progress.by_slot(lots=self.booking.lots.all())
+                if (hubs := slot.progress.total - slot.progress.by_state[State.CANCELLED])
             ],
             written_at=self.now,
         )

@@ -1,5 +1,6 @@
 """A Supplier's hubs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,12 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from hubs import queries as fleet
+from hubs import registrations
 from hubs.identifiers import format_eui64, format_mpan
 from hubs.models import CommunicationsHub, FleetCount, Supplier
+from hubs.queries import SupplierChange
+from hubs.registrations import DAY
+from portal.ground.uk_time import LONDON
 from scheduling.forms import FILTERED, HubFilterForm
 from scheduling.lifecycle import CANCELLABLE, State
 from scheduling.queries import deployments, hubs, standings
@@ -24,6 +29,7 @@ from scheduling.views.bookings import change_address
 
 PAGE = 50
 STORIES = 10
+CHANGES = 10
 LEAD, OTHER = "Lead", "Other"
 """A hub's Supplier that books, and its second one."""
 
@@ -140,6 +146,36 @@ class StoryEvent:
     text: str
 
 
+def changes_told(changes: Sequence[SupplierChange]) -> list[StoryEvent]:
+    """Tell of changes of supplier, in order of time; other Suppliers are not named."""
+    told = []
+    for change in changes:
+        meter = change.role.label.lower()
+        day = f"{change.effective_on:%-d %B %Y}"
+        whose = "yours" if change.is_gain else "another Supplier's"
+        if change.imported_at:
+            start, end = registrations.protected_span(effective_on=change.effective_on)
+            told.append(
+                StoryEvent(
+                    change.imported_at,
+                    "info",
+                    f"Change of supplier registered: {meter}",
+                    f"From {day}, 00:00, the meter is {whose}. Nothing is activated from "
+                    f"{start.astimezone(LONDON):%-d %B, %H:%M} to the end of {end.astimezone(LONDON) - DAY:%-d %B}.",
+                )
+            )
+        if change.applied_at:
+            told.append(
+                StoryEvent(
+                    change.applied_at,
+                    "info",
+                    f"Change of supplier in effect: {meter}",
+                    f"From {day}, 00:00, the meter is {whose}.",
+                )
+            )
+    return sorted(told, key=lambda event: event.moment)
+
+
 class HubView(SupplierPage, TemplateView):
     """One hub: its facts, what it may be booked for, and its story."""
 
@@ -168,6 +204,7 @@ class HubView(SupplierPage, TemplateView):
             role=role,
             booked=booked,
             change=self.change(booked),
+            changes=changes_told(fleet.changes_of_supplier(hub=hub, supplier=self.supplier, limit=CHANGES)),
             verdicts=hubs.verdicts(hub=hub, supplier=self.supplier, releases_shown=shown, now=self.now),
             stories=[
                 (

@@ -39,6 +39,8 @@ def time_left(*, until: datetime, now: datetime) -> str:
 
 def plan_words(*, of: Timing | Booking) -> str:
     """Say how the slots are chosen, with the particulars of the plan, in UK time."""
+    if isinstance(of, Booking) and of.origin == Booking.Origin.CARRIED_OVER:
+        return "The slots in which the hubs came"
     if of.hours:
         return f"Spread evenly over {_hours_words(of.hours)}"
     if of.start_at and of.last_start_at:

@@ -230,7 +230,7 @@ class TestMove:
             **dict.fromkeys(State, 0),
             State.BOOKED: 6,
         }
-        assert [start for _, start, _, _ in progress.by_slot(lots=booked.lots.all())] == [third.start_at]
+        assert [slot.start_at for slot in progress.by_slot(lots=booked.lots.all())] == [third.start_at]
         listed = booking_queries.hubs(booking=booked, after=0, limit=100)
         assert {line.slot_start for line in listed} == {third.start_at}
         assert len(listed) == 6

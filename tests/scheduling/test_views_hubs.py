@@ -159,11 +159,11 @@ class TestHub:
         world.book()
 
         # session, user, Supplier, clock; the hub; releases and their models, predecessors, versions of these,
-        # periods, networks of these; deployments (open); versions and verdicts; the story
+        # periods, networks of these; deployments (open); changes of supplier; versions and verdicts; the story
         after = queries_of(client, self.address(hub))
-        assert len(before) == 15, "\n".join(before)
+        assert len(before) == 16, "\n".join(before)
         # once booked: the lots of the open deployment and of the story, and the story's commands
-        assert len(after) <= 18, "\n".join(after)
+        assert len(after) <= 19, "\n".join(after)
 
 
 class TestVerdicts:
