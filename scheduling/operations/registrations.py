@@ -12,7 +12,6 @@ Raw SQL throughout, because one statement moves twenty thousand hubs out of as m
 """
 
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +26,7 @@ from portal.ground import audit, sql, uk_time
 from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot
 from scheduling.operations import notices
-from scheduling.operations.bookings import ALPHABET
+from scheduling.operations.bookings import new_reference
 
 logger = logging.getLogger(__name__)
 BATCH = 20_000
@@ -292,7 +291,7 @@ def _bookings(taken: Sequence[_Taken], now: datetime) -> dict[tuple[int, int], B
             Booking.objects.filter(pk=booking.pk).update(hubs=F("hubs") + hubs)
         else:
             booking = Booking.objects.create(
-                reference=_reference(),
+                reference=new_reference(),
                 origin=Booking.Origin.CARRIED_OVER,
                 supplier_id=supplier,
                 release_id=release,
@@ -303,11 +302,6 @@ def _bookings(taken: Sequence[_Taken], now: datetime) -> dict[tuple[int, int], B
             )
         made[supplier, release] = booking
     return made
-
-
-def _reference() -> str:
-    letters = [secrets.choice(ALPHABET) for _ in range(8)]
-    return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
 # -- the rows ------------------------------------------------------------------------------------------------
