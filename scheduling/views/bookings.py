@@ -336,6 +336,8 @@ class ChangeView(OneBookingView, FormView[ChangeForm]):
                 "slots_more": max(planned.slots - SLOTS, 0),
                 "lacking": planned.unplaced,
                 "warnings": [(str(window), hubs) for window, hubs in planned.warnings.items()],
+                "asks": wording.asks(of=planned),
+                "objection_window": self.booking.release.policy.objection_window,
                 "halted": halted,
                 "can_do": context["can_do"] and not planned.left_over and not halted,
             }

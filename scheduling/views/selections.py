@@ -376,6 +376,8 @@ class CheckView(SelectionView, TemplateView):
                 (window.get_kind_display(), window.reason, hubs) for window, hubs in preview.warnings.items()
             ],
             "despite_length": DESPITE,
+            "asks": wording.asks(of=preview),
+            "objection_window": self.selection.release.policy.objection_window,
             "can_book": not context["halted"] and preview.placed > 0 and not (one_slot and preview.left_over),
         }
 

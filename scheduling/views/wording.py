@@ -8,6 +8,7 @@ from django.db.models import TextChoices
 from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Weekday
 from scheduling.planning import Hours
+from scheduling.queries import consents, previews
 from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Standing
 
@@ -77,3 +78,8 @@ def _moment_words(moment: datetime) -> str:
     local = moment.astimezone(LONDON)
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     return f"{local:%A %-d %B %Y, %H:%M}{f' {local:%Z}' if twice else ''}"
+
+
+def asks(*, of: previews.Preview) -> list[tuple[str, int, int]]:
+    """Say of a preview who would be asked about how many hubs, and to how many of them it would have to agree."""
+    return [(consents.name_of(party=ask.supplier, is_gas=True), ask.hubs, ask.explicit) for ask in of.asks]

@@ -1,13 +1,16 @@
 """Plans in words."""
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
 from scheduling.models import Booking
 from scheduling.planning import Hours
+from scheduling.queries import previews
 from scheduling.queries.plans import Timing
+from scheduling.views import wording
 from scheduling.views.wording import plan_words
+from tests.scheduling.world import World
 
 
 class TestPlanWords:
@@ -37,3 +40,15 @@ class TestPlanWords:
         assert plan_words(of=Timing(Booking.Plan.ONE_SLOT, start_at=at)) == (
             "One slot: Sunday 25 October 2026, 01:00 GMT"
         )
+
+
+class TestAsks:
+    def test_name_the_other_supplier_by_role_and_participant_id_alone(self, world: World) -> None:
+        world.hubs(2, gas_supplier=world.southern)
+        world.slot(start=timedelta(hours=5), room=1)
+        world.slot(start=timedelta(days=20), room=1)
+        preview = previews.preview(
+            selection=world.choose(), timing=Timing(Booking.Plan.EARLIEST), now=world.clock()
+        )
+
+        assert wording.asks(of=preview) == [(f"gas Supplier {world.southern.gas_participant_id}", 2, 1)]
