@@ -566,6 +566,10 @@ class MembersForm(ListFields):
 CLOCKS = [("", "Not at a clock change"), ("1", "BST, before the clocks go back"), ("0", "GMT, after it")]
 
 
+CLOCK_CHANGE = "clock_change"
+"""The code of a local time that happens twice, or never."""
+
+
 class LocalTimeField(forms.Field):
     """
     A date and time by the UK wall clock, naive: which instant it is has to be asked, for it may be two, or none.
@@ -754,7 +758,7 @@ class WindowForm(forms.Form):
                 try:
                     cleaned[name] = _instant(cleaned[name], clock)
                 except uk_time.AmbiguousLocalTime as error:
-                    self.add_error(name, str(error))
+                    self.add_error(name, forms.ValidationError(str(error), code=CLOCK_CHANGE))
         if not self.errors and cleaned["end"] <= cleaned["start"]:
             self.add_error("end", "The end is not after the start.")
         return cleaned

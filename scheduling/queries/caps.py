@@ -8,6 +8,7 @@ mode, and the lists and groups that a hub is in.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import NamedTuple
 
 from firmware.models import AvailabilityPeriod, ReleaseState
@@ -62,8 +63,9 @@ class Excess:
     @property
     def sentence(self) -> str:
         """What people are told of it."""
+        hours = ceil(self.covered.total_seconds() / 3600)  # never as few as are allowed
         return (
-            f"hard windows would cover {self.covered.total_seconds() / 3600:,.0f} hours of {self.period} for some of "
+            f"hard windows would cover {hours:,} hours of {self.period} for some of "
             f"your hubs; at most half of its hours, {self.allowed.total_seconds() / 3600:,.0f}, can be."
         )
 

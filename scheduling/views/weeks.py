@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from portal.ground.uk_time import LONDON, day_bounds
-from scheduling.queries.weeks import Entry
+from scheduling.queries.weeks import Entry, Sort
 
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 HOUR = timedelta(hours=1)
-LEFT, TOP, COLUMN, HEIGHT = 56, 30, 110, 24
+LEFT, TOP, COLUMN, HEIGHT = 78, 30, 110, 24
 """Room for the hours' words and for the days' names, width of a day and height of an hour, in units of the picture."""
 MOST_LANES = 5
 """Spans that are drawn beside each other; more of them at one time would be too narrow to be told apart."""
 LEAST_HEIGHT = 6
+FIRST_LINE, SECOND_LINE = 15, 31
+NARROW = 50
+"""Width of a bar below which its shape alone has room."""
+SHAPES = {Sort.HARD: "■", Sort.SOFT: "□", Sort.MAINTENANCE: "×", Sort.INCIDENT: "!"}
+WORDS = {Sort.HARD: "Hard", Sort.SOFT: "Soft", Sort.MAINTENANCE: "DCC", Sort.INCIDENT: "DCC"}
 
 Row = tuple[int, int]
 """An hour by the wall clock, and whether it is that hour's second time."""
@@ -32,14 +37,25 @@ class Bar:
     address: str
 
     @property
-    def has_room(self) -> bool:
-        """A second line of words fits into it."""
-        return self.height >= 2 * HEIGHT - 8
+    def words(self) -> Sequence[tuple[int, str]]:
+        """Return what is written into it, line by line, each with its height: as much as there is room for."""
+        shape, word = SHAPES[self.entry.sort], WORDS[self.entry.sort]
+        if self.width < NARROW:
+            return [(FIRST_LINE, shape)]
+        lines = [(FIRST_LINE, f"{shape} {word}")]
+        if self.height >= SECOND_LINE + 6:
+            lines.append((SECOND_LINE, self.entry.what))
+        return lines
+
+    @property
+    def face(self) -> tuple[float, float]:
+        """Return the width and the height of what is seen of it, inside its border."""
+        return round(self.width - 2, 2), round(self.height - 2, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A word, or the beginning of a line, at a place of the picture."""
+    """A word beside the picture: its end, and the line below which it stands."""
 
     word: str
     x: float
@@ -62,6 +78,7 @@ class Column:
 class Week:
     """The whole picture."""
 
+    left: float
     width: float
     height: float
     bottom: float
@@ -127,8 +144,8 @@ def draw(*, first: date, entries: Sequence[Entry], today: date, edit: Callable[[
             )
         left_out = [tops[row] for row in rows if row not in hours[day]]
         columns.append(Column(day, left, day == today, left_out, undrawn))
-    marks = [Mark(_word(row), 0, tops[row]) for row in rows]
-    return Week(LEFT + 7 * COLUMN, bottom + 1, bottom, marks, columns, bars)
+    marks = [Mark(_word(row), LEFT - 8, tops[row]) for row in rows]
+    return Week(LEFT, LEFT + 7 * COLUMN, bottom + 1, bottom, marks, columns, bars)
 
 
 def _hours(day: date) -> Iterator[datetime]:

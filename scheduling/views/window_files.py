@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from hubs.models import Network, PaymentMode, Supplier
-from scheduling.forms import WindowForm
+from scheduling.forms import CLOCK_CHANGE, WindowForm
 from scheduling.models import HubGroup, ProtectedWindow, Weekday
 from scheduling.operations.windows import Wish
 from scheduling.queries import groups as saved
@@ -105,6 +105,7 @@ class Row:
     cells: Sequence[str]
     wish: Wish | None = None
     reason: str = ""
+    forward: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class WindowFile:
 
     def upload(self, *, file_name: str, at: datetime, by: str) -> Upload:
         """Return what became of the rows, once each one that was not kept has its reason."""
-        refused = [RefusedRow(row.cells, row.reason) for row in self.rows if row.reason]
+        refused = [RefusedRow(row.cells, row.reason, row.forward) for row in self.rows if row.reason]
         return Upload(
             of="windows",
             file_name=file_name,
@@ -217,6 +218,8 @@ def _judged(cells: Sequence[str], header: Sequence[str], words: "Words") -> Row:
             for name, errors in form.errors.items()
             for error in errors
         )
+        if form.has_error("start", CLOCK_CHANGE) or form.has_error("end", CLOCK_CHANGE):
+            row.forward = "Write the offset behind the time: +01:00 for BST, +00:00 for GMT."
     return row
 
 

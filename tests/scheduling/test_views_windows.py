@@ -1,5 +1,6 @@
 """Protected windows as people keep them: list, form, cap, deletion; and what booking shows of them."""
 
+import io
 import threading
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -10,13 +11,15 @@ from django.test import Client
 from django.urls import reverse
 
 from hubs.identifiers import format_eui64
-from hubs.models import PaymentMode
+from hubs.models import CommunicationsHub, PaymentMode, Supplier
 from hubs.operations import count_fleet
 from portal.ground.audit import AuditEntry
 from portal.models import User
-from scheduling.models import Incident, Maintenance, ProtectedHub, ProtectedWindow
+from scheduling.models import HubGroup, Incident, Maintenance, ProtectedHub, ProtectedWindow
+from scheduling.operations import groups
 from scheduling.operations import windows as acts
 from scheduling.views import pictures
+from scheduling.views import windows as pages
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -52,6 +55,17 @@ def world(todays_world: World, client: Client) -> World:
 
 def words(response: Any) -> str:
     return " ".join(response.content.decode().split())
+
+
+def make_group(world: World, *hubs: CommunicationsHub, supplier: Supplier | None = None) -> HubGroup:
+    group, _ = groups.make(
+        supplier=supplier or world.northern,
+        name="Flats",
+        hubs=io.BytesIO("\n".join(format_eui64(hub.chf_id) for hub in hubs).encode()),
+        by=world.person,
+        now=world.clock(),
+    )
+    return group
 
 
 class TestNewWindow:
@@ -106,6 +120,11 @@ class TestNewWindow:
                 "The last day is before the first",
             ),
             (ONCE | {"scope": "hubs", "hubs": "not one"}, "Line 1"),
+            (ONCE | {"scope": "group"}, "This is needed here"),
+            (ONCE | {"scope": "group", "group": "99999"}, "Choose one of your groups"),
+            (ONCE | {"start": "0001-01-01T00:00"}, "Give a year from 2000 to 2199"),
+            (WEEKLY | {"valid_until": "9999-12-31"}, "Give a year from 2000 to 2199"),
+            (WEEKLY | {"valid_until": "2020-01-01"}, "The last day of this window has passed"),
             (ONCE | {"start": "2020-01-01T00:00", "end": "2020-01-02T00:00"}, "over already"),
         ],
     )
@@ -141,6 +160,124 @@ class TestNewWindow:
         assert answers == {(409, True)}
         assert not ProtectedWindow.objects.exists()
         assert not ProtectedHub.objects.exists()
+
+    def test_keeps_one_for_a_group(self, world: World, client: Client) -> None:
+        group = make_group(world, *world.hubs(2))
+
+        page = words(client.get(f"{NEW}?scope=group&group={group.pk}"))
+        client.post(NEW, ONCE | {"scope": "group", "group": group.pk})
+
+        assert f'<option value="{group.pk}" selected>Flats</option>' in page
+        assert ProtectedWindow.objects.get().group == group
+        assert "2 hubs of the group “Flats”" in words(client.get(LIST))
+
+    def test_does_not_keep_the_same_twice(self, world: World, client: Client) -> None:
+        client.post(NEW, ONCE)
+
+        response = client.post(NEW, ONCE)
+
+        assert response.status_code == 409
+        assert "You keep this very window already." in words(response)
+        assert ProtectedWindow.objects.count() == 1
+
+    def test_takes_another_suppliers_group_for_no_choice(self, world: World, client: Client) -> None:
+        shared = world.hubs(2, gas_supplier=world.southern)
+        theirs = make_group(world, *shared, supplier=world.southern)
+
+        response = client.post(NEW, ONCE | {"scope": "group", "group": theirs.pk})
+
+        assert "Choose one of your groups" in words(response)
+        assert not ProtectedWindow.objects.exists()
+
+
+class TestEditWindow:
+    def address(self, window: ProtectedWindow) -> str:
+        return reverse("scheduling:edit-window", args=[window.pk])
+
+    def sent_back(self, response: Any) -> dict[str, Any]:
+        """Return what a browser would send of a form that nobody touched."""
+        form = response.context["form"]
+        values = {name: form[name].value() for name in form.fields}
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            ONCE,
+            ONCE | {"start": "2030-10-27T01:30", "start_clock": "0", "end": "2030-10-28T00:00"},
+            WEEKLY | {"valid_from": "2030-02-01", "strength": "soft"},
+            WEEKLY | {"scope": "payment_mode", "payment_mode": "2"},
+        ],
+    )
+    def test_begins_with_what_the_window_is(self, said: dict[str, Any], world: World, client: Client) -> None:
+        client.post(NEW, said)
+        before = ProtectedWindow.objects.values().get()
+        address = self.address(ProtectedWindow.objects.get())
+
+        response = client.post(address, self.sent_back(client.get(address)))
+
+        assert response.headers["Location"] == LIST
+        assert ProtectedWindow.objects.values().get() == before
+
+    def test_changes_everything_and_records_before_and_after(self, world: World, client: Client) -> None:
+        hubs = world.hubs(2)
+        window = world.protect(start=5 * HOUR, hubs=hubs[:1])
+        listed = format_eui64(hubs[1].chf_id)
+
+        client.post(
+            self.address(window),
+            WEEKLY
+            | {"kind": "history", "reason": "Reads", "strength": "soft", "scope": "hubs", "hubs": listed},
+        )
+
+        changed = ProtectedWindow.objects.get()
+        assert (changed.pk, changed.kind, changed.is_hard) == (window.pk, "history", False)
+        assert (changed.start_at, changed.starts) == (None, time(18))
+        assert (changed.made_by, changed.created_at) == (window.made_by, window.created_at)
+        assert [one.hub for one in changed.listed.all()] == [hubs[1].chf_id]
+        facts = AuditEntry.objects.get(verb="window.changed", subject=f"window:{window.pk}").facts
+        assert (facts["before"]["kind"], facts["after"]["kind"]) == ("tariff", "history")
+        assert facts["before"]["when"] != facts["after"]["when"]
+
+    def test_empties_the_list_of_what_is_now_for_all(self, world: World, client: Client) -> None:
+        window = world.protect(start=5 * HOUR, hubs=world.hubs(2))
+
+        client.post(self.address(window), ONCE)
+
+        assert ProtectedWindow.objects.get().hubs == 0
+        assert not ProtectedHub.objects.exists()
+
+    def test_is_judged_as_a_new_one_is_but_not_against_itself(self, world: World, client: Client) -> None:
+        daily = WEEKLY | {"weekdays": [str(day) for day in range(7)], "starts": "00:00", "ends": "11:00"}
+        client.post(NEW, daily)
+        address = self.address(ProtectedWindow.objects.get())
+
+        kept = client.post(address, daily | {"starts": "01:00", "ends": "12:00"})
+        refused = client.post(address, daily | {"ends": "13:00"})
+
+        assert kept.status_code == 302
+        assert refused.status_code == 409
+        assert "hard windows would cover" in words(refused)
+        assert ProtectedWindow.objects.get().ends == time(12)
+
+    def test_does_not_show_hubs_that_went_to_another_supplier(self, world: World, client: Client) -> None:
+        gone, kept = world.hubs(2)
+        window = world.protect(start=5 * HOUR, hubs=[gone, kept])
+        type(gone).objects.filter(pk=gone.pk).update(import_supplier=world.southern)
+
+        page = words(client.get(self.address(window)))
+
+        assert format_eui64(kept.chf_id) in page
+        assert format_eui64(gone.chf_id) not in page
+        assert "1 hub of its list is no longer yours" in page
+
+    def test_says_that_it_was_deleted_meanwhile(self, world: World) -> None:
+        window = world.protect(start=5 * HOUR)
+        wish = acts.Wish(ProtectedWindow(kind="other", reason="Quiet", scope=Scope.ALL))
+        ProtectedWindow.objects.all().delete()
+
+        with pytest.raises(acts.UnableToProtect, match="deleted meanwhile"):
+            acts.change(window=window, wish=wish, by=world.person, now=world.clock())
 
 
 class TestTheCap:
@@ -249,6 +386,17 @@ class TestWindows:
 
         rows = [(row.record.window.reason, row.record.blocked) for row in response.context["table"].rows]
         assert rows == [("Beyond", 0), ("Ours", 2)]
+
+    def test_pages_through_them(self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pages, "SHOWN", 2)
+        made = [world.protect(start=hours * HOUR).pk for hours in (1, 2, 3)]
+
+        first = client.get(LIST)
+        second = client.get(first.context["next"])
+
+        shown = [[row.record.window.pk for row in page.context["table"].rows] for page in (first, second)]
+        assert shown == [[made[2], made[1]], [made[0]]]
+        assert (first.context["first"], second.context["first"], second.context["next"]) == ("", LIST, "")
 
 
 class TestDeleteWindow:
