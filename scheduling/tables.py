@@ -28,7 +28,7 @@ class BookingTable(ListTable):
     hubs = cell("number", accessor="booking__hubs", attrs=NUMBER)
     progress = cell("progress", verbose_name="Progress")
     booked_at = cell("moment", accessor="booking__created_at", verbose_name="Booked")
-    by = tables.Column(accessor="booking__booked_by", verbose_name="By")
+    by = tables.Column(accessor="booking__maker", verbose_name="By")
 
 
 class SlotTable(ListTable):

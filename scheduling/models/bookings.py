@@ -231,6 +231,13 @@ class Booking(models.Model):
         return self.reference
 
     @property
+    def maker(self) -> str:
+        """Who made it, as its Supplier reads it."""
+        if self.booked_by:
+            return str(self.booked_by)
+        return "DCC" if self.origin == self.Origin.DEFAULT else "the portal"
+
+    @property
     def hours(self) -> planning.Hours | None:
         """The days and hours over which it is spread; none for another plan."""
         if self.weekdays is None:

@@ -44,6 +44,33 @@ def check_expiry(*, release: FirmwareRelease, expires_at: datetime, now: datetim
         )
 
 
+def check(
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    hubs: Collection[int],
+    reason: str,
+    expires_at: datetime,
+    now: datetime,
+) -> None:
+    """
+    Pass an exemption that can be made.
+
+    :raises UnableToExempt: if a reason is missing, the expiry is too late, or a listed hub is not one that the
+        Supplier leads
+    """
+    if not reason.strip():
+        raise UnableToExempt("Say in a few words why: it stays on record.")
+    check_expiry(release=release, expires_at=expires_at, now=now)
+    listed = set(hubs)
+    led = CommunicationsHub.objects.filter(chf_id__in=listed, lead_id=supplier.pk).count()
+    if led < len(listed):
+        raise UnableToExempt(
+            f"{len(listed) - led:,} of the {len(listed):,} listed hubs are not hubs that {supplier} leads. Take them "
+            "out of the list."
+        )
+
+
 @transaction.atomic
 def exempt(
     *,
@@ -62,21 +89,12 @@ def exempt(
     All of them, those on one network, or those listed by CHF ID; what is allocated already stays. The Supplier can
     book them as ever.
 
-    :raises UnableToExempt: if the person may not, a reason is missing, the expiry is too late, or a listed hub is
-        not one that the Supplier leads
+    :raises UnableToExempt: if the person may not, or `check` does not pass it
     """
     if not by.has_perm(MAY_EXEMPT):
         raise UnableToExempt("Only a DCC release manager can exempt hubs.")
-    if not reason.strip():
-        raise UnableToExempt("Say in a few words why: it stays on record.")
-    check_expiry(release=release, expires_at=expires_at, now=now)
+    check(release=release, supplier=supplier, hubs=hubs, reason=reason, expires_at=expires_at, now=now)
     listed = sorted(set(hubs))
-    led = CommunicationsHub.objects.filter(chf_id__in=listed, lead_id=supplier.pk).count()
-    if led < len(listed):
-        raise UnableToExempt(
-            f"{len(listed) - led:,} of the {len(listed):,} listed hubs are not hubs that {supplier} leads. Take them "
-            "out of the list."
-        )
     exemption = Exemption.objects.create(
         release=release,
         supplier=supplier,

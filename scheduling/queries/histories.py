@@ -38,6 +38,8 @@ def of_booking(*, booking: Booking) -> list[Event]:
     for entry in entries.order_by("id"):
         hubs = entry.facts.get("hubs")
         words = VERBS.get(entry.verb, entry.verb.partition(".")[2].replace("_", " ").capitalize())
+        if entry.verb == "booking.placed" and booking.origin == Booking.Origin.DEFAULT:
+            words = "Allocated for DCC"
         who = "the portal" if entry.actor is None else ("DCC" if entry.actor.is_staff else str(entry.actor))
         events.append(
             Event(

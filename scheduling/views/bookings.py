@@ -24,7 +24,16 @@ from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
 from scheduling.operations import changes
-from scheduling.queries import bookings, consents, histories, parts, previews, progress, standings
+from scheduling.queries import (
+    allocations,
+    bookings,
+    consents,
+    histories,
+    parts,
+    previews,
+    progress,
+    standings,
+)
 from scheduling.queries.bookings import HubLine
 from scheduling.queries.progress import Progress
 from scheduling.tables import BookedHubTable, BookingTable, PartTable, PlannedSlotTable, SlotTable
@@ -169,6 +178,7 @@ class BookingView(OneBookingView, TemplateView):
             questions=PartTable(questions) if questions else None,
             objections=objections,
             history=histories.of_booking(booking=self.booking),
+            decision=allocations.decision_behind(booking=self.booking),
             **kwargs,
         )
 

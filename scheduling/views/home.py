@@ -9,7 +9,8 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import bookings, consents, deadlines, progress, standings
+from scheduling.queries import allocations, bookings, consents, deadlines, progress, standings
+from scheduling.queries.allocations import Outlook
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
 from scheduling.views.wording import Stand, bar_of, time_left
@@ -30,10 +31,11 @@ class Card:
     left: str
     health: str
     can_book: bool
+    allocation: Outlook
 
 
-def card_of(*, standing: Standing, now: datetime) -> Card:
-    """Put a standing into the words of the page."""
+def card_of(*, standing: Standing, allocation: Outlook, now: datetime) -> Card:
+    """Put a standing, and what DCC would allocate, into the words of the page."""
     release = standing.release
     closes_at = standings.last_end(release=release)
     is_published = release.state == ReleaseState.PUBLISHED
@@ -45,6 +47,7 @@ def card_of(*, standing: Standing, now: datetime) -> Card:
         left=time_left(until=closes_at, now=now),
         health="healthy" if is_published else "halted",
         can_book=is_published and closes_at > now and standing.left > 0,
+        allocation=allocation if is_published else Outlook(),
     )
 
 
@@ -67,7 +70,11 @@ class HomeView(SupplierPage, TemplateView):
         shown = list(standings.with_facts(releases.open_to(supplier=self.supplier)).order_by("-published_at"))
         stands = standings.standings(supplier=self.supplier, releases_shown=shown)
         until = deadlines.of_releases(releases_shown=shown)
-        cards = [card_of(standing=standing, now=self.now) for standing in stands]
+        outlooks = allocations.outlooks(supplier=self.supplier, shown=stands, now=self.now)
+        cards = [
+            card_of(standing=standing, allocation=outlooks[standing.release.pk], now=self.now)
+            for standing in stands
+        ]
         troubles, trouble_count = standings.troubles(supplier=self.supplier, shown=stands, limit=TROUBLES)
         latest = list(bookings.of_supplier(supplier=self.supplier)[:BOOKINGS])
         progress_of = progress.by_booking(bookings=[booking.pk for booking in latest])

@@ -11,7 +11,7 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import bookings, progress, standings
+from scheduling.queries import allocations, bookings, progress, standings
 from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
 from scheduling.views.base import SupplierPage
@@ -60,13 +60,14 @@ class ReleaseView(SupplierPage, TemplateView):
         """Ask a fixed number of questions."""
         release = self.release
         [standing] = standings.standings(supplier=self.supplier, releases_shown=[release])
+        outlooks = allocations.outlooks(supplier=self.supplier, shown=[standing], now=self.now)
         own = list(bookings.of_release(supplier=self.supplier, release=release)[:BOOKINGS])
         progress_of = progress.by_booking(bookings=[booking.pk for booking in own])
         halt = releases.standing_halt(release=release) if release.state == ReleaseState.HALTED else None
         periods, now_x = self.period_bars(release)
         return super().get_context_data(
             release=release,
-            card=card_of(standing=standing, now=self.now),
+            card=card_of(standing=standing, allocation=outlooks[release.pk], now=self.now),
             standing=standing,
             halt=halt,
             periods=periods,

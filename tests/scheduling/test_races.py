@@ -19,11 +19,24 @@ from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from scheduling import planning
 from scheduling.lifecycle import State
-from scheduling.models import Booking, CapacityPattern, Deployment, Lot, Slot, Weekday
-from scheduling.operations import bookings, changes, deployments, slots
+from scheduling.models import (
+    Allocation,
+    Booking,
+    CapacityPattern,
+    Decision,
+    Deployment,
+    HubException,
+    HubSelection,
+    Lot,
+    Notice,
+    Slot,
+    Weekday,
+)
+from scheduling.operations import allocations, bookings, changes, deployments, exceptions, slots
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.operations.changes import UnableToMove
-from scheduling.queries import plans
+from scheduling.queries import deadlines, plans
+from scheduling.queries.exceptions import Portion
 from scheduling.queries.parts import Destination, Part
 from tests import factories
 from tests.conftest import eventually
@@ -467,3 +480,141 @@ class TestChanges:
         assert here.taken == 20 - moved
         assert all(isinstance(result, int | Booking | UnableToBook | UnableToMove) for result in results)
         assert_books_balance()
+
+
+class TestTheDefaultAllocation:
+    @pytest.fixture(autouse=True)
+    def due(self, world: World) -> None:
+        self.hubs = {hub.chf_id for hub in world.hubs(120)}
+        period = world.release.periods.get()
+        world.clock.moment = deadlines.allocation_at(period=period, policy=world.release.policy) + timedelta(
+            minutes=1
+        )
+        count_fleet(now=world.clock())
+        for number in range(4):
+            world.slot(start=timedelta(days=8 + number), room=50)
+
+    def balances(self) -> None:
+        held = list(Deployment.objects.filter(ended_at=None).values_list("hub_id", flat=True))
+        assert len(held) == len(set(held))
+        assert sum(Slot.objects.values_list("taken", flat=True)) == len(held)
+        assert set(held) == self.hubs
+
+    def test_happens_once_however_many_beats_come_at_once(self, world: World) -> None:
+        results = at_once(*[lambda: allocations.allocate(clock=world.clock)] * 4)
+
+        assert sorted(results) == [0, 0, 0, 1]  # type: ignore[type-var]
+        assert Booking.objects.filter(abandoned_at=None).count() == 1
+        assert Allocation.objects.count() == 1
+        assert Notice.objects.filter(kind=Notice.Kind.ALLOCATED).count() == 1
+        assert not HubException.objects.exists()
+        self.balances()
+
+    def test_is_begun_twice_without_its_row(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Prove that the race above is one: who only looks whether there was one begins it as often as there are."""
+        barrier = threading.Barrier(4)
+
+        def naive() -> bool:
+            seen = HubSelection.objects.exists()
+            barrier.wait(30)
+            if not seen:
+                HubSelection.objects.create(
+                    supplier=world.northern,
+                    release=world.release,
+                    created_at=world.clock(),
+                    method=HubSelection.Method.ALL,
+                )
+            return seen
+
+        at_once(*[naive] * 4)
+
+        assert HubSelection.objects.count() == 4
+
+    def test_and_a_booking_of_the_supplier_share_the_hubs_and_nobody_fails(self, world: World) -> None:
+        selections = [
+            world.choose_ids("\n".join(format_eui64(hub) for hub in sorted(self.hubs)[first : first + 60]))
+            for first in (0, 30, 60)
+        ]
+
+        results = at_once(
+            lambda: allocations.allocate(clock=world.clock),
+            *[lambda selection=selection: world.book(selection) for selection in selections],  # type: ignore[misc]
+        )
+
+        assert results[0] == 1
+        assert all(isinstance(result, Booking | UnableToBook) for result in results[1:])
+        # who came too late for some of its hubs is left over, and taken on the next working day
+        world.clock.move(days=3)
+        while world.clock().weekday() > 4:
+            world.clock.move(days=1)
+        allocations.allocate(clock=world.clock)
+        self.balances()
+
+
+class TestTwoDecisions:
+    def test_never_take_the_same_hubs(self, world: World) -> None:
+        hubs = world.hubs(40)
+        HubException.objects.bulk_create(
+            HubException(
+                release=world.release,
+                hub=hub.chf_id,
+                why=HubException.Why.NO_SLOT,
+                supplier=world.northern,
+                network=world.network,
+                raised_at=world.clock(),
+            )
+            for hub in hubs
+        )
+        portion = Portion(world.release)
+
+        results = at_once(
+            *[
+                lambda: exceptions.exempt(
+                    portion=portion,
+                    expires_at=world.clock() + timedelta(days=1),
+                    reason="Hospital",
+                    by=world.staff,
+                    now=world.clock(),
+                ),
+                lambda: exceptions.ask_override(
+                    portion=portion, reason="Safety", by=world.staff, now=world.clock()
+                ),
+            ]
+            * 2
+        )
+
+        won = [result for result in results if isinstance(result, Decision)]
+        lost = [result for result in results if isinstance(result, exceptions.UnableToDecide)]
+        assert (len(won), len(lost)) == (1, 3)
+        assert won[0].hubs == 40
+
+    def test_of_one_override_are_one(self, world: World) -> None:
+        world.hubs(3)
+        HubException.objects.bulk_create(
+            HubException(
+                release=world.release,
+                hub=hub,
+                why=HubException.Why.NO_SLOT,
+                supplier=world.northern,
+                network=world.network,
+                raised_at=world.clock(),
+            )
+            for hub in CommunicationsHub.objects.values_list("chf_id", flat=True)
+        )
+        world.slot(start=timedelta(hours=5), room=10)
+        decision = exceptions.ask_override(
+            portion=Portion(world.release), reason="Safety", by=world.staff, now=world.clock()
+        )
+
+        results = at_once(
+            lambda: exceptions.approve_override(decision=decision, by=world.approver, now=world.clock()),
+            lambda: exceptions.drop_override(
+                decision=decision, by=world.approver, reason="No", now=world.clock()
+            ),
+            lambda: exceptions.approve_override(decision=decision, by=world.approver, now=world.clock()),
+        )
+
+        assert len([result for result in results if isinstance(result, exceptions.UnableToDecide)]) == 2
+        at_once(*[lambda: allocations.allocate(clock=world.clock)] * 3)
+        approved = Decision.objects.get().approved_at is not None
+        assert Deployment.objects.count() == (3 if approved else 0)

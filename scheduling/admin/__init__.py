@@ -1,4 +1,4 @@
-"""What DCC sees of capacity, bookings and e-mails."""
+"""What DCC sees of capacity, bookings, e-mails and exceptions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from csp.decorators import csp
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
@@ -21,6 +21,8 @@ from firmware.models import FirmwareRelease
 from hubs.identifiers import format_eui64
 from portal.ground import clock
 from portal.ground.access import user_of
+from scheduling.admin.base import ReadOnlyAdmin
+from scheduling.admin.exceptions import ExemptionAdmin, HubExceptionAdmin
 from scheduling.lifecycle import State
 from scheduling.models import (
     Booking,
@@ -36,6 +38,8 @@ from scheduling.operations import slots, windows
 from scheduling.queries import capacity, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
+__all__ = ["ExemptionAdmin", "HubExceptionAdmin"]
+
 MAIL_POLICY = {
     "default-src": [NONE],
     "style-src": [UNSAFE_INLINE],  # mail programs read no other style
@@ -43,25 +47,6 @@ MAIL_POLICY = {
     "base-uri": [NONE],
     "frame-ancestors": [SELF],
 }
-
-
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """A table that DCC reads, and that only the portal's own operations write."""
-
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Say no."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Say no."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Say no."""
-        return False
 
 
 class SentFilter(admin.SimpleListFilter):
