@@ -1,8 +1,8 @@
 """Write the record of decisions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portal.ground.models import AuditEntry
 
@@ -27,4 +27,32 @@ def record(
     """
     AuditEntry.objects.create(
         actor=actor, verb=verb, subject=subject, reason=reason, facts=dict(facts or {}), recorded_at=now
+    )
+
+
+class Decision(NamedTuple):
+    """What one of several decisions was upon, why, and its facts, as `record` takes them."""
+
+    subject: str
+    reason: str
+    facts: Mapping[str, Any]
+
+
+def record_many(
+    *, actor: "User | None", verb: str, decisions: Iterable[Decision], now: datetime, batch: int = 1_000
+) -> None:
+    """Add decisions of one kind to the record, as `record` does, in few statements."""
+    AuditEntry.objects.bulk_create(
+        (
+            AuditEntry(
+                actor=actor,
+                verb=verb,
+                subject=one.subject,
+                reason=one.reason,
+                facts=dict(one.facts),
+                recorded_at=now,
+            )
+            for one in decisions
+        ),
+        batch_size=batch,
     )

@@ -23,6 +23,9 @@ LIST = "INSERT INTO scheduling_protectedhub (window_id, hub) SELECT %(window)s, 
 """Raw SQL: a list can name a hundred thousand hubs."""
 
 
+BATCH = 1_000
+
+
 class UnableToProtect(Exception):
     """No window was kept; the message says why and what to do."""
 
@@ -56,7 +59,10 @@ def keep(
 
     :raises UnableToProtect: as `protect` does, before anything is written
     """
-    return _Desk(supplier=supplier, by=by, now=now).keep(Wish(window, hubs))
+    desk = _Desk(supplier=supplier, by=by, now=now)
+    desk.keep(Wish(window, hubs))
+    desk.finish()
+    return window
 
 
 @transaction.atomic(durable=True)
@@ -75,6 +81,7 @@ def protect_many(*, wishes: Iterable[Wish], supplier: Supplier, by: "User", now:
             reasons.append(str(refusal))
         else:
             reasons.append("")
+    desk.finish()
     return reasons
 
 
@@ -93,7 +100,7 @@ def change(*, window: ProtectedWindow, wish: Wish, by: "User", now: datetime) ->
 
 
 class _Desk:
-    """Judges and keeps windows of one Supplier, one at a time, in the caller's transaction."""
+    """Judges windows of one Supplier one at a time, and keeps them, in the caller's transaction."""
 
     def __init__(self, *, supplier: Supplier, by: "User", now: datetime, without: int | None = None) -> None:
         # one desk at a time for each Supplier, so that two windows cannot pass the cap together
@@ -103,10 +110,11 @@ class _Desk:
         standing = list(windows.not_over(supplier=supplier, now=now).exclude(pk=without or 0))
         self._of_single_hubs = sum(window.is_of_single_hubs for window in standing)
         self._standing = {_content(window) for window in standing}
+        self._kept: list[ProtectedWindow] = []
 
-    def keep(self, wish: Wish) -> ProtectedWindow:
+    def keep(self, wish: Wish) -> None:
         """
-        Keep a new window.
+        Keep a new window; it is not in the database until the desk has `finish`ed.
 
         :raises UnableToProtect: before anything is written
         """
@@ -114,10 +122,27 @@ class _Desk:
         window.supplier, window.made_by, window.created_at = self._supplier, self._by, self._now
         window.hubs = len(listed)
         self._judge(window, listed)
-        window.save(force_insert=True)
+        if listed:  # hubs are found by the lists that they are in
+            window.save(force_insert=True)
         self._count(window, listed)
-        self._record("window.kept", window, _facts(window))
-        return window
+        self._kept.append(window)
+
+    def finish(self) -> None:
+        """Write what is kept, and the record of it."""
+        ProtectedWindow.objects.bulk_create(
+            [window for window in self._kept if window._state.adding], batch_size=BATCH
+        )
+        audit.record_many(
+            actor=self._by,
+            verb="window.kept",
+            decisions=[
+                audit.Decision(
+                    f"window:{window.pk}", window.reason, {"supplier": self._supplier.pk, **_facts(window)}
+                )
+                for window in self._kept
+            ],
+            now=self._now,
+        )
 
     def change(self, before: ProtectedWindow, wish: Wish) -> ProtectedWindow:
         """
@@ -133,7 +158,14 @@ class _Desk:
         window.save(force_update=True)
         window.listed.all().delete()
         self._count(window, listed)
-        self._record("window.changed", window, {"before": _facts(before), "after": _facts(window)})
+        audit.record(
+            actor=self._by,
+            verb="window.changed",
+            subject=f"window:{window.pk}",
+            reason=window.reason,
+            facts={"supplier": self._supplier.pk, "before": _facts(before), "after": _facts(window)},
+            now=self._now,
+        )
         return window
 
     def _judge(self, window: ProtectedWindow, listed: Collection[int]) -> None:
@@ -148,6 +180,11 @@ class _Desk:
             and not HubGroup.objects.filter(pk=window.group_id or 0, supplier=self._supplier).exists()
         ):
             raise UnableToProtect("There is no such group any more. Choose other hubs.")
+        if window.is_of_single_hubs and self._of_single_hubs >= windows.MOST_OF_SINGLE_HUBS:
+            raise UnableToProtect(
+                f"You keep {windows.MOST_OF_SINGLE_HUBS} windows for payment modes, groups and lists, and that is the "
+                "most. Delete one, or put the hubs of several lists into one."
+            )
         if window.scope == Scope.HUBS:
             own = fleet.by_ids(supplier=self._supplier, chf_ids=listed).count()
             if not listed:
@@ -157,11 +194,6 @@ class _Desk:
                     f"{len(listed) - own:,} of the {len(listed):,} hubs in the list are not among yours. Check their "
                     "CHF IDs against your inventory."
                 )
-        if window.is_of_single_hubs and self._of_single_hubs >= windows.MOST_OF_SINGLE_HUBS:
-            raise UnableToProtect(
-                f"You keep {windows.MOST_OF_SINGLE_HUBS} windows for payment modes, groups and lists, and that is the "
-                "most. Delete one, or put the hubs of several lists into one."
-            )
         if window.is_hard and (excess := self._cap.excess(window=window, hubs=listed)):
             raise UnableToProtect(f"With this window, {excess.sentence} Make it shorter, or soft.")
 
@@ -172,16 +204,6 @@ class _Desk:
         self._standing.add(_content(window))
         if window.is_hard:
             self._cap.add(window=window)
-
-    def _record(self, verb: str, window: ProtectedWindow, facts: dict[str, Any]) -> None:
-        audit.record(
-            actor=self._by,
-            verb=verb,
-            subject=f"window:{window.pk}",
-            reason=window.reason,
-            facts={"supplier": self._supplier.pk, **facts},
-            now=self._now,
-        )
 
 
 def _listed(wish: Wish) -> set[int]:

@@ -149,7 +149,9 @@ def read(*, file: IO[bytes], supplier: Supplier) -> WindowFile:
     words = Words(
         networks=list(Network.objects.order_by("name")), groups=list(saved.of_supplier(supplier=supplier))
     )
-    return WindowFile(header, delimiter, [_judged(cells, header, words) for cells in rows])
+    # one form for all rows: making one takes longer than asking it
+    form = WindowForm({}, networks=words.networks, groups=words.groups)
+    return WindowFile(header, delimiter, [_judged(cells, header, words, form) for cells in rows])
 
 
 def _table(file: IO[bytes]) -> tuple[list[str], str, list[list[str]]]:
@@ -198,7 +200,7 @@ def _bare(word: str) -> str:
 BY_COLUMN = {_bare(column): name for column, name in COLUMNS.items()}
 
 
-def _judged(cells: Sequence[str], header: Sequence[str], words: "Words") -> Row:
+def _judged(cells: Sequence[str], header: Sequence[str], words: "Words", form: WindowForm) -> Row:
     said: dict[str, str] = {}
     for head, cell in zip(header, cells, strict=False):
         if name := BY_COLUMN.get(_bare(head)):
@@ -206,10 +208,11 @@ def _judged(cells: Sequence[str], header: Sequence[str], words: "Words") -> Row:
             said.setdefault(name, cell.strip().removeprefix("'").strip())
     row = Row(cells)
     try:
-        form = WindowForm(words.translated(said), networks=words.networks, groups=words.groups)
+        form.data = words.translated(said)
     except UnknownWord as refusal:
         row.reason = str(refusal)
         return row
+    form.full_clean()
     if form.is_valid():
         row.wish = Wish(form.window, form.cleaned_data["hubs"])
     else:

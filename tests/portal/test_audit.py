@@ -22,6 +22,20 @@ class TestRecord:
 
 
 @pytest.mark.django_db
+class TestRecordMany:
+    def test_writes_each_decision_in_order(self, now: datetime) -> None:
+        decisions = [
+            audit.Decision(f"window:{number}", f"Why {number}", {"a": number}) for number in range(3)
+        ]
+
+        audit.record_many(actor=None, verb="window.kept", decisions=decisions, now=now, batch=2)
+
+        entries = AuditEntry.objects.order_by("id")
+        assert [(one.subject, one.reason, one.facts) for one in entries] == decisions
+        assert {(one.verb, one.recorded_at) for one in entries} == {("window.kept", now)}
+
+
+@pytest.mark.django_db
 class TestAuditEntry:
     @pytest.mark.parametrize(
         "statement",

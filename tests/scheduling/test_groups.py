@@ -1,12 +1,14 @@
 """Saved groups of hubs: made, changed, chosen by, protected by, and kept apart from other Suppliers'."""
 
 import io
-from collections.abc import Sequence
-from datetime import date, time, timedelta
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, HubStatus, PaymentMode
@@ -18,6 +20,7 @@ from scheduling.operations import groups as acts
 from scheduling.operations import windows as protection
 from scheduling.operations.groups import Outcome, UnableToGroup
 from scheduling.queries import eligibility, groups
+from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
 HOUR = timedelta(hours=1)
@@ -447,3 +450,36 @@ class TestAWindowOnAGroup:
 
         with pytest.raises(protection.UnableToProtect, match="There is no such group any more"):
             protect(world, theirs, **daily(8, 12))
+
+
+class TestRaces:
+    @pytest.mark.django_db(transaction=True)
+    def test_a_group_that_is_deleted_gets_no_window(self, transactional_db: None) -> None:
+        world = worlds.make(now=datetime(2026, 10, 25, 0, 30, tzinfo=UTC))
+        hubs = world.hubs(1)
+        for number in range(4):
+            group = make(world, hubs, f"Group {number}")
+            barrier = threading.Barrier(2)
+            refused: list[str] = []
+
+            def go(act: Callable[[], object], barrier: threading.Barrier, refused: list[str]) -> None:
+                try:
+                    barrier.wait(30)
+                    act()
+                except (UnableToGroup, protection.UnableToProtect) as refusal:
+                    refused.append(str(refusal))
+                finally:
+                    connections.close_all()
+
+            acting = [
+                partial(protect, world, group, **daily(number, number + 1)),
+                partial(acts.delete, group=group, by=world.person, now=world.clock()),
+            ]
+            threads = [threading.Thread(target=go, args=[act, barrier, refused]) for act in acting]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+
+            stands = ProtectedWindow.objects.filter(group=group.pk).count()
+            assert (stands, len(refused)) == (HubGroup.objects.filter(pk=group.pk).count(), 1)

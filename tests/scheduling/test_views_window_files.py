@@ -111,7 +111,7 @@ class TestUpload:
         )
 
         assert refused(response) == []
-        network, mode, of_group, of_list = ProtectedWindow.objects.order_by("id")
+        of_group, of_list, network, mode = ProtectedWindow.objects.order_by("scope")
         assert network.network == world.network
         assert mode.payment_mode == PaymentMode.PREPAYMENT
         assert of_group.group == group
