@@ -836,7 +836,7 @@ class ObjectForm(forms.Form):
     ALL, LIST = "all", "list"
     WINDOW, SLOT = "window", "slot"
     which = forms.ChoiceField(
-        label="Which hubs",
+        label="Object to",
         choices=[(ALL, "All that wait for your answer in this slot"), (LIST, "Only those that you list")],
         widget=forms.RadioSelect,
         initial=ALL,
@@ -855,7 +855,7 @@ class ObjectForm(forms.Form):
         help_text="The Supplier that booked and DCC read it; no household data.",
     )
     instead = forms.ChoiceField(
-        label="What instead",
+        label="Offer one of these",
         choices=[
             (WINDOW, "Keep a protected window: the hubs go to the first slot clear for both Suppliers"),
             (SLOT, "Offer another slot: there you have agreed"),
@@ -863,7 +863,12 @@ class ObjectForm(forms.Form):
         widget=forms.RadioSelect,
         initial=WINDOW,
     )
-    kind = forms.ChoiceField(label="What for", choices=ProtectedWindow.Kind, required=False)
+    kind = forms.ChoiceField(
+        label="What for",
+        choices=[("", "Choose"), *ProtectedWindow.Kind.choices],
+        required=False,
+        error_messages={"invalid_choice": "Choose what the window is for."},
+    )
     scope = forms.ChoiceField(
         label="For which hubs",
         required=False,
@@ -913,9 +918,15 @@ class ObjectForm(forms.Form):
             if "alternative" not in self.errors and cleaned.get("alternative") is None:
                 self.add_error("alternative", "Choose the slot that you offer, or keep a protected window.")
             return cleaned
-        for name in ("kind", "scope", "start", "end"):
+        needed = {
+            "kind": "Choose what the protected window is for.",
+            "scope": "Choose for which hubs the protected window is.",
+            "start": "Give the beginning of the protected window.",
+            "end": "Give the end of the protected window.",
+        }
+        for name, sentence in needed.items():
             if name not in self.errors and cleaned.get(name) in (None, ""):
-                self.add_error(name, "This is needed for a protected window.")
+                self.add_error(name, sentence)
         for name in ("start", "end"):
             if cleaned.get(name):
                 try:

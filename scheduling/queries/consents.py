@@ -97,10 +97,18 @@ def waiting(*, supplier: Supplier, limit: int) -> list[Asked]:
 
 
 def _by_booking(questions: Sequence[Question]) -> list[Asked]:
-    found: dict[tuple[int, str], list[Question]] = {}
+    """Put questions of the same two Suppliers in one booking together; both of its roles name a side that has both."""
+    found: dict[tuple[int, int], list[Question]] = {}
     for question in questions:
-        found.setdefault((question.consent.booking_id, question.party), []).append(question)
-    return [Asked(group[0].consent.booking, party, group) for (_, party), group in found.items()]
+        found.setdefault((question.consent.booking_id, question.consent.supplier_id), []).append(question)
+    return [
+        Asked(
+            group[0].consent.booking,
+            " and ".join(dict.fromkeys(question.party for question in group)),
+            group,
+        )
+        for group in found.values()
+    ]
 
 
 def answered(*, supplier: Supplier, before: int | None, limit: int) -> list[Question]:

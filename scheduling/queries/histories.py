@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.db.models import F, Sum
 
@@ -11,8 +12,19 @@ from scheduling.lifecycle import FINAL, State
 from scheduling.models import Booking
 from scheduling.queries import bookings
 
+if TYPE_CHECKING:
+    from portal.models import User
+
 PAGE = 5_000
-VERBS = {"booking.placed": "Booked", "booking.cancelled": "Cancelled", "booking.moved": "Moved"}
+VERBS = {
+    "booking.placed": "Booked",
+    "booking.cancelled": "Cancelled",
+    "booking.moved": "Moved",
+    "consent.given": "Agreed to",
+    "consent.refused": "Objected to",
+    "consent.lapsed": "Silence taken for consent",
+    "consent.unanswered": "Taken out of their slot, since nobody agreed in time,",
+}
 HAPPENED = {
     "booking.carried_over": "Went with the hub to its new Supplier",
     "booking.received": "Came with hubs that changed to you",
@@ -40,7 +52,7 @@ def of_booking(*, booking: Booking) -> list[Event]:
         words = VERBS.get(entry.verb, entry.verb.partition(".")[2].replace("_", " ").capitalize())
         if entry.verb == "booking.placed" and booking.origin == Booking.Origin.DEFAULT:
             words = "Allocated for DCC"
-        who = "the portal" if entry.actor is None else ("DCC" if entry.actor.is_staff else str(entry.actor))
+        who = _who(entry.actor, booking)
         events.append(
             Event(
                 entry.recorded_at,
@@ -59,6 +71,15 @@ def carried_over(*, booking: Booking) -> int:
     """Return how many deployments of a booking went with their hubs to new Suppliers; from the record."""
     entries = AuditEntry.objects.filter(subject=f"booking:{booking.reference}", verb="booking.carried_over")
     return sum(facts["hubs"] for facts in entries.values_list("facts", flat=True))
+
+
+def _who(actor: "User | None", booking: Booking) -> str:
+    """Name who decided, to the people of the Supplier that booked: of another Supplier it sees no person."""
+    if actor is None:
+        return "the portal"
+    if actor.is_staff:
+        return "DCC"
+    return str(actor) if actor.supplier_id == booking.supplier_id else "the other Supplier"
 
 
 @dataclass(frozen=True, slots=True)

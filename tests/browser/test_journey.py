@@ -11,9 +11,11 @@ from pytest_django.live_server_helper import LiveServer
 
 from hubs.identifiers import format_eui64
 from portal.ground.uk_time import LONDON
+from portal.models import User
 from scheduling.models import Booking, Deployment, Slot
 from scheduling.operations import bookings, notices
 from tests.browser.conftest import Passes, SignIn
+from tests.factories import PASSWORD
 from tests.scheduling.world import World
 
 BOOK = re.compile(r"^Book \d+ hubs?$")
@@ -280,3 +282,55 @@ class TestWithoutScript:
         page.get_by_role("button", name="Book 3 hubs").click()
 
         expect(page.get_by_role("heading", name="0 of 3 hubs have ended")).to_be_visible()
+
+
+class TestTwoSuppliers:
+    def test_one_objects_and_the_other_sees_its_booking_planned_anew(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        nights = three_nights(world)
+        shared = "\n".join(format_eui64(hub.chf_id) for hub in world.shared(2))
+        other = User.objects.create_user(
+            email="person@southern.example.com", password=PASSWORD, supplier=world.southern
+        )
+        booking = world.book(world.choose_ids(shared), start_at=nights[0])
+        sign_in(other)
+        expect(page.get_by_text("2 shared hubs to answer for")).to_be_visible()
+        page.get_by_role("link", name="Answer for shared hubs").click()
+        expect(page.get_by_role("heading", name="Spring release: 2 hubs in 1 slot")).to_be_visible()
+        passes()
+        page.get_by_role("link", name="list them").click()
+        expect(page.get_by_role("heading", name="Its hubs")).to_be_visible()
+        passes()
+
+        page.get_by_role("link", name="Object").click()
+        passes()
+        page.get_by_role("button", name="Show what would happen").click()
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was done.")
+        passes()
+        page.get_by_label("Why not then?").fill("New prices from that night")
+        page.get_by_label("What for").select_option("Tariff or price change")
+        page.get_by_label("For which hubs").select_option("All our hubs on this network")
+        page.get_by_role("button", name="Show what would happen").click()
+        expect(page.get_by_text("2 will move to the first slots clear for both")).to_be_visible()
+        passes()
+        page.get_by_role("button", name="Object to 2 hubs").click()
+        expect(page.get_by_role("status").get_by_text("You have objected to 2 hubs")).to_be_visible()
+        passes()
+
+        sign_in(world.person)
+        page.get_by_role("link", name="Bookings", exact=True).click()
+        page.get_by_role("link", name=booking.reference).click()
+        expect(page.get_by_role("heading", name="Objections")).to_be_visible()
+        expect(page.get_by_text("New prices from that night").first).to_be_visible()
+        waits = page.get_by_role("region", name="Parts of this booking that wait for another Supplier")
+        expect(waits.get_by_text(f"gas Supplier {world.southern.gas_participant_id}")).to_be_visible()
+        passes()
+
+        sign_in(other)
+        page.get_by_role("link", name="Consents").click()
+        page.get_by_role("button", name="Agree to all 2").click()
+        expect(page.get_by_role("status").get_by_text("Agreed: 2 hubs in 1 slot")).to_be_visible()
+        expect(page.get_by_text("Nobody waits for your answer")).to_be_visible()
+        passes()
+        assert list(Slot.objects.order_by("start_at").values_list("taken", flat=True)) == [0, 2, 0]

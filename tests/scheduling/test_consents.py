@@ -532,6 +532,89 @@ class TestOweConsentAsked:
         assert "may 3 of your hubs get Spring release?" in words.subject
 
 
+class TestEmails:
+    """What the e-mails say: counts, links, roles and participant IDs; no name of the other side, and no hub."""
+
+    def words(self, kind: Notice.Kind, address: str) -> notices.Words:
+        [notice] = Notice.objects.filter(kind=kind, address=address).order_by("-id")[:1]
+        words = notices.render(notice=notice)
+        for said in (words.text, words.html):
+            assert "http://127.0.0.1:8000/" in said
+            assert "releases@dcc.example.com" in said
+            assert "00-DB-" not in said
+            assert "{" not in said
+        assert "\n\n\n" not in words.text
+        return words
+
+    def test_of_an_objection_say_what_became_of_the_hubs_and_not_why(
+        self, world: World, far: Booking, other: User
+    ) -> None:
+        Slot.objects.filter(pk=world.slots[1].pk).update(capacity=2)
+        Slot.objects.filter(pk=world.slots[2].pk).update(capacity=0)
+        object_to(world, question(far), other, window=window(world.slots[0]))
+
+        objected = self.words(Notice.Kind.OBJECTED, world.person.email)
+        moved = self.words(Notice.Kind.BOOKING_MOVED, world.person.email)
+
+        assert f"Objection to 3 hubs of {far.reference}" in objected.subject
+        assert f"gas Supplier {world.southern.gas_participant_id} objects to 3 hubs" in objected.text
+        assert "2 hubs moved to another slot" in objected.text
+        assert "1 hub handed back to you" in objected.text
+        assert f"2 hubs of {far.reference} moved to other slots" in moved.subject
+        assert "The portal has moved 2 hubs" in moved.text
+        assert "the other Supplier objected" in moved.text
+        assert "1 hub found no slot clear for both Suppliers" in moved.text
+        for words in (objected, moved):
+            assert "Southern" not in words.text + words.html
+            assert "Price change" not in words.text + words.html
+
+    def test_of_hubs_that_nobody_agreed_to_tell_even_when_all_come_back(
+        self, world: World, near: Booking
+    ) -> None:
+        Slot.objects.filter(pk=world.slots[2].pk).update(capacity=0)
+        world.clock.moment = question(near).answer_by
+        consents.settle(clock=world.clock)
+
+        words = self.words(Notice.Kind.BOOKING_MOVED, world.person.email)
+
+        assert f"3 hubs of {near.reference} handed back" in words.subject
+        assert "The portal has handed back 3 hubs" in words.text
+        assert "did not agree in time" in words.text
+
+    def test_of_silence_speak_to_either_side(self, world: World, far: Booking, other: User) -> None:
+        world.clock.moment = question(far).answer_by
+        consents.settle(clock=world.clock)
+
+        asker = self.words(Notice.Kind.CONSENT_LAPSED, world.person.email)
+        asked = self.words(Notice.Kind.CONSENT_LAPSED, other.email)
+
+        assert f"The gas Supplier {world.southern.gas_participant_id} had not answered" in asker.text
+        assert f"3 hubs of {far.reference}" in asker.text
+        assert "Southern" not in asker.text + asker.html
+        assert f"answered the electricity Supplier {world.northern.import_participant_id}" in asked.text
+        assert "3 of your hubs" in asked.text
+        assert "Northern" not in asked.text + asked.html
+
+    @pytest.mark.parametrize(
+        ("starts", "sentence"),
+        [
+            ((FAR,), "Silence is consent."),
+            ((5 * HOUR,), "silence is not consent"),
+            ((5 * HOUR, FAR), "Silence is consent, but for the slots that are near"),
+        ],
+    )
+    def test_of_a_question_say_what_silence_means(
+        self, world: World, other: User, starts: Sequence[timedelta], sentence: str
+    ) -> None:
+        world.shared(len(starts))
+        for start in starts:
+            world.slot(start=start, room=1)
+        booking = world.book()
+        notices.owe_consent_asked(booking=booking, now=question(booking).asked_at)
+
+        assert sentence in self.words(Notice.Kind.CONSENT_ASKED, other.email).text
+
+
 class TestNames:
     def test_follow_the_role_for_the_hubs_in_question(self, world: World, other: User) -> None:
         world.shared(1, electricity_commissioned=False)

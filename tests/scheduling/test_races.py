@@ -17,12 +17,14 @@ from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
+from portal.models import User
 from scheduling import planning
 from scheduling.lifecycle import State
 from scheduling.models import (
     Allocation,
     Booking,
     CapacityPattern,
+    Consent,
     Decision,
     Deployment,
     HubException,
@@ -32,9 +34,10 @@ from scheduling.models import (
     Slot,
     Weekday,
 )
-from scheduling.operations import allocations, bookings, changes, deployments, exceptions, slots
+from scheduling.operations import allocations, bookings, changes, consents, deployments, exceptions, slots
 from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.operations.changes import UnableToMove
+from scheduling.operations.consents import UnableToAnswer
 from scheduling.queries import deadlines, plans
 from scheduling.queries.exceptions import Portion
 from scheduling.queries.parts import Destination, Part
@@ -618,3 +621,149 @@ class TestTwoDecisions:
         at_once(*[lambda: allocations.allocate(clock=world.clock)] * 3)
         approved = Decision.objects.get().approved_at is not None
         assert Deployment.objects.count() == (3 if approved else 0)
+
+
+class TestAnswers:
+    """Whoever answers, changes or settles the same question: one wins, and the other reads a sentence."""
+
+    @pytest.fixture
+    def other(self, world: World) -> User:
+        return User.objects.create_user(email="person@southern.example.com", supplier=world.southern)
+
+    @pytest.fixture
+    def asked(self, world: World, other: User) -> Consent:
+        """Forty shared hubs in question in ten days, and room for them an hour later."""
+        world.shared(40)
+        for hour in range(2):
+            world.slot(start=timedelta(days=10, hours=hour), room=40)
+        world.book(start_at=world.slots[0].start_at)
+        return Consent.objects.get()
+
+    def objects(self, world: World, asked: Consent, other: User) -> consents.Outcome:
+        # a microsecond later: two ends of one hub never have the same moment
+        return consents.object_to(
+            consent=asked,
+            offer=consents.Offer(hubs=None, alternative=world.slots[1]),
+            reason="Price change",
+            by=other,
+            clock=worlds.Clock(world.clock() + timedelta(microseconds=1)),
+        )
+
+    def agrees(self, world: World, asked: Consent, other: User) -> consents.Agreed:
+        return consents.agree(consents=[asked], by=other, now=world.clock())
+
+    def test_of_two_people_are_one_answer(self, world: World, asked: Consent, other: User) -> None:
+        results = at_once(
+            *[lambda: self.agrees(world, asked, other)] * 2,
+            *[lambda: self.objects(world, asked, other)] * 2,
+        )
+
+        won = [result for result in results if not isinstance(result, Exception)]
+        lost = [result for result in results if isinstance(result, UnableToAnswer)]
+        assert (len(won), len(lost)) == (1, 3)
+        assert all("already" in str(error) for error in lost)
+        asked.refresh_from_db()
+        agreed = isinstance(won[0], consents.Agreed)
+        assert asked.state == (Consent.State.GIVEN if agreed else Consent.State.OBJECTED)
+        assert [slot.taken for slot in Slot.objects.order_by("start_at")] == ([40, 0] if agreed else [0, 40])
+        assert set(Deployment.objects.filter(ended_at=None).values_list("state", flat=True)) == {"booked"}
+        assert_books_balance()
+
+    def test_would_be_two_by_reading_first_and_writing_then(self, world: World, asked: Consent) -> None:
+        """Prove that the race above is one: without the lock on the booking, both answers are taken."""
+        barrier = threading.Barrier(2)
+
+        def naive(state: Consent.State) -> bool:
+            seen = Consent.objects.get(pk=asked.pk)
+            barrier.wait(30)
+            if seen.state != Consent.State.ASKED:
+                return False
+            return bool(Consent.objects.filter(pk=asked.pk).update(state=state, answered_at=world.clock()))
+
+        assert at_once(*[lambda: naive(Consent.State.LAPSED), lambda: naive(Consent.State.WITHDRAWN)]) == [
+            True,
+            True,
+        ]
+
+    def test_and_the_end_of_the_time_are_one_decision(
+        self, world: World, asked: Consent, other: User
+    ) -> None:
+        late = worlds.Clock(asked.answer_by)
+
+        results = at_once(
+            lambda: self.agrees(world, asked, other),
+            lambda: consents.settle(clock=late),
+            lambda: consents.settle(clock=late),
+        )
+
+        assert not [
+            result
+            for result in results
+            if isinstance(result, Exception) and not isinstance(result, UnableToAnswer)
+        ]
+        asked.refresh_from_db()
+        settled = sum(result for result in results if isinstance(result, int))
+        if isinstance(results[0], UnableToAnswer):
+            assert (asked.state, settled) == ("lapsed", 1)
+        else:
+            assert (asked.state, settled) == ("given", 0)
+        assert set(Deployment.objects.values_list("state", flat=True)) == {"booked"}
+
+    def test_of_nobody_in_time_move_the_hubs_once(self, world: World, asked: Consent) -> None:
+        Consent.objects.update(is_explicit=True)
+        late = worlds.Clock(asked.answer_by)
+
+        results = at_once(*[lambda: consents.settle(clock=late)] * 4)
+
+        assert sorted(result for result in results if isinstance(result, int)) == [0, 0, 0, 1]
+        assert [slot.taken for slot in Slot.objects.order_by("start_at")] == [0, 40]
+        assert_books_balance()
+
+    @pytest.mark.parametrize("act", ["cancel", "move"])
+    def test_and_the_lead_s_own_change_are_one_after_the_other(
+        self, world: World, asked: Consent, other: User, act: str
+    ) -> None:
+        given = {
+            "booking": asked.booking,
+            "part": Part(),
+            "only_if_all": True,
+            "by": world.person,
+            "reason": "Race",
+        }
+        to = Destination(Booking.Plan.ONE_SLOT, world.slots[1].start_at)
+        change: Callable[[], object] = {
+            "cancel": lambda: changes.cancel_part(**given, now=world.clock()),
+            "move": lambda: changes.move(**given, to=to, clock=world.clock),
+        }[act]
+
+        objected, changed = at_once(lambda: self.objects(world, asked, other), change)
+
+        assert isinstance(objected, consents.Outcome | UnableToAnswer)
+        assert isinstance(changed, int | UnableToCancel | UnableToMove)
+        # who comes second finds the hubs gone from that slot: to object then is too late, to cancel is not
+        assert isinstance(objected, consents.Outcome) or isinstance(changed, int)
+        if isinstance(objected, UnableToAnswer):
+            assert "no longer asked" in str(objected)
+        assert_books_balance()
+
+    def test_and_a_halt_let_nothing_out(self, world: World, asked: Consent, other: User) -> None:
+        staging = min(lot.staging_from for lot in Lot.objects.all())
+        Consent.objects.update(answer_by=staging + timedelta(hours=2))
+        world.clock.moment = staging + timedelta(minutes=1)
+
+        results = at_once(
+            lambda: self.agrees(world, asked, other),
+            lambda: decisions.halt(
+                release=world.release, by=world.staff, reason="Hubs go quiet", now=world.clock()
+            ),
+            lambda: world.work(gateway=ModelledFleet(), rounds=2),
+        )
+        assert not [result for result in results if isinstance(result, Exception)]
+        sent = CommandLog.objects.count()
+        deployments.wake_stopped(now=world.clock())
+        world.work(gateway=ModelledFleet(), rounds=3)
+
+        assert CommandLog.objects.count() == sent
+        assert set(Deployment.objects.values_list("state", flat=True)) <= {"held", "staging", "staged"}
+        asked.refresh_from_db()
+        assert asked.state == Consent.State.GIVEN
