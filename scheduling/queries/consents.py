@@ -185,6 +185,8 @@ def asked_of(*, consents: Collection[Consent]) -> dict[int, str]:
 
 
 def _named(parties: Sequence[tuple[int, Supplier]]) -> dict[int, str]:
+    if not parties:
+        return {}
     roles = {
         consent: (of_import, of_gas)
         for consent, of_import, of_gas in sql.rows(

@@ -111,9 +111,10 @@ class TestHubs:
         world.hubs(40)
         world.book()
 
-        # session, user, Supplier, clock; the filter's choices; keys, their ends, the hubs; deployments, lots
+        # session, user, Supplier, clock; the filter's choices; keys, their ends, the hubs; deployments, lots;
+        # questions to answer, for the menu
         many = queries_of(client, reverse("scheduling:hubs"))
-        assert len(few) == len(many) == 10, "\n".join(many)
+        assert len(few) == len(many) == 11, "\n".join(many)
 
 
 class TestHub:
@@ -159,11 +160,12 @@ class TestHub:
         world.book()
 
         # session, user, Supplier, clock; the hub; releases and their models, predecessors, versions of these,
-        # periods, networks of these; deployments (open); changes of supplier; versions and verdicts; the story
+        # periods, networks of these; deployments (open); changes of supplier; versions and verdicts; the story;
+        # questions to answer, for the menu
         after = queries_of(client, self.address(hub))
-        assert len(before) == 16, "\n".join(before)
+        assert len(before) == 17, "\n".join(before)
         # once booked: the lots of the open deployment and of the story, and the story's commands
-        assert len(after) <= 19, "\n".join(after)
+        assert len(after) <= 20, "\n".join(after)
 
 
 class TestVerdicts:
