@@ -264,7 +264,7 @@ class TestChange:
         hard = words(client.post(address, asked))
 
         assert "2 of them would go in your soft window" in soft
-        assert "North: no room for 2 hubs, clear of your protected windows" in hard
+        assert "North: no room for 2 hubs, clear of protected windows" in hard
 
     def test_says_what_lacks_before_anything_is_moved(self, world: World, client: Client) -> None:
         booking = world.book()
