@@ -93,11 +93,8 @@ SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM w
 _GATHER_DUE = """
 CREATE TEMPORARY TABLE due_change ON COMMIT DROP AS
 SELECT hub, max(gaining_id) FILTER (WHERE role = 1) AS importer, max(gaining_id) FILTER (WHERE role = 2) AS gas
-FROM hubs_changeofsupplier JOIN (
-    SELECT DISTINCT hub FROM hubs_changeofsupplier
-    WHERE applied_at IS NULL AND effective_on <= %(today)s AND hub > %(after)s ORDER BY hub LIMIT %(limit)s) due
-    USING (hub)
-WHERE applied_at IS NULL AND effective_on <= %(today)s GROUP BY hub
+FROM hubs_changeofsupplier
+WHERE applied_at IS NULL AND effective_on <= %(today)s AND hub > %(after)s GROUP BY hub ORDER BY hub LIMIT %(limit)s
 """
 # in key order, as everything that locks hubs does
 _TAKE_EFFECT = """
@@ -193,6 +190,8 @@ def import_registrations(
         cursor.execute(_UPSERT, {"now": now})
         added, replaced = cursor.fetchone()
         cursor.execute("DROP TABLE incoming, found, judged")
+        # a file can be most of the table, and can be due before anybody else would look at it
+        cursor.execute("ANALYZE hubs_changeofsupplier")
         result = Imported(total, added, replaced, refusals)
         audit.record(
             actor=actor, verb="registrations.imported", subject="registrations", now=now, facts=asdict(result)

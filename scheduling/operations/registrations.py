@@ -12,9 +12,10 @@ Raw SQL throughout, because one statement moves twenty thousand hubs out of as m
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F
@@ -31,7 +32,7 @@ from scheduling.operations.bookings import new_reference
 logger = logging.getLogger(__name__)
 BATCH = 20_000
 """Hubs that change their Supplier in one transaction."""
-BATCHES = 10
+BATCHES = 5
 """Batches of one call, a matter of some seconds each; the timetable calls again."""
 TRIES = 5
 LATE = timedelta(hours=6)
@@ -58,25 +59,23 @@ def take_effect(*, now: datetime, batches: int = BATCHES) -> int:
     for _ in range(batches):
         if not fleet.has_due(now=now):
             break
-        hubs = _try(after, now)
+        hubs = _try(partial(_take_batch, after, now))
         if not hubs:
             return changed
         changed, after = changed + len(hubs), hubs[-1]
     if not fleet.has_due(now=now):
-        for _ in range(TRIES):
-            try:
-                _catch_up(now)
+        for _ in range(batches):
+            if len(_try(partial(_catch_up, now))) < BATCH:
                 break
-            except _Overtaken:
-                continue
         notices.owe_carried_over(now=now)
     return changed
 
 
-def _try(after: int, now: datetime) -> Sequence[int]:
+def _try(batch: Callable[[], Sequence[int]]) -> Sequence[int]:
+    """Carry a batch out, and again if it was overtaken; return its hubs, none where it has to wait."""
     for _ in range(TRIES):
         try:
-            return _take_batch(after, now)
+            return batch()
         except _Overtaken:
             continue
     logger.warning("changes of supplier wait: their bookings are being changed all the time")
@@ -97,26 +96,31 @@ def _take_batch(after: int, now: datetime) -> Sequence[int]:
 
 
 # Who booked before is taken for the Lead before: what stood in the way then is not known any more. The day narrows
-# the search, by the index that there is; workers that were away for longer have no hub that is activating.
+# the search, by the index that there is; workers that were away for longer have no hub that is activating. One look at
+# an index for each hub, whatever the planner makes of a night in which everything changes.
 LEFT_BEHIND = """
 INSERT INTO changed_supplier (hub, was_lead, lead, other)
 SELECT hub.chf_id, lot.supplier_id, hub.lead_id, hub.other_id
 FROM (SELECT DISTINCT hub FROM hubs_changeofsupplier
       WHERE effective_on >= %(since)s AND applied_at > %(after)s) recent
-JOIN scheduling_deployment deployment ON deployment.hub_id = recent.hub AND deployment.ended_at IS NULL
-JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
-JOIN hubs_communicationshub hub ON hub.chf_id = recent.hub
+CROSS JOIN LATERAL (
+    SELECT id, state FROM scheduling_deployment WHERE hub_id = recent.hub AND ended_at IS NULL OFFSET 0) deployment
+CROSS JOIN LATERAL (
+    SELECT supplier_id FROM scheduling_lot WHERE id = deployment.id / %(span)s OFFSET 0) lot
+CROSS JOIN LATERAL (
+    SELECT chf_id, lead_id, other_id FROM hubs_communicationshub WHERE chf_id = recent.hub OFFSET 0) hub
 WHERE deployment.state = ANY (%(states)s)
   AND lot.supplier_id IS DISTINCT FROM hub.lead_id AND lot.supplier_id IS DISTINCT FROM hub.other_id
-LIMIT %(limit)s
+ORDER BY hub.chf_id LIMIT %(limit)s
+RETURNING hub
 """
 
 
 @transaction.atomic(durable=True)
-def _catch_up(now: datetime) -> None:
-    """Carry over what belongs to a Supplier that lost its hub a short while ago."""
+def _catch_up(now: datetime) -> Sequence[int]:
+    """Carry over one batch of what belongs to a Supplier that lost its hub a short while ago; return its hubs."""
     if not fleet.lock():
-        return
+        return []
     fleet.make_changed()
     after = now - LATE
     terms = {
@@ -126,8 +130,10 @@ def _catch_up(now: datetime) -> None:
         "states": [str(state) for state in CANCELLABLE],
         "limit": BATCH,
     }
-    if sql.run(LEFT_BEHIND, terms):
+    hubs = [hub for (hub,) in sql.rows(LEFT_BEHIND, terms)]
+    if hubs:
         _carry_over(_lock("SELECT hub FROM changed_supplier", now), now)
+    return hubs
 
 
 LOTS = """
@@ -163,7 +169,8 @@ def _midnight(now: datetime) -> datetime:
 # `partner` is the Supplier that has a say beside the one that has the booking; `question` what it is asked.
 GATHER = """
 CREATE TEMPORARY TABLE carried_hub ON COMMIT DROP AS
-SELECT *, CASE WHEN partner IS NULL THEN 'none'
+SELECT *, row_number() OVER (ORDER BY id) AS number,
+       CASE WHEN partner IS NULL THEN 'none'
                WHEN asked = partner THEN 'same'
                WHEN consent_id IS NULL AND partner IS NOT DISTINCT FROM was_partner THEN 'none'
                ELSE 'anew' END AS question,
@@ -227,6 +234,8 @@ def _carry_over(locked: set[int], now: datetime) -> None:
     sql.run("DROP TABLE IF EXISTS carried_hub", {})
     sql.run(GATHER, {"span": LOT_SPAN, "states": [str(state) for state in CANCELLABLE]})
     sql.run(STAYING, {})
+    # nobody else does it for a temporary table, and without it the joins below are loops within loops
+    sql.run("ANALYZE carried_hub", {})
     taken = [
         _Taken(*row)
         for row in sql.rows(
@@ -372,7 +381,7 @@ END = f"""
 UPDATE scheduling_deployment deployment
 SET state = '{State.CANCELLED}', awaiting = false, next_at = NULL, moved_at = %(now)s, ended_at = %(now)s,
     ending = CASE WHEN is_carried THEN '{Ending.CARRIED_OVER}' ELSE '{Ending.MOVED}' END
-FROM carried_hub WHERE deployment.id = carried_hub.id
+FROM carried_hub WHERE deployment.id = carried_hub.id AND number > %(after)s AND number <= %(after)s + {LOT_SIZE}
 """  # noqa: S608 - our own constants
 # what stays in its booking is counted where it went
 MARK_MOVED = """
@@ -408,11 +417,16 @@ def _write(now: datetime) -> None:
     terms = {"now": now}
     sql.run("DROP TABLE IF EXISTS question, placed_hub, new_lot", {})
     sql.run(QUESTIONS, {})
+    sql.run("ANALYZE question", {})
     sql.run(KEEP_QUESTIONS, {})
     sql.run(PLACES, {})
     sql.run(NEW_LOTS, {})
+    sql.run("ANALYZE placed_hub, new_lot", {})
     sql.run(KEEP_LOTS, {})
-    sql.run(END, terms)
+    # not all at once: the trigger that holds the moves against their table compares each row with every other
+    after = 0
+    while sql.run(END, {**terms, "after": after}):
+        after += LOT_SIZE
     sql.run(MARK_MOVED, {})
     sql.run(PLACE, terms)
     sql.run(SETTLE, {})

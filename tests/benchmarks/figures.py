@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, fleet, pages, upload
+from tests.benchmarks import booking, fleet, pages, registrations, upload
 from tests.benchmarks.world import Tell
 
 
@@ -31,6 +31,11 @@ FIGURES = {
         upload.run,
         1_000_000,
         "a file of so many rows, received to previewed, as CSV and as XLSX, against a bare COPY of its rows",
+    ),
+    "registrations": Figure(
+        registrations.run,
+        1_000_000,
+        "a file of so many changes of supplier, brought in and taking effect, against a bare COPY of its rows",
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

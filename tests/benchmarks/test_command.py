@@ -102,6 +102,18 @@ class TestUpload:
         assert "ask for a larger one with --fleet" in ended.stderr
 
 
+class TestRegistrations:
+    def test_takes_every_row_lets_it_take_effect_and_says_what_it_measured(self) -> None:
+        found = result("registrations", "--rows", "400")
+
+        assert {"figure": "registrations", "hubs": 400, "fleet": 600}.items() <= found.items()
+        assert found["measured"].keys() == COST
+        assert found["taking effect"].keys() == COST | {"deployments"}
+        assert found["taking effect"]["deployments"] > 0
+        assert found["limit"].keys() == COST | {"statement"}
+        assert found["ratio"] > 0
+
+
 class TestPages:
     def test_says_of_every_page_how_long_how_many_queries_and_how_large(self) -> None:
         found = result("pages", "--hubs", "2000")

@@ -14,7 +14,7 @@ BENCHMARKS = ("tests.benchmarks.figures", "tests.benchmarks.database")
 class Command(BaseCommand):
     """Run one benchmark in a database of its own, which is dropped afterwards."""
 
-    help = "Measure one figure in a database of its own: fleet, booking, upload, pages"
+    help = "Measure one figure in a database of its own: fleet, booking, upload, registrations, pages"
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
