@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from allauth.account.decorators import reauthentication_required
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model
 from django.http import (
@@ -457,10 +458,10 @@ class ExemptionForm(forms.ModelForm[Exemption]):
 class ExemptionAdmin(ReadOnlyAdmin):
     """What DCC does not allocate for now, why and until when; made here or from the exceptions queue."""
 
-    list_display = ("release", "supplier", "which", "reason", "expires_at", "made_by", "ended_at")
+    list_display = ("release", "supplier", "which", "reason", "expires_at", "ended_at")
     list_display_links = ("release",)
     list_filter = ("release", "supplier", ("ended_at", admin.EmptyFieldListFilter))
-    list_select_related = ("release", "supplier", "network", "made_by")
+    list_select_related = ("release", "supplier", "network")
     ordering = ("-id",)
     fields = (
         "release",
@@ -505,11 +506,14 @@ class ExemptionAdmin(ReadOnlyAdmin):
         """Name what is only ever shown."""
         return ("which",) if obj is not None else ()
 
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Offer the releases that are open to Suppliers."""
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Choose among the releases that are open to Suppliers, and among rows that are edited elsewhere."""
         if db_field.name == "release":
             options["queryset"] = FirmwareRelease.objects.filter(state__in=OPEN_TO_SUPPLIERS).order_by("-pk")
-        return super().formfield_for_foreignkey(db_field, request, **options)
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget  # without its links to add, change and view them
+        return field
 
     def save_model(
         self, request: HttpRequest, obj: Exemption, form: forms.ModelForm[Exemption], change: bool
