@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
@@ -47,9 +47,10 @@ def book(*, selection: HubSelection, clock: Clock) -> Booking | None:
             return _book(selection, clock())
         except _RoomTaken:
             continue
-        except IntegrityError as error:
-            if not isinstance(error.__cause__, UniqueViolation):
-                raise  # else a hub was booked elsewhere in between: judge them again
+        except (IntegrityError, OperationalError) as error:
+            # a hub was booked elsewhere in between, or is being booked in another order: judge them again
+            if not isinstance(error.__cause__, UniqueViolation | DeadlockDetected):
+                raise
     raise UnableToOverride("Others were faster each time. The timetable tries again.")
 
 
@@ -88,7 +89,10 @@ def _book(selection: HubSelection, now: datetime) -> Booking | None:
     Lot.objects.bulk_create([cut.lot for cut in cuts])
     if booking.unplaced:
         whys = [UnplacedHub.Why.NO_ROOM for _ in stretches.groups]
-        sql.run(bookings.LEFT_OVER, {"booking": booking.pk, "whys": whys, **stretches.terms})
+        sql.run(
+            bookings.LEFT_OVER,
+            {"booking": booking.pk, "whys": whys, "no_lot": placing.NO_LOT, **stretches.terms},
+        )
     audit.record(
         actor=None,
         verb="booking.placed",
