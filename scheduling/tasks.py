@@ -25,6 +25,8 @@ from scheduling.operations import (
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
 NOTICES = 100
+ALLOCATION = 1_800
+"""Seconds that the allocation of one Supplier's remaining hubs may take; only one process is ever at it."""
 
 
 @shared_task
@@ -102,7 +104,7 @@ def change_suppliers(**_: object) -> None:
     registrations.take_effect(now=clock.now())
 
 
-@shared_task
+@shared_task(soft_time_limit=ALLOCATION, time_limit=ALLOCATION + 60)
 def allocate(**_: object) -> None:
     """Allocate for DCC what nobody booked, where its day has come or DCC decided so."""
     allocations.allocate(clock=clock.now)

@@ -4,6 +4,9 @@ Allocate for DCC what nobody booked.
 A row says that a Supplier's hubs are allocated, on this day or by this decision, and which hubs they are; it is there
 before anything is booked. Whoever finds it unfinished goes on: the booking is made once for its selection, and
 what found no slot is raised, told and stamped in one transaction. So two at once, or one that dies, do no harm.
+
+One process at a time does it, however often the timetable wakes it: a Supplier's remaining millions take minutes, and
+must not take all the workers.
 """
 
 import logging
@@ -27,6 +30,8 @@ from scheduling.queries.plans import Timing
 
 logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+"""After which one that was begun and not finished is taken up again."""
+_ALONE = 0x616C6C6F  # "allo": the advisory lock of whoever allocates
 EVERY_DAY = tuple(range(7))
 MIDNIGHT = datetime.min.time()
 
@@ -35,8 +40,19 @@ def allocate(*, clock: Clock) -> int:
     """
     Begin the allocations that are due today, and carry out those that are not finished.
 
-    None is begun any more after a third of a lease: the next one goes on. Returns how many were finished.
+    None is begun any more after a third of a lease: the next one goes on. Returns how many were finished; none where
+    another process is at it.
     """
+    [(is_alone,)] = sql.rows("SELECT pg_try_advisory_lock(%(key)s)", {"key": _ALONE})
+    if not is_alone:
+        return 0
+    try:
+        return _allocate(clock)
+    finally:
+        sql.run("SELECT pg_advisory_unlock(%(key)s)", {"key": _ALONE})
+
+
+def _allocate(clock: Clock) -> int:
     enough = clock() + LEASE / 3
     for release in _published():
         _begin(release, clock, enough)

@@ -99,8 +99,8 @@ ORDER BY missed.release_id, hub.chf_id
 ON CONFLICT (release_id, hub) WHERE ended_at IS NULL DO NOTHING
 """
 SEEN = "UPDATE scheduling_lot SET misses_seen = missed WHERE id = ANY (%(lots)s)"
-LOTS = 1_000
-"""Lots that are looked at in one transaction."""
+LOTS = 100
+"""Lots that are looked at in one transaction: the Gate waits for them."""
 
 
 def raise_missed_twice(*, now: datetime) -> int:
