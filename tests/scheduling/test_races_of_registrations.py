@@ -36,13 +36,12 @@ def world(transactional_db: None, now: datetime, monkeypatch: pytest.MonkeyPatch
     world = worlds.make(now=now)
     world.clock = Ticking(now)
     monkeypatch.setattr(registrations, "BATCH", 7)
-    monkeypatch.setattr(registrations, "BATCHES", 100)
     return world
 
 
 def settle(world: World) -> None:
     """Let the timetable come again."""
-    registrations.take_effect(now=world.clock.move(seconds=1))
+    registrations.take_effect(now=world.clock.move(seconds=1), batches=100)
 
 
 def assert_everything_follows() -> None:
@@ -81,8 +80,8 @@ class TestTakingEffect:
             )
 
         results = at_once(
-            lambda: registrations.take_effect(now=world.clock()),
-            lambda: registrations.take_effect(now=world.clock()),
+            lambda: registrations.take_effect(now=world.clock(), batches=100),
+            lambda: registrations.take_effect(now=world.clock(), batches=100),
             lambda: move(first),
             lambda: move(second),
             lambda: bookings.cancel(booking=second, by=world.person, reason="", now=world.clock()),
@@ -99,7 +98,9 @@ class TestTakingEffect:
         selection = world.choose()
         change(hubs, world.southern)
 
-        results = at_once(lambda: world.book(selection), lambda: registrations.take_effect(now=world.clock()))
+        results = at_once(
+            lambda: world.book(selection), lambda: registrations.take_effect(now=world.clock(), batches=100)
+        )
 
         assert not isinstance(results[1], Exception), results[1]
         settle(world)
@@ -135,7 +136,7 @@ class TestTakingEffect:
             return seen
 
         monkeypatch.setattr(registrations, "_lock", look_and_be_overtaken)
-        registrations.take_effect(now=world.clock.move(seconds=1))
+        registrations.take_effect(now=world.clock.move(seconds=1), batches=100)
 
         assert overtaken == [5]
         assert Deployment.objects.filter(ending=Ending.CARRIED_OVER).count() == 5
@@ -168,11 +169,11 @@ class TestImporting:
         southern = world.southern.import_participant_id
         bring_in(southern, hubs[:40])
         results = at_once(
-            lambda: registrations.take_effect(now=world.clock()),
+            lambda: registrations.take_effect(now=world.clock(), batches=100),
             # the other way round, and half of them again
             lambda: bring_in(southern, hubs[:19:-1]),
             lambda: bring_in(southern, hubs),
-            lambda: registrations.take_effect(now=world.clock()),
+            lambda: registrations.take_effect(now=world.clock(), batches=100),
         )
 
         assert_nobody_fell(results)
