@@ -5,6 +5,7 @@ from typing import Any
 import django_tables2 as tables
 
 NUMBER = {"th": {"class": "number"}, "td": {"class": "number"}}
+ONE_LINE = {"th": {"class": "text-nowrap"}, "td": {"class": "text-nowrap"}}
 
 
 def cell(name: str, **options: Any) -> tables.TemplateColumn:
@@ -127,9 +128,14 @@ class QuestionTable(ListTable):
     end_at = cell("clock", accessor="consent__slot__end_at", verbose_name="Ends")
     network = tables.Column(accessor="consent__slot__network__name", verbose_name="Network")
     hubs = cell("asked_hubs", attrs=NUMBER)
-    answer_by = cell("moment", accessor="consent__answer_by", verbose_name="Answer by")
-    without = cell("without_an_answer", accessor="consent__is_explicit", verbose_name="Without an answer")
-    answer = cell("answer", accessor="consent__pk", verbose_name="Your answer")
+    answer_by = cell("moment", accessor="consent__answer_by", attrs=ONE_LINE, verbose_name="Answer by")
+    without = cell(
+        "without_an_answer",
+        accessor="consent__is_explicit",
+        attrs=ONE_LINE,
+        verbose_name="Without an answer",
+    )
+    answer = cell("answer", accessor="consent__pk", attrs=ONE_LINE, verbose_name="Your answer")
 
 
 class WaitingTable(ListTable):
@@ -171,4 +177,9 @@ class PartTable(ListTable):
     hubs = cell("number", attrs=NUMBER)
     party = tables.Column(verbose_name="Waits for the")
     answer_by = cell("moment", accessor="consent__answer_by", verbose_name="Until")
-    without = cell("without_an_answer", accessor="consent__is_explicit", verbose_name="Without an answer")
+    without = cell(
+        "without_an_answer",
+        accessor="consent__is_explicit",
+        attrs=ONE_LINE,
+        verbose_name="Without an answer",
+    )
