@@ -18,7 +18,7 @@ from hubs.models import Network
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import LOT_SPAN, Booking, Lot, Slot
+from scheduling.models import Booking, Lot, Slot
 from scheduling.operations import notices, placing
 from scheduling.operations.bookings import TRIES, UnableToCancel
 from scheduling.planning import Placement
@@ -215,8 +215,7 @@ class Leaving:
                 "no_place": str(Obstacle.NO_PLACE),
             },
         )
-        freed = Counter(_cancel(ending, self.now, stay=True))
-        freed.update(_cancel(Ending.MOVED, self.now))
+        freed = _cancel(ending, self.now, stay=True) + _cancel(Ending.MOVED, self.now)
         sql.run(MARK_MOVED, {})
         return _put(self.booking, self.placements, self._groups, freed, self.now)
 
@@ -343,23 +342,24 @@ def _gather(booking: Booking, part: Part, now: datetime, to: Destination | None 
     hubs, parameters = parts.judged_hubs(booking=booking, part=part, now=now, to=to)
     sql.run("DROP TABLE IF EXISTS changing_hub", {})
     sql.run(f"CREATE TEMPORARY TABLE changing_hub ON COMMIT DROP AS {hubs}", parameters)
+    sql.run("CREATE INDEX ON changing_hub (lot)", {})
     return parts.counted(
         rows=sql.rows("SELECT slot, network_id, obstacle, count(*) FROM changing_hub GROUP BY 1, 2, 3", {}),
         part=part,
     )
 
 
-# Raw SQL: one UPDATE for up to a million hubs, and the trigger moves the counts of all their lots at once.
+# Raw SQL: one UPDATE for a lot. Not for all at once, since the trigger that checks the moves holds the rows of a
+# statement against each other, and the time for that grows with the square of their number.
 CANCEL_GATHERED = """
-WITH gone AS (
-    UPDATE scheduling_deployment deployment
-    SET state = 'cancelled', ending = %(ending)s, awaiting = false, next_at = NULL, moved_at = %(now)s,
-        ended_at = %(now)s
-    FROM changing_hub
-    WHERE (changing_hub.obstacle IS NOT NULL) = %(stay)s AND deployment.id = changing_hub.id
-      AND deployment.state = ANY (%(states)s)
-    RETURNING deployment.id)
-SELECT lot.slot_id, count(*) FROM gone JOIN scheduling_lot lot ON lot.id = gone.id / %(span)s GROUP BY 1
+UPDATE scheduling_deployment deployment
+SET state = 'cancelled', ending = %(ending)s, awaiting = false, next_at = NULL, moved_at = %(now)s, ended_at = %(now)s
+FROM changing_hub
+WHERE changing_hub.lot = %(lot)s AND (changing_hub.obstacle IS NOT NULL) = %(stay)s
+  AND deployment.id = changing_hub.id AND deployment.state = ANY (%(states)s)
+"""
+GATHERED_LOTS = """
+SELECT DISTINCT lot, slot FROM changing_hub WHERE (obstacle IS NOT NULL) = %(stay)s ORDER BY lot
 """
 # a lot without an open hub is never due again; none but the lots that are locked already
 SETTLE = """
@@ -369,21 +369,15 @@ WHERE id IN (SELECT lot FROM changing_hub) AND due_at IS NOT NULL
 """
 
 
-def _cancel(ending: Ending, now: datetime, *, stay: bool = False) -> Mapping[int, int]:
+def _cancel(ending: Ending, now: datetime, *, stay: bool = False) -> Counter[int]:
     """
     Cancel the gathered hubs that may go; return how many there were, by slot id.
 
     With `stay`, those that something stands in the way of, for whom there is no other way than this.
     """
-    return dict(
-        sql.rows(
-            CANCEL_GATHERED,
-            {
-                "ending": ending,
-                "now": now,
-                "span": LOT_SPAN,
-                "states": [str(state) for state in CANCELLABLE],
-                "stay": stay,
-            },
-        )
-    )
+    terms = {"ending": ending, "now": now, "states": [str(state) for state in CANCELLABLE], "stay": stay}
+    freed: Counter[int] = Counter()
+    for lot, slot in sql.rows(GATHERED_LOTS, terms):
+        if gone := sql.run(CANCEL_GATHERED, {**terms, "lot": lot}):
+            freed[slot] += gone
+    return freed

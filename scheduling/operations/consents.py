@@ -170,14 +170,10 @@ def _why_late(question: _Question, now: datetime) -> str:
     return ""
 
 
-# Raw SQL: one UPDATE for all hubs of a batch of questions; the trigger moves the counts of their lots.
+# Raw SQL: one UPDATE for a lot (see `changes.CANCEL_GATHERED`).
 BOOK = """
-UPDATE scheduling_deployment deployment
-SET state = 'booked', next_at = greatest(lot.staging_from, %(now)s), moved_at = %(now)s
-FROM scheduling_lot lot
-WHERE lot.consent_id = ANY (%(consents)s) AND lot.provisional > 0
-  AND deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
-  AND deployment.state = 'provisional'
+UPDATE scheduling_deployment SET state = 'booked', next_at = %(next_at)s, moved_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s AND state = 'provisional'
 """
 WAKE = """
 UPDATE scheduling_lot SET due_at = least(due_at, greatest(staging_from, %(now)s))
@@ -189,9 +185,12 @@ def _take_as(questions: Collection[_Question], state: State, now: datetime, by: 
     """Take locked questions as agreed to: what is provisional is booked, what is held will be."""
     keys = [question.consent.pk for question in questions]
     Consent.objects.filter(pk__in=keys).update(state=state, answered_at=now, answered_by=by)
-    terms = {"consents": keys, "now": now, "span": LOT_SPAN}
-    sql.run(BOOK, terms)
-    sql.run(WAKE, terms)
+    lots = Lot.objects.filter(consent__in=keys, provisional__gt=0).order_by("id")
+    for lot, staging_from in lots.values_list("id", "staging_from"):
+        first = lot * LOT_SPAN
+        next_at = max(staging_from, now)
+        sql.run(BOOK, {"first": first, "last": first + LOT_SPAN - 1, "next_at": next_at, "now": now})
+    sql.run(WAKE, {"consents": keys, "now": now})
 
 
 # -- object --------------------------------------------------------------------------------------------------
