@@ -130,8 +130,14 @@ BOOKED = """EXISTS (
     SELECT FROM scheduling_deployment deployment JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
     WHERE deployment.hub_id = exception.hub AND deployment.ended_at IS NULL
       AND lot.release_id = exception.release_id)"""
+# page by page in the order of the hubs, so that no statement takes longer than a task may; what somebody else decides
+# about at this moment is passed over
 SETTLE = f"""
-WITH settled AS (
+WITH page AS (
+    SELECT id, hub, supplier_id, release_id FROM scheduling_hubexception exception
+    WHERE ended_at IS NULL AND release_id = %(release)s AND hub > %(after)s
+    ORDER BY hub LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+settled AS (
     SELECT exception.id, CASE
         WHEN NOT %(is_open)s THEN %(gone)s
         WHEN {BOOKED} THEN %(booked)s
@@ -140,17 +146,21 @@ WITH settled AS (
              AND hub.hardware_version BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
              AND hub.status = ANY (%(bookable)s) AND hub.installed_version_id = ANY (%(versions)s) THEN NULL
         ELSE %(gone)s END AS how
-    FROM scheduling_hubexception exception
-    LEFT JOIN hubs_communicationshub hub ON hub.chf_id = exception.hub
-    WHERE exception.ended_at IS NULL AND exception.release_id = %(release)s
+    FROM page exception LEFT JOIN hubs_communicationshub hub ON hub.chf_id = exception.hub),
+gone AS (
+    UPDATE scheduling_hubexception exception SET ended_at = %(now)s, how = settled.how
+    FROM settled
+    WHERE exception.id = settled.id AND settled.how IS NOT NULL
       AND NOT EXISTS (
           SELECT FROM scheduling_allocation allocation
           WHERE allocation.decision_id = exception.decision_id AND allocation.supplier_id = exception.supplier_id
             AND allocation.finished_at IS NULL)
-    ORDER BY exception.id FOR UPDATE OF exception SKIP LOCKED)
-UPDATE scheduling_hubexception exception SET ended_at = %(now)s, how = settled.how
-FROM settled WHERE exception.id = settled.id AND settled.how IS NOT NULL
+    RETURNING exception.id)
+SELECT (SELECT max(hub) FROM page), (SELECT count(*) FROM gone)
 """  # noqa: S608 - our own terms
+SETTLED = 20_000
+"""Hubs that are looked at in one statement."""
+BEFORE_ALL = -(2**63)
 
 
 def settle(*, now: datetime) -> int:
@@ -162,24 +172,26 @@ def settle(*, now: datetime) -> int:
     left = 0
     waiting = HubException.objects.filter(release=OuterRef("pk"), ended_at=None)
     for release in FirmwareRelease.objects.filter(Exists(waiting)).order_by("pk"):
-        left += sql.run(
-            SETTLE,
-            {
-                "is_open": release.state in OPEN_TO_SUPPLIERS,
-                "release": release.pk,
-                "span": LOT_SPAN,
-                "version": release.version_id,
-                "versions": list(releases.eligible_versions(release=release).values_list("id", flat=True)),
-                "models": list(release.hub_models.values_list("id", flat=True)),
-                "minimum_hardware": release.minimum_hardware,
-                "maximum_hardware": release.maximum_hardware,
-                "bookable": [int(status) for status in BOOKABLE],
-                "gone": str(How.GONE),
-                "booked": str(How.BOOKED),
-                "done": str(How.DONE),
-                "now": now,
-            },
-        )
+        terms = {
+            "is_open": release.state in OPEN_TO_SUPPLIERS,
+            "release": release.pk,
+            "span": LOT_SPAN,
+            "version": release.version_id,
+            "versions": list(releases.eligible_versions(release=release).values_list("id", flat=True)),
+            "models": list(release.hub_models.values_list("id", flat=True)),
+            "minimum_hardware": release.minimum_hardware,
+            "maximum_hardware": release.maximum_hardware,
+            "bookable": [int(status) for status in BOOKABLE],
+            "gone": str(How.GONE),
+            "booked": str(How.BOOKED),
+            "done": str(How.DONE),
+            "now": now,
+            "limit": SETTLED,
+        }
+        after: int | None = BEFORE_ALL
+        while after is not None:
+            [(after, gone)] = sql.rows(SETTLE, terms | {"after": after})
+            left += gone
     return left
 
 

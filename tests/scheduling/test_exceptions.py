@@ -196,6 +196,15 @@ class TestSettle:
 
         assert queued_hubs() == {other.chf_id}
 
+    def test_reads_the_queue_to_its_end(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exceptions, "SETTLED", 2)
+        hubs = world.hubs(7)
+        queue(world, hubs)
+        CommunicationsHub.objects.filter(pk__in=[hub.pk for hub in hubs[::3]]).update(status=7)
+
+        assert exceptions.settle(now=world.clock()) == 3
+        assert len(queued_hubs()) == 4
+
     def test_empties_the_queue_of_a_release_that_has_ended(self, world: World) -> None:
         hubs = world.hubs(2)
         queue(world, hubs)
