@@ -196,6 +196,41 @@ class TestASupplier:
             (night, 1) for night in nights
         ]
 
+    def test_plans_three_nights_around_a_protected_window(
+        self, world: World, page: Page, sign_in: SignIn, passes: Passes
+    ) -> None:
+        nights = three_nights(world)
+        middle = nights[1].astimezone(LONDON)
+        sign_in(world.person)
+        page.get_by_role("link", name="Windows").click()
+        page.get_by_role("link", name="New window").click()
+        page.get_by_label("What for").select_option("Tariff or price change")
+        page.get_by_label("Reason").fill("New prices from this night")
+        page.get_by_label("From (UK time)").fill(f"{middle:%Y-%m-%dT01:00}")
+        page.get_by_label("To (UK time)").fill(f"{middle:%Y-%m-%dT06:00}")
+        passes()
+        page.get_by_role("button", name="Keep this window").click()
+        expect(page.get_by_role("status")).to_contain_text("kept")
+        page.get_by_role("link", name="Home").click()
+
+        choose_all(page)
+        passes()
+        page.get_by_text("Spread evenly over days and hours of your own").click()
+        form = page.locator("form", has=page.get_by_role("button", name="Check this plan"))
+        for day in ("Tuesday", "Wednesday", "Thursday"):
+            form.get_by_label(day).check()
+        form.get_by_label("From").fill("02:00")
+        form.get_by_label("To").fill("05:00")
+        form.get_by_role("button", name="Check this plan").click()
+        expect(page.get_by_role("table").get_by_role("row")).to_have_count(3)
+        passes()
+        page.get_by_role("button", name="Book 3 hubs").click()
+
+        expect(page.get_by_text(re.compile("Spread evenly over Tuesday.*, 02:00 to 05:00"))).to_be_visible()
+        passes()
+        taken = Slot.objects.order_by("start_at").values_list("start_at", "taken")
+        assert list(taken) == [(nights[0], 2), (nights[1], 0), (nights[2], 1)]
+
     def test_drags_from_one_slot_to_another(
         self, world: World, page: Page, sign_in: SignIn, passes: Passes
     ) -> None:
