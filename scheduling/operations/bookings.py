@@ -341,6 +341,7 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
             "dues": [placing.due(cut=cut) for cut in reserved.cuts],
         },
     )
+    notices.owe_consent_asked(booking=booking, now=now)
     audit.record(
         actor=booking.booked_by,
         verb="booking.placed",

@@ -258,6 +258,10 @@ def _carry_over(locked: set[int], now: datetime) -> None:
         },
     )
     _write(now)
+    for booking in Booking.objects.filter(
+        pk__in=[target for (target,) in sql.rows("SELECT DISTINCT target FROM carried_hub", {})]
+    ).select_related("release", "supplier"):
+        notices.owe_consent_asked(booking=booking, now=now)
     _record(taken, made, now)
 
 

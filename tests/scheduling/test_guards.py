@@ -18,6 +18,7 @@ from scheduling.models import (
     GroupedHub,
     HubGroup,
     Lot,
+    Notice,
     ProtectedWindow,
     Slot,
     UnplacedHub,
@@ -137,6 +138,17 @@ class TestBookingSharedHubs:
         of_lot = {one.hub_id: one.lot_id for one in Deployment.objects.all()}
         assert {of_lot[hub.chf_id] for hub in theirs} == {lots[world.southern].pk}
         assert {of_lot[hub.chf_id] for hub in others} == {lots[eastern].pk}
+
+    def test_owes_each_of_them_one_e_mail(self, world: World) -> None:
+        other = factories.UserFactory.create(supplier=world.southern)
+        shared(world, 3)
+        world.slot(start=5 * HOUR, room=2)
+        world.slot(start=6 * HOUR, room=2)
+
+        world.book()
+
+        notice = Notice.objects.get(kind=Notice.Kind.CONSENT_ASKED)
+        assert (notice.address, notice.supplier) == (other.email, world.southern)
 
     def test_takes_the_questions_back_when_the_booking_is_abandoned(self, world: World) -> None:
         shared(world, 1)

@@ -13,6 +13,7 @@ from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking, Consent, Deployment, Lot, Notice
 from scheduling.operations import bookings, changes, deployments, notices, registrations
 from scheduling.queries.parts import Destination, Part
+from tests import factories
 from tests.scheduling.test_changes import assert_books_balance
 from tests.scheduling.world import World
 
@@ -507,6 +508,7 @@ class TestAHubThatEitherMayBook:
     def test_stays_with_it_when_the_lead_changes_and_the_new_lead_is_asked(
         self, world: World, hub: CommunicationsHub, western: Supplier
     ) -> None:
+        person = factories.UserFactory.create(supplier=western)
         change([hub], western, on=date(2026, 12, 3))
 
         take_effect(world)
@@ -515,6 +517,8 @@ class TestAHubThatEitherMayBook:
         assert lot.supplier == world.northern
         assert lot.consent is not None
         assert lot.consent.supplier == western
+        [asked] = Notice.objects.filter(kind=Notice.Kind.CONSENT_ASKED, supplier=western)
+        assert asked.address == person.email
 
     def test_goes_to_the_lead_when_the_other_changes_and_the_new_other_is_asked(
         self, world: World, hub: CommunicationsHub, western: Supplier
