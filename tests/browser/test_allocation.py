@@ -39,6 +39,7 @@ def of_dcc(name: str, group: str) -> User:
 
 def accessible(page: Page) -> None:
     """Hold a page of the admin against axe, which must not load its style sheets anew: their policy forbids that."""
+    page.wait_for_load_state()
     found = Axe().run(page, options={"preload": False})
     assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
 
@@ -51,6 +52,7 @@ class TestASupplier:
         expect(page.get_by_text("DCC allocates to slots: 3 hubs of yours as of now.")).to_be_visible()
         passes()
         page.get_by_role("heading", name="Spring release").get_by_role("link").click()
+        expect(page.get_by_role("heading", name="About this release")).to_be_visible()
         expect(page.get_by_text("DCC allocates to slots: 3 hubs of yours as of now.")).to_be_visible()
         passes()
 
@@ -116,6 +118,7 @@ class TestDcc:
         sign_in(second)
         page.goto(queue)
         page.get_by_role("link", name=re.compile("Look at it")).click()
+        expect(page.get_by_role("button", name="Approve the override")).to_be_visible()
         accessible(page)
         page.get_by_role("button", name="Approve the override").click()
         page.get_by_label("Password").fill(PASSWORD)
@@ -141,8 +144,10 @@ class TestDcc:
         accessible(page)
         page.get_by_role("link", name="Exemptions").first.click()
         page.get_by_role("link", name="Spring release (CPL-01000002)").click()
+        expect(page.get_by_role("link", name="End it early")).to_be_visible()
         accessible(page)
         page.get_by_role("link", name="End it early").click()
+        expect(page.get_by_role("heading", name="End an exemption")).to_be_visible()
         accessible(page)
 
         sign_in(world.person)
