@@ -8,7 +8,7 @@ from django.db.models import TextChoices
 from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Weekday
 from scheduling.planning import Hours
-from scheduling.queries import consents, previews
+from scheduling.queries import previews
 from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Standing
 
@@ -81,5 +81,9 @@ def _moment_words(moment: datetime) -> str:
 
 
 def asks(*, of: previews.Preview) -> list[tuple[str, int, int]]:
-    """Say of a preview who would be asked about how many hubs, and to how many of them it would have to agree."""
-    return [(consents.name_of(party=ask.supplier, is_gas=True), ask.hubs, ask.explicit) for ask in of.asks]
+    """
+    Say of a preview who would be asked about how many hubs, and to how many of them it would have to agree.
+
+    Each by its market participant IDs: its role can differ from hub to hub.
+    """
+    return [(f"Supplier {ask.supplier.participant_ids}", ask.hubs, ask.explicit) for ask in of.asks]
