@@ -35,7 +35,7 @@ from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Consent, Deployment, Lot
 from scheduling.operations import placing
 from scheduling.operations.bookings import cancel_lots
-from scheduling.queries import windows
+from scheduling.queries import eligibility, windows
 
 logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
@@ -229,6 +229,11 @@ STILL_ELIGIBLE = """(
     AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
     AND hub.hardware_version BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
     AND hub.status = ANY (%(bookable)s))"""
+# Only who was asked can have agreed. An inventory can name another Supplier beside the one that booked, and whoever
+# that is has not been asked; an override asks nobody.
+ASKED_WHOM_IT_CONCERNS = f"""(
+    %(is_override)s OR {eligibility.PARTNER} IS NULL
+    OR {eligibility.PARTNER} IS NOT DISTINCT FROM %(partner)s::smallint)"""
 # a halt is nobody's consent: what the other Supplier has not answered is provisional again
 UNHOLD = """
 UPDATE scheduling_deployment SET
@@ -238,13 +243,13 @@ UPDATE scheduling_deployment SET
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'held'
 """
 NOT_ELIGIBLE = f"""
-UPDATE scheduling_deployment deployment SET state = 'cancelled', ending = %(not_eligible)s, next_at = NULL,
-    moved_at = %(now)s, ended_at = %(now)s
+UPDATE scheduling_deployment deployment SET state = 'cancelled', next_at = NULL, moved_at = %(now)s, ended_at = %(now)s,
+    ending = CASE WHEN {STILL_ELIGIBLE} THEN %(no_consent)s ELSE %(not_eligible)s END
 FROM hubs_communicationshub hub
 WHERE deployment.id BETWEEN %(first)s AND %(last)s AND hub.chf_id = deployment.hub_id
   AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting
-  AND deployment.next_at <= %(now)s AND NOT {STILL_ELIGIBLE}
-"""  # noqa: S608 - our own constant
+  AND deployment.next_at <= %(now)s AND NOT ({STILL_ELIGIBLE} AND {ASKED_WHOM_IT_CONCERNS})
+"""  # noqa: S608 - our own constants
 ADMIT = f"""
 WITH due AS (
     SELECT id, phase, attempt + 1 AS attempt FROM scheduling_deployment deployment
@@ -355,6 +360,8 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         # what began has to be read back also after a withdrawal; nothing at all is asked during a halt
         "may_verify": release.state != ReleaseState.HALTED,
         "supplier": lot.supplier_id,
+        "partner": lot.consent and lot.consent.supplier_id,
+        "is_override": lot.is_override,
         "network": lot.network_id,
         "models": list(release.hub_models.values_list("id", flat=True)),
         "minimum_hardware": release.minimum_hardware,

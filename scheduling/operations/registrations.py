@@ -166,13 +166,14 @@ def _midnight(now: datetime) -> datetime:
 
 # -- what goes where -----------------------------------------------------------------------------------------
 
-# `partner` is the Supplier that has a say beside the one that has the booking; `question` what it is asked.
+# `partner` is the Supplier that has a say beside the one that has the booking; `question` what it is asked. Who
+# was never asked, since DCC had overridden it or an inventory has named it only now, is asked when the hub is carried.
 GATHER = """
 CREATE TEMPORARY TABLE carried_hub ON COMMIT DROP AS
 SELECT *, row_number() OVER (ORDER BY id) AS number,
        CASE WHEN partner IS NULL THEN 'none'
                WHEN asked = partner THEN 'same'
-               WHEN consent_id IS NULL AND partner IS NOT DISTINCT FROM was_partner THEN 'none'
+               WHEN NOT is_carried AND consent_id IS NULL AND partner IS NOT DISTINCT FROM was_partner THEN 'none'
                ELSE 'anew' END AS question,
        CASE WHEN is_carried THEN lead ELSE booker END AS supplier_id,
        CASE WHEN is_carried THEN slot_start ELSE change_until END AS changeable,

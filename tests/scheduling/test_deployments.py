@@ -307,6 +307,20 @@ class TestTheGate:
         booked.slots[0].refresh_from_db()
         assert booked.slots[0].taken == 0
 
+    @pytest.mark.parametrize("hours", [0, 1], ids=["before staging", "after staging"])
+    def test_hands_hubs_back_whose_other_supplier_an_inventory_names_only_now(
+        self, booked: World, hours: int
+    ) -> None:
+        booked.clock.move(hours=hours)
+        booked.work()
+        CommunicationsHub.objects.update(gas_supplier=booked.southern)
+        booked.clock.move(hours=5 - hours)
+        booked.work()
+        assert endings() == [(State.CANCELLED, Ending.NO_CONSENT)] * 3
+        assert not CommandLog.objects.filter(phase=Phase.ACTIVATE).exists()
+        booked.slots[0].refresh_from_db()
+        assert booked.slots[0].taken == 0
+
     def test_stages_nothing_and_halts_when_the_stored_image_changed(
         self, booked: World, media_root: Path
     ) -> None:

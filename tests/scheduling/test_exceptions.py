@@ -470,7 +470,13 @@ class TestOverride:
         assert (booking.hubs, booking.unplaced) == (2, 1)
         assert set(UnplacedHub.objects.values_list("hub", flat=True)) == queued_hubs()
 
-    def test_passes_the_gate_in_spite_of_windows(self, world: World, manager: User, second: User) -> None:
+    @pytest.mark.parametrize("is_shared", [False, True])
+    def test_passes_the_gate_in_spite_of_windows(
+        self, is_shared: bool, world: World, manager: User, second: User
+    ) -> None:
+        if is_shared:
+            CommunicationsHub.objects.update(gas_supplier=world.southern)
+            world.protect(start=timedelta(hours=3), supplier=world.southern)
         decision = self.ask(world, manager)
         exceptions.approve_override(decision=decision, by=second, now=world.clock())
         allocate(world)

@@ -383,6 +383,25 @@ class TestTheQuestion:
         old.refresh_from_db()
         assert old.state == Consent.State.WITHDRAWN
 
+    def test_is_put_to_an_other_supplier_that_was_there_and_never_asked(
+        self, world: World, western: Supplier
+    ) -> None:
+        hubs = world.hubs(2)
+        world.slot(start=timedelta(days=16), room=5)
+        world.book()
+        CommunicationsHub.objects.update(gas_supplier=world.southern)  # as an inventory does
+        change(hubs, western)
+
+        take_effect(world)
+
+        asked = Consent.objects.get()
+        assert (asked.supplier, asked.state, asked.booking.supplier) == (
+            world.southern,
+            Consent.State.ASKED,
+            western,
+        )
+        assert {open_of(hub).state for hub in hubs} == {State.PROVISIONAL}
+
     def test_that_was_answered_is_answered(
         self, world: World, shared: list[CommunicationsHub], western: Supplier
     ) -> None:
