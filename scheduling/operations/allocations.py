@@ -158,8 +158,9 @@ def _carry_out(allocation: Allocation, clock: Clock) -> bool:
             booking = overrides.book(selection=selection, clock=clock)
         else:
             booking = _book(selection, clock)
-    except overrides.UnableToOverride:
-        logger.warning("override %s is tried again", decision)
+    except (overrides.UnableToOverride, bookings.Overtaken):
+        # that is no reason to put its hubs before DCC: there may be room for every one of them
+        logger.warning("the allocation of %s is tried again: others were faster", selection)
         return False
     if booking and not Booking.objects.filter(pk=booking.pk, placed_at__isnull=False).exists():
         return False  # another one is writing it, or died at it: its places are given back then, and we go on
@@ -170,7 +171,11 @@ def _carry_out(allocation: Allocation, clock: Clock) -> bool:
 
 
 def _book(selection: HubSelection, clock: Clock) -> Booking | None:
-    """Spread hubs evenly over the slots that begin after the policy's notice; None where not one found a place."""
+    """
+    Spread hubs evenly over the slots that begin after the policy's notice; None where not one found a place.
+
+    :raises bookings.Overtaken: if others are always faster; ask again later
+    """
     release = selection.release
     earliest = release.policy.default_allocation_notice.after(clock())
     last = max(period.end_at for period in release.periods.all())
@@ -187,6 +192,8 @@ def _book(selection: HubSelection, clock: Clock) -> Booking | None:
             clock=clock,
             origin=Booking.Origin.DEFAULT,
         )
+    except bookings.Overtaken:
+        raise
     except bookings.UnableToBook as refusal:
         logger.info("nothing was allocated for %s of %s: %s", release, selection.supplier, refusal)
         return None

@@ -42,6 +42,10 @@ class UnableToBook(Exception):
     """Nothing was booked; the message says why and what to do."""
 
 
+class Overtaken(UnableToBook):
+    """Others were faster each time: nothing says that there is no room, and later it can go."""
+
+
 class UnableToCancel(Exception):
     """Nothing was cancelled; the message says why."""
 
@@ -101,6 +105,7 @@ def book(
     deployments are written. If the last fails, or its process dies, the places are given back
     (`give_back_abandoned`).
 
+    :raises Overtaken: if others were faster each time; ask again later
     :raises UnableToBook: with the sentence that the person reads
     """
     if earlier := Booking.objects.filter(selection=selection, abandoned_at=None).first():
@@ -141,7 +146,7 @@ def book(
         finally:
             _forget_gathered()
         return reserved.booking
-    raise UnableToBook("Many people are booking these slots right now. Try again in a minute.")
+    raise Overtaken("Many people are booking these slots right now. Try again in a minute.")
 
 
 def _check_open(release: FirmwareRelease) -> None:

@@ -457,6 +457,27 @@ class TestACrash:
         assert Slot.objects.get().taken == 6
 
 
+class TestACrowd:
+    """Others book the same slots, or the same hubs, faster than the allocation each time."""
+
+    def test_is_waited_for_and_puts_nothing_into_the_queue(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hubs = {hub.chf_id for hub in world.hubs(10)}
+        to_the_day(world)
+        world.slot(start=8 * DAY, room=10)
+        with monkeypatch.context() as patch:
+            patch.setattr("scheduling.operations.placing.move_places", lambda places: 0)
+            assert allocate(world) == 0
+        assert not queued_hubs()
+
+        world.clock.moment += 2 * allocations.LEASE
+        assert allocate(world) == 1
+
+        assert booked_hubs() == hubs
+        assert_books_balance()
+
+
 class TestExempt:
     def exempt(self, world: World, **facts: object) -> Exemption:
         return exemptions.exempt(
