@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import LOT_SPAN, Booking, HubSelection, Lot, Slot, UnplacedHub
+from scheduling.models import LOT_SPAN, Booking, HubSelection, Lot, UnplacedHub
 from scheduling.operations import notices, placing
 from scheduling.queries import eligibility, guards, plans, slots
 
@@ -174,7 +174,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
     release = demand.selection.release
     rooms = _rooms(demand, now)
     if not is_patient:
-        locked = _lock(room.slot for room in rooms)
+        locked = placing.lock(slots=(room.slot for room in rooms))
         rooms = [room for room in _rooms(demand, now) if room.slot in locked]
     placed = _wanted(demand, rooms)
     if not placed.placements:
@@ -189,7 +189,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
     places: Counter[int] = Counter()
     for placement in placed.placements:
         places[placement.slot] += placement.hubs
-    _lock(places)
+    placing.lock(slots=places)
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(
         release=release,
@@ -264,12 +264,6 @@ def _rooms(demand: _Demand, now: datetime) -> list[planning.Room]:
         groups=demand.groups,
         now=now,
     )
-
-
-def _lock(slots: Iterable[int]) -> set[int]:
-    """Lock slots in the order of their ids, so that two bookers never wait for each other; return them."""
-    found = Slot.objects.filter(pk__in=list(slots)).order_by("pk").select_for_update()
-    return set(found.values_list("pk", flat=True))
 
 
 def _wanted(demand: _Demand, rooms: Sequence[planning.Room]) -> plans.Placed:

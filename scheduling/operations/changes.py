@@ -18,7 +18,7 @@ from hubs.models import Network
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import Booking, Lot, Slot
+from scheduling.models import Booking, Lot
 from scheduling.operations import notices, placing
 from scheduling.operations.bookings import TRIES, UnableToCancel
 from scheduling.planning import Placement
@@ -307,12 +307,7 @@ def _exchange_places(
 
     :raises RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
-    list(
-        Slot.objects.filter(pk__in=freed.keys() | wanted.keys())
-        .order_by("pk")
-        .select_for_update()
-        .values_list("pk")
-    )
+    placing.lock(slots=freed.keys() | wanted.keys())
     placing.move_places(places={slot: -hubs for slot, hubs in freed.items()})
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)

@@ -18,7 +18,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from scheduling import calendar, planning
-from scheduling.models import Booking, HubSelection, Lot, Slot, UnplacedHub
+from scheduling.models import Booking, HubSelection, Lot, UnplacedHub
 from scheduling.operations import bookings, placing
 from scheduling.queries import eligibility, guards, slots, windows
 
@@ -174,6 +174,6 @@ def _take_places(places: Counter[int]) -> None:
 
     :raises _RoomTaken: if a slot has no longer the room; the caller's transaction is taken back then
     """
-    list(Slot.objects.filter(pk__in=places).order_by("pk").select_for_update().values_list("pk"))
+    placing.lock(slots=places)
     if placing.move_places(places=places) != len(places):
         raise _RoomTaken

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.gateway import ModelledFleet
@@ -15,7 +16,7 @@ from hubs.operations.registrations import Imported
 from portal.ground import uk_time
 from scheduling.lifecycle import Ending
 from scheduling.models import Booking, Deployment, Lot
-from scheduling.operations import bookings, changes, registrations
+from scheduling.operations import bookings, changes, placing, registrations
 from scheduling.operations.bookings import UnableToCancel
 from scheduling.operations.changes import UnableToMove
 from scheduling.queries.parts import Destination, Part
@@ -90,6 +91,25 @@ class TestTakingEffect:
 
         assert_nobody_fell(results)
         settle(world)
+        assert_everything_follows()
+
+    def test_waits_for_nobody_who_takes_places_in_the_same_slots(self, world: World) -> None:
+        """Its lots are for slots in no order, so whoever locks those in their order must not wait for it in turn."""
+        hubs = world.hubs(5)
+        world.slot(start=timedelta(hours=6), room=5)
+        world.book()
+        change(hubs, world.southern)
+
+        def take_effect() -> int:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            return registrations.take_effect(now=world.clock(), batches=100)
+
+        with transaction.atomic():
+            placing.lock(slots=[world.slots[0].pk])
+            results = at_once(take_effect)
+
+        assert results == [5]
         assert_everything_follows()
 
     def test_catches_a_booking_that_was_being_written(self, world: World) -> None:
