@@ -127,12 +127,9 @@ class Neighbour(threading.Thread):
 
     def __init__(self, world: World) -> None:
         super().__init__(daemon=True)
-        self.supplier = (
-            Supplier.objects.exclude(pk=world.supplier.pk)
-            .filter(pk__in=FleetCount.objects.filter(hubs__gt=1_000).values("lead"))
-            .order_by("pk")
-            .first()
-        )
+        leads = FleetCount.objects.filter(lead__isnull=False).exclude(lead=world.supplier.pk).values("lead")
+        largest = leads.annotate(led=Sum("hubs")).order_by("-led").values_list("lead", flat=True)[0]
+        self.supplier = Supplier.objects.get(pk=largest)
         self.person = factories.UserFactory.create(supplier=self.supplier)
         self.release = world.release
         self.seconds: list[float] = []
@@ -181,9 +178,9 @@ def _beside(world: World, hubs: int) -> dict[str, Any]:
     try:
         _book(world, LockWatch(), hubs)
     finally:
-        during = neighbour.seconds[alone:]
         neighbour.enough.set()
         neighbour.join()
+    during = neighbour.seconds[alone:]  # the one under way at the end among them
     if neighbour.failure:
         raise neighbour.failure
     if not during:
