@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 
@@ -86,13 +86,22 @@ class Placement:
 
 def as_early_as_possible(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
     """Fill the slots of one network in order of their start, until all `hubs` are placed or no room is left."""
+    return fill(rooms=sorted(rooms, key=_start), hubs=hubs)
+
+
+def _start(room: Room) -> tuple[datetime, int]:
+    return room.start_at, room.slot
+
+
+def fill(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
+    """Fill slots in the order given, asking for no more of them than it takes to place all `hubs`."""
     placements = []
-    for room in sorted(rooms, key=lambda room: (room.start_at, room.slot)):
-        if hubs == 0:
-            break
+    for room in rooms if hubs else ():
         if taken := min(room.room, hubs):
             placements.append(Placement(room.slot, room.network, room.start_at, room.end_at, taken))
             hubs -= taken
+        if not hubs:
+            break
     return placements
 
 
@@ -103,7 +112,7 @@ def spread_evenly(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
     What does not fit into a slot is spread again over the others, until all are placed or no room is left. So
     slots with room to spare differ by one hub at most, and those that have the one more lie evenly among them.
     """
-    ordered = sorted(rooms, key=lambda room: (room.start_at, room.slot))
+    ordered = sorted(rooms, key=_start)
     level = _level([room.room for room in ordered], hubs)
     roomy = [room.slot for room in ordered if room.room > level]
     over = min(hubs - sum(min(room.room, level) for room in ordered), len(roomy))
@@ -139,21 +148,29 @@ def clear_of_windows(
     rooms: Sequence[Room],
     groups: Mapping[int, int],
     is_clear: Callable[[int, Room], bool],
-    plan: Callable[[Sequence[Room], int], Sequence[Placement]],
+    plan: Callable[[Iterable[Room], int], Sequence[Placement]],
 ) -> Placed:
     """
     Place the hubs of one network, in number by group, by a plan, each group only in slots that are clear for it.
 
+    The plan is offered the slots with room that are left, in order of their start.
+
     Those with the fewest slots choose first. Who finds no room then takes that of hubs that can go elsewhere:
     as many are placed as can be.
     """
-    by_slot = {room.slot: room for room in rooms}
+    ordered = sorted(rooms, key=_start)
+    by_slot = {room.slot: room for room in ordered}
     clear = {group: {room.slot for room in rooms if is_clear(group, room)} for group in groups}
     left = Counter({slot: room.room for slot, room in by_slot.items()})
     placed: Counter[tuple[int, int]] = Counter()
     waiting: dict[int, int] = {}
     for group in sorted(groups, key=lambda group: (len(clear[group]), group)):
-        offered = [replace(room, room=left[room.slot]) for room in rooms if room.slot in clear[group]]
+        # made as the plan asks for them: an early one looks at few
+        offered = (
+            Room(room.slot, room.network, room.start_at, room.end_at, left[room.slot])
+            for room in ordered
+            if left[room.slot] and room.slot in clear[group]
+        )
         waiting[group] = groups[group]
         for placement in plan(offered, groups[group]):
             placed[placement.slot, group] += placement.hubs

@@ -102,7 +102,7 @@ def place(*, timing: Timing, rooms: Sequence[planning.Room], groups: Sequence[gu
     Groups that are closed at the same times are planned as one, and share the places that it gets: hubs that
     nobody else has to be asked about first.
     """
-    rule = planning.spread_evenly if timing.plan == Booking.Plan.SPREAD else planning.as_early_as_possible
+    rule = planning.spread_evenly if timing.plan == Booking.Plan.SPREAD else planning.fill
     alike: dict[int, dict[tuple[tuple[datetime, datetime], ...], list[guards.Group]]] = {}
     for group in sorted(groups, key=lambda group: (group.partner is not None, group.number)):
         alike.setdefault(group.network, {}).setdefault(group.closed, []).append(group)

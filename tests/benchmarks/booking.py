@@ -24,6 +24,7 @@ from tests.benchmarks.world import Tell, World
 
 DEPLOYMENTS = "scheduling_deployment"
 SMALLEST_FLEET = 1_000_000
+LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE")
 FLEET_PER_HUB = 6
 """The largest Supplier leads about a quarter of the fleet; not all of that can be booked."""
 
@@ -39,7 +40,7 @@ class LockWatch:
         self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         """Look at a statement on its way to the database."""
-        if "scheduling_slot" in sql and "FOR UPDATE" in sql and not self._since:
+        if "scheduling_slot" in sql and sql.endswith(LOCKING) and not self._since:
             self._since = time.perf_counter()
             transaction.on_commit(self._let_go)
         return execute(sql, params, many, context)
