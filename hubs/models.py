@@ -41,11 +41,6 @@ class Supplier(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def participant_ids(self) -> str:
-        """Its market participant IDs, by which other Suppliers know it."""
-        return " / ".join(filter(None, (self.import_participant_id, self.gas_participant_id)))
-
 
 class HubModel(models.Model):
     """A hub model family's member, as the image header names it: manufacturer and image type."""

@@ -1,4 +1,4 @@
-"""When a change of supplier takes effect, and how long its hub is left alone around it (pure)."""
+"""How long a hub is left alone around its change of supplier (pure)."""
 
 from datetime import date, datetime, time, timedelta
 
@@ -7,11 +7,6 @@ from portal.ground import uk_time
 DAY = timedelta(days=1)
 PROTECTED_FROM = time(18)
 """On the day before, in UK time."""
-
-
-def effective_at(*, effective_on: date) -> datetime:
-    """Return the moment, in UTC, from which the gaining Supplier has the hub: 00:00 UK time of the day."""
-    return uk_time.day_bounds(effective_on)[0]
 
 
 def protected_span(*, effective_on: date) -> tuple[datetime, datetime]:

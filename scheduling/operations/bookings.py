@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
-from psycopg.errors import DeadlockDetected, UniqueViolation
+from psycopg.errors import UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
@@ -48,10 +48,6 @@ class Overtaken(UnableToBook):
 
 class UnableToCancel(Exception):
     """Nothing was cancelled; the message says why."""
-
-
-class _RoomTaken(Exception):
-    """Somebody was faster between the look at the slots and the lock on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +127,10 @@ def book(
             except Exception:
                 _give_back(booking=reserved.booking, now=now)
                 raise
-        except _RoomTaken:
+        except placing.RoomTaken:
             continue
         except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected):
+            if not placing.is_deadlock(error=error):
                 raise
             continue  # somebody else is booking the same hubs in another order: judge them again
         except IntegrityError as error:
@@ -199,9 +195,9 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
         in_reserve=demand.timing.in_reserve,
     )
     if any(room.get(slot, 0) < hubs for slot, hubs in places.items()):
-        raise _RoomTaken  # the next look sees the room that is left, or says that there is none
+        raise placing.RoomTaken  # the next look sees the room that is left, or says that there is none
     if placing.move_places(places=places) != len(places):
-        raise _RoomTaken
+        raise placing.RoomTaken
     booked = places.total()
     booking = Booking.objects.create(
         reference=new_reference(),
@@ -326,7 +322,7 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
         placed_at=now
     )
     if not still_ours:
-        raise _RoomTaken
+        raise placing.RoomTaken
     stretches = placing.write(cuts=reserved.cuts, groups=demand.groups, now=now)
     if booking.unplaced:
         whys = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 class UnableToMove(Exception):
     """Nothing was moved; the message says why and what to do."""
-
-
-class RoomTaken(Exception):
-    """Somebody was faster between the look at the slots and the lock on them: take it all back and try again."""
 
 
 @transaction.atomic(durable=True)
@@ -94,8 +90,11 @@ def move(
     for _ in range(TRIES):
         try:
             return _move(booking, part, to, only_if_all, by, reason, clock())
-        except RoomTaken:
+        except placing.RoomTaken:
             continue
+        except OperationalError as error:
+            if not placing.is_deadlock(error=error):
+                raise
     raise UnableToMove("Many people are booking these slots right now. Try again in a minute.")
 
 
@@ -201,7 +200,7 @@ class Leaving:
 
         Returns where they left and where they went.
 
-        :raises RoomTaken: if the places found are taken by now
+        :raises placing.RoomTaken: if the places found are taken by now
         """
         placed: Counter[int] = Counter()
         for placement in self.placements:
@@ -244,14 +243,16 @@ def _put(
     """
     Write the gathered hubs of groups into new lots at their places, and exchange the places for those freed.
 
-    :raises RoomTaken: if there is no longer room; the caller's transaction is taken back then
+    :raises placing.RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
     wanted: Counter[int] = Counter()
     for placement in placements:
         wanted[placement.slot] += placement.hubs
     cuts: Sequence[placing.Cut] = ()
     if placements:
-        cuts = _with_ids(placing.lots_of(booking=booking, placements=placements, groups=groups, now=now))
+        cuts = placing.with_ids(
+            cuts=placing.lots_of(booking=booking, placements=placements, groups=groups, now=now)
+        )
         placing.write(cuts=cuts, groups=groups, now=now)
     _exchange_places(booking, freed, wanted, now)
     Lot.objects.bulk_create([cut.lot for cut in cuts])
@@ -287,34 +288,22 @@ WHERE lot.id = gone.lot
 """
 
 
-def _with_ids(cuts: Sequence[placing.Cut]) -> Sequence[placing.Cut]:
-    """Give lots their ids ahead: deployments are written before their lots are kept."""
-    ids = sql.rows(
-        "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
-        {"number": len(cuts)},
-    )
-    for cut, (key,) in zip(cuts, sorted(ids), strict=True):
-        cut.lot.pk = key
-        cut.lot.due_at = placing.due(cut=cut)
-    return cuts
-
-
 def _exchange_places(
     booking: Booking, freed: Mapping[int, int], wanted: Mapping[int, int], now: datetime
 ) -> None:
     """
     Give the old places back and take the new ones, by slot id, under the locks of all their slots.
 
-    :raises RoomTaken: if there is no longer room; the caller's transaction is taken back then
+    :raises placing.RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
     placing.lock(slots=freed.keys() | wanted.keys())
     placing.move_places(places={slot: -hubs for slot, hubs in freed.items()})
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)
     if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
-        raise RoomTaken
+        raise placing.RoomTaken
     if placing.move_places(places=wanted) != len(wanted):
-        raise RoomTaken
+        raise placing.RoomTaken
 
 
 def _why(outlook: Outlook) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import F, QuerySet
 
 from firmware.models import FirmwareRelease, ReleaseState
@@ -22,7 +22,7 @@ from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Booking, Consent, Lot, Objection, ProtectedWindow, Slot
-from scheduling.operations import changes, notices, windows
+from scheduling.operations import changes, notices, placing, windows
 from scheduling.queries.parts import Destination, Part
 
 if TYPE_CHECKING:
@@ -256,8 +256,11 @@ def _tried(act: Callable[[], T]) -> T:
     for _ in range(TRIES):
         try:
             return act()
-        except changes.RoomTaken:
+        except placing.RoomTaken:
             continue
+        except OperationalError as error:
+            if not placing.is_deadlock(error=error):
+                raise
     raise UnableToAnswer(
         "Many people are booking these slots right now. Nothing was done; try again in a minute."
     )
@@ -287,7 +290,7 @@ def _object(
         offer.alternative and leaving.find(to=Destination(Booking.Plan.ONE_SLOT, offer.alternative.start_at))
     )
     if not is_agreed:
-        leaving.find(to=Destination(Booking.Plan.EARLIEST, now), avoiding=[consent.slot_id])
+        leaving.find(to=Destination(Booking.Plan.EARLIEST, now), avoiding=_refused(consent))
     outcome = _outcome(leaving, is_agreed=is_agreed)
     if rehearse:
         transaction.set_rollback(True)
@@ -324,6 +327,14 @@ def _object(
     if outcome.moved:
         _tell(consent, put, "the other Supplier objected", now)
     return outcome
+
+
+def _refused(consent: Consent) -> list[int]:
+    """Return the slot in question and those that its Supplier has refused for this booking: never these again."""
+    objected = Consent.objects.filter(
+        booking=consent.booking_id, supplier=consent.supplier_id, objections__isnull=False
+    )
+    return [consent.slot_id, *objected.values_list("slot", flat=True)]
 
 
 def _check_offer(consent: Consent, offer: Offer) -> None:
@@ -500,7 +511,7 @@ def _leave(booking: int, key: int, now: datetime) -> int:
         consent = question.consent
         leaving = changes.Leaving(booking=consent.booking, part=Part(consent=key), now=now)
         far = consent.booking.release.policy.explicit_consent_within.after(now)
-        leaving.find(to=Destination(Booking.Plan.EARLIEST, far), avoiding=[consent.slot_id])
+        leaving.find(to=Destination(Booking.Plan.EARLIEST, far), avoiding=_refused(consent))
         outcome = _outcome(leaving, is_agreed=False)
         put = leaving.go(ending=Ending.NO_CONSENT)
         Consent.objects.filter(pk=key).update(state=State.UNANSWERED, answered_at=now)

@@ -27,10 +27,6 @@ class UnableToOverride(Exception):
     """Nothing was booked; the message says why."""
 
 
-class _RoomTaken(Exception):
-    """Somebody was faster between the look at the slots and the lock on them."""
-
-
 def book(*, selection: HubSelection, clock: Clock) -> Booking | None:
     """
     Book the hubs of an approved override into the first slots with room, in one transaction.
@@ -45,7 +41,7 @@ def book(*, selection: HubSelection, clock: Clock) -> Booking | None:
             return earlier
         try:
             return _book(selection, clock())
-        except _RoomTaken:
+        except placing.RoomTaken:
             continue
         except (IntegrityError, OperationalError) as error:
             # a hub was booked elsewhere in between, or is being booked in another order: judge them again
@@ -83,7 +79,11 @@ def _book(selection: HubSelection, now: datetime) -> Booking | None:
         created_at=now,
         placed_at=now,
     )
-    cuts = _with_ids(placing.lots_of(booking=booking, placements=placements, groups=groups, now=now))
+    cuts = placing.with_ids(
+        cuts=placing.lots_of(booking=booking, placements=placements, groups=groups, now=now)
+    )
+    for cut in cuts:
+        cut.lot.is_override = True
     stretches = placing.write(cuts=cuts, groups=groups, now=now)
     _take_places(places)
     Lot.objects.bulk_create([cut.lot for cut in cuts])
@@ -155,25 +155,12 @@ def _placements(
     return found
 
 
-def _with_ids(cuts: Sequence[placing.Cut]) -> Sequence[placing.Cut]:
-    """Make the lots those of an override, with their ids ahead: deployments are written before them."""
-    ids = sql.rows(
-        "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
-        {"number": len(cuts)},
-    )
-    for cut, (key,) in zip(cuts, sorted(ids), strict=True):
-        cut.lot.pk = key
-        cut.lot.is_override = True
-        cut.lot.due_at = placing.due(cut=cut)
-    return cuts
-
-
 def _take_places(places: Counter[int]) -> None:
     """
     Take places, by slot id, under the locks of their slots.
 
-    :raises _RoomTaken: if a slot has no longer the room; the caller's transaction is taken back then
+    :raises placing.RoomTaken: if a slot has no longer the room; the caller's transaction is taken back then
     """
     placing.lock(slots=places)
     if placing.move_places(places=places) != len(places):
-        raise _RoomTaken
+        raise placing.RoomTaken

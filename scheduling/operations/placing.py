@@ -10,12 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import OperationalError
+from psycopg.errors import DeadlockDetected
+
 from hubs.gateway import Phase
 from portal.ground import sql
 from scheduling import planning
 from scheduling.lifecycle import State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Slot
 from scheduling.queries import guards
+
+
+class RoomTaken(Exception):
+    """Somebody was faster between the look at the slots and the lock on them: take it all back and try again."""
+
+
+def is_deadlock(*, error: OperationalError) -> bool:
+    """Say whether the database ended a transaction that stood in a ring with others: it may be tried again."""
+    return isinstance(error.__cause__, DeadlockDetected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,18 @@ def due(*, cut: Cut) -> datetime:
     if _first_state(cut.lot.consent) == State.PROVISIONAL:
         return cut.placement.end_at
     return cut.lot.staging_from
+
+
+def with_ids(*, cuts: Sequence[Cut]) -> Sequence[Cut]:
+    """Give lots their ids ahead, and when they are due: for whoever writes deployments before their lots are kept."""
+    ids = sql.rows(
+        "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
+        {"number": len(cuts)},
+    )
+    for cut, (key,) in zip(cuts, sorted(ids), strict=True):
+        cut.lot.pk = key
+        cut.lot.due_at = due(cut=cut)
+    return cuts
 
 
 # Raw SQL: one INSERT places every hub. The arrays are parameters, so each row costs a binary search and no join;

@@ -84,6 +84,13 @@ def asks(*, of: previews.Preview) -> list[tuple[str, int, int]]:
     """
     Say of a preview who would be asked about how many hubs, and to how many of them it would have to agree.
 
-    Each by its market participant IDs: its role can differ from hub to hub.
+    Each by one market participant ID: its role can differ from hub to hub, and which IDs belong together is not told.
     """
-    return [(f"Supplier {ask.supplier.participant_ids}", ask.hubs, ask.explicit) for ask in of.asks]
+    return [
+        (
+            f"Supplier {ask.supplier.gas_participant_id or ask.supplier.import_participant_id}",
+            ask.hubs,
+            ask.explicit,
+        )
+        for ask in of.asks
+    ]

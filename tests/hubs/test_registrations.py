@@ -22,14 +22,6 @@ from portal.ground.models import AuditEntry
 from tests.factories import CommunicationsHubFactory, SupplierFactory
 
 
-class TestEffectiveAt:
-    def test_is_midnight_in_the_uk(self) -> None:
-        assert registrations.effective_at(effective_on=date(2026, 1, 15)) == datetime(2026, 1, 15, tzinfo=UTC)
-        assert registrations.effective_at(effective_on=date(2026, 7, 15)) == datetime(
-            2026, 7, 14, 23, tzinfo=UTC
-        )
-
-
 class TestProtectedSpan:
     def test_is_from_the_evening_before_to_the_end_of_the_day_after(self) -> None:
         assert registrations.protected_span(effective_on=date(2026, 7, 15)) == (

@@ -268,6 +268,20 @@ class TestObjectTo:
         assert set(Consent.objects.values_list("state", flat=True)) == {"objected", "asked"}
         assert_books_balance()
 
+    def test_never_brings_hubs_back_to_a_slot_that_was_refused(
+        self, world: World, far: Booking, other: User
+    ) -> None:
+        first, second, third = world.slots
+        Slot.objects.filter(pk=third.pk).update(capacity=1)
+        object_to(world, question(far), other, alternative=third)  # too small for all of them
+        again = Consent.objects.get(slot=second, state=Consent.State.ASKED)
+
+        outcome = object_to(world, again, other, alternative=third)
+
+        assert open_in(first) == []
+        assert (outcome.moved, outcome.handed_back) == (1, 2)
+        assert_books_balance()
+
     def test_with_another_slot_that_is_not_available_to_the_lead_goes_elsewhere(
         self, world: World, far: Booking, other: User
     ) -> None:

@@ -22,8 +22,7 @@ from hubs import queries as fleet
 from hubs.gateway import Phase
 from hubs.modelled_fleet.models import CommandLog
 from hubs.models import ChangeOfSupplier, CommunicationsHub, Supplier
-from hubs.registrations import effective_at
-from portal.ground.uk_time import LONDON
+from portal.ground.uk_time import LONDON, day_bounds
 from scheduling.lifecycle import State
 from scheduling.models import (
     LOT_SPAN,
@@ -331,7 +330,7 @@ class Shared(Life):
 
     def next_midnight(self) -> datetime:
         """Return when the next day begins in the UK."""
-        return effective_at(effective_on=self.today() + timedelta(days=1))
+        return day_bounds(self.today())[1]
 
     def today(self) -> date:
         """Return the day in the UK."""

@@ -43,7 +43,7 @@ class TestPlanWords:
 
 
 class TestAsks:
-    def test_name_the_other_supplier_by_its_participant_ids_alone(self, world: World) -> None:
+    def test_name_the_other_supplier_by_one_participant_id_alone(self, world: World) -> None:
         world.hubs(2, gas_supplier=world.southern)
         world.slot(start=timedelta(hours=5), room=1)
         world.slot(start=timedelta(days=20), room=1)
@@ -51,5 +51,4 @@ class TestAsks:
             selection=world.choose(), timing=Timing(Booking.Plan.EARLIEST), now=world.clock()
         )
 
-        ids = f"{world.southern.import_participant_id} / {world.southern.gas_participant_id}"
-        assert wording.asks(of=preview) == [(f"Supplier {ids}", 2, 1)]
+        assert wording.asks(of=preview) == [(f"Supplier {world.southern.gas_participant_id}", 2, 1)]

@@ -27,7 +27,8 @@ def owe_consent_asked(*, booking: Booking, now: datetime) -> None:
         names = questions.asker_of(consents=theirs[:1])
         owe(
             kind=Notice.Kind.CONSENT_ASKED,
-            subject_key=_key(booking, f"{supplier.pk}:{now.isoformat()}"),
+            # by the newest of them: a change of supplier asks batch by batch, all at one moment
+            subject_key=_key(booking, f"{supplier.pk}:{max(consent.pk for consent in theirs)}"),
             addresses=people_of(supplier=supplier),
             context={
                 **of_release(release=booking.release),
