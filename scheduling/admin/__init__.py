@@ -35,7 +35,7 @@ from scheduling.models import (
     StrayReport,
 )
 from scheduling.operations import slots, windows
-from scheduling.queries import capacity, forecasts, progress, standings
+from scheduling.queries import capacity, caps, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
 __all__ = ["ExemptionAdmin", "HubExceptionAdmin"]
@@ -313,6 +313,7 @@ class SlotAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "release": release,
             "outlook": outlook,
+            "vetoes": caps.vetoes(release=release, now=now),
             "bars": bars_of(networks=outlook.networks),
             "picture_width": PICTURE,
             "picture_height": ROW * len(outlook.networks),

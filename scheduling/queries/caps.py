@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
-from firmware.models import AvailabilityPeriod, ReleaseState
+from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState
 from hubs.models import Network, PaymentMode, Supplier
 from portal.ground import sql
 from scheduling import calendar
@@ -148,6 +148,15 @@ class Cap:
                         return Excess(period.name, covered, period.allowed)
         return None
 
+    def most_covered(self, *, period: AvailabilityPeriod) -> timedelta:
+        """Return how much of a period is covered for the hubs for which it is most, whatever was allowed before."""
+        asked = _Period(period.network_id, "", period.start_at, period.end_at)
+        kinds = {*self._plain, *self._kinds_of(None, ())}
+        return max(
+            (self._cover(asked, kind).total for kind in kinds if kind.network == period.network_id),
+            default=timedelta(),
+        )
+
     def add(self, *, window: ProtectedWindow) -> None:
         """Count a hard window, which is kept by now, from here on."""
         self._hard.append(window)
@@ -191,6 +200,38 @@ class Cap:
                     cover.add(spans=window.spans(start=period.start, end=period.end))
             self._covers[period, kind] = cover
         return cover
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    """A Supplier whose hard windows cover more of a period than they may, for some of its hubs."""
+
+    supplier: Supplier
+    period: AvailabilityPeriod
+    covered: timedelta
+
+    @property
+    def percent(self) -> int:
+        """How much of the period is covered."""
+        return round(100 * (self.covered / (self.period.end_at - self.period.start_at)))
+
+
+def vetoes(*, release: FirmwareRelease, now: datetime) -> list[Veto]:
+    """
+    Return the Suppliers whose windows cover more than half of a release's periods, with the most covered first.
+
+    The cap is asked when a window is kept, against the periods of then: a release that comes later and is short can
+    lie within one that was rightly kept.
+    """
+    found = []
+    kept = ProtectedWindow.objects.filter(is_hard=True).values("supplier")
+    for supplier in Supplier.objects.filter(pk__in=kept).order_by("name"):
+        cap = Cap(supplier=supplier, now=now)
+        for period in release.periods.all():
+            covered = cap.most_covered(period=period)
+            if covered > (period.end_at - period.start_at) * LARGEST_PART:
+                found.append(Veto(supplier, period, covered))
+    return sorted(found, key=lambda one: (-one.percent, one.supplier.name, one.period.network_id))
 
 
 def _concerns(window: ProtectedWindow, kind: Kind) -> bool:

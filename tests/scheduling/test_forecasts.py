@@ -134,6 +134,19 @@ class TestPage:
         assert "✗ short of 2; 2 even with the reserve" in shown
         assert ">Short of 2</text>" in shown
 
+    def test_names_suppliers_whose_windows_leave_too_little_of_a_period_that_came_later(
+        self, todays_world: World, client: Client
+    ) -> None:
+        todays_world.protect(start=timedelta(hours=1), length=timedelta(days=20))  # a third of sixty days
+        client.force_login(todays_world.staff)
+        assert "leave too little" not in self.words(client, todays_world)
+
+        todays_world.release.periods.update(end_at=todays_world.clock() + timedelta(days=25))
+        shown = self.words(client, todays_world)
+
+        assert "Protected windows that leave too little" in shown
+        assert '<th scope="row">Northern</th> <td>North</td> <td>80 % of the period</td>' in shown
+
     def test_is_linked_from_the_release_before_it_is_published(
         self, todays_world: World, client: Client
     ) -> None:
