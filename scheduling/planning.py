@@ -1,12 +1,14 @@
 """Hubs to slots: which slot takes how many. Pure rules; the database takes the places."""
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 
 from portal.ground.uk_time import LONDON, day_bounds
+from scheduling import calendar
 
 HOUR = timedelta(hours=1)
 
@@ -135,6 +137,20 @@ def _level(rooms: Sequence[int], hubs: int) -> int:
     return level
 
 
+def clear_slots(*, rooms: Sequence[Room], closed: Iterable[calendar.Span]) -> frozenset[int]:
+    """Return the ids of the slots that share no moment with any of the spans; asks only about those near a span."""
+    ordered = sorted(rooms, key=_start)
+    starts = [room.start_at for room in ordered]
+    longest = max((room.end_at - room.start_at for room in ordered), default=timedelta())
+    touched = {
+        room.slot
+        for opens, closes in closed
+        for room in ordered[bisect_left(starts, opens - longest) : bisect_left(starts, closes)]
+        if room.end_at > opens
+    }
+    return frozenset(room.slot for room in ordered if room.slot not in touched)
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """Where the hubs of one network go; `protected` are the groups that room is left for, but in their windows."""
@@ -147,11 +163,11 @@ def clear_of_windows(
     *,
     rooms: Sequence[Room],
     groups: Mapping[int, int],
-    is_clear: Callable[[int, Room], bool],
+    clear: Mapping[int, Set[int]],
     plan: Callable[[Iterable[Room], int], Sequence[Placement]],
 ) -> Placed:
     """
-    Place the hubs of one network, in number by group, by a plan, each group only in slots that are clear for it.
+    Place the hubs of one network, in number by group, by a plan, each group only in slots that are clear for it (ids).
 
     The plan is offered the slots with room that are left, in order of their start.
 
@@ -160,7 +176,6 @@ def clear_of_windows(
     """
     ordered = sorted(rooms, key=_start)
     by_slot = {room.slot: room for room in ordered}
-    clear = {group: {room.slot for room in rooms if is_clear(group, room)} for group in groups}
     left = Counter({slot: room.room for slot, room in by_slot.items()})
     placed: Counter[tuple[int, int]] = Counter()
     waiting: dict[int, int] = {}
@@ -198,7 +213,7 @@ def clear_of_windows(
 def _make_way(
     group: int,
     hubs: int,
-    clear: Mapping[int, set[int]],
+    clear: Mapping[int, Set[int]],
     left: Counter[int],
     placed: Counter[tuple[int, int]],
 ) -> int:

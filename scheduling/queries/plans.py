@@ -110,12 +110,13 @@ def place(*, timing: Timing, rooms: Sequence[planning.Room], groups: Sequence[gu
     protected: set[int] = set()
     for network, classes in alike.items():
         members = list(classes.values())
+        there = [room for room in rooms if room.network == network]
         planned = planning.clear_of_windows(
-            rooms=[room for room in rooms if room.network == network],
+            rooms=there,
             groups={kind: sum(group.hubs for group in same) for kind, same in enumerate(members)},
-            is_clear=lambda kind, room, members=members: members[kind][0].is_clear(  # type: ignore[misc]
-                start=room.start_at, end=room.end_at
-            ),
+            clear={
+                kind: planning.clear_slots(rooms=there, closed=closed) for kind, closed in enumerate(classes)
+            },
             plan=lambda offered, hubs: rule(rooms=offered, hubs=hubs),
         )
         for kind, same in enumerate(members):

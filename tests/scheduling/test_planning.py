@@ -16,6 +16,7 @@ from scheduling.planning import (
     Room,
     as_early_as_possible,
     clear_of_windows,
+    clear_slots,
     lots,
     spread_evenly,
 )
@@ -215,7 +216,7 @@ class TestClearOfWindows:
         placed = clear_of_windows(
             rooms=offered,
             groups=groups,
-            is_clear=lambda group, room: room.slot in clear[group],
+            clear=clear,
             plan=lambda rooms, hubs: as_early_as_possible(rooms=rooms, hubs=hubs),
         )
 
@@ -241,9 +242,33 @@ class TestClearOfWindows:
         placed = clear_of_windows(
             rooms=[room(slot, 1) for slot in (1, 2, 3)],
             groups={1: 1, 2: 2},
-            is_clear=lambda group, room: room.slot != {1: 3, 2: 2}[group],
+            clear={1: {1, 2}, 2: {1, 3}},
             plan=lambda rooms, hubs: as_early_as_possible(rooms=rooms, hubs=hubs),
         )
 
         assert [(one.slot, one.group) for one in placed.placements] == [(1, 2), (2, 1), (3, 2)]
         assert placed.protected == frozenset()
+
+
+class TestClearSlots:
+    @given(
+        starts=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), max_size=8),
+        spans=st.lists(st.tuples(st.integers(-2, 22), st.integers(1, 6)), max_size=4),
+    )
+    def test_are_those_that_share_no_moment_with_a_span(
+        self, starts: list[tuple[int, int]], spans: list[tuple[int, int]]
+    ) -> None:
+        rooms = [
+            Room(number, 1, DAY + start * timedelta(hours=1), DAY + (start + length) * timedelta(hours=1), 1)
+            for number, (start, length) in enumerate(starts)
+        ]
+        closed = [
+            (DAY + start * timedelta(hours=1), DAY + (start + length) * timedelta(hours=1))
+            for start, length in spans
+        ]
+
+        assert clear_slots(rooms=rooms, closed=closed) == {
+            room.slot
+            for room in rooms
+            if not any(opens < room.end_at and closes > room.start_at for opens, closes in closed)
+        }
