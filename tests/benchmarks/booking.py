@@ -23,10 +23,13 @@ from tests.benchmarks import world as worlds
 from tests.benchmarks.world import Tell, World
 
 DEPLOYMENTS = "scheduling_deployment"
-SMALLEST_FLEET = 1_000_000
+SMALLEST_FLEET = 100_000
 LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE")
 FLEET_PER_HUB = 6
-"""The largest Supplier leads about a quarter of the fleet; not all of that can be booked."""
+"""
+The largest Supplier leads about a quarter of the fleet; not all of that can be booked. The same share at every size, so
+that as many hubs are looked through for each that is booked.
+"""
 
 
 class LockWatch:
