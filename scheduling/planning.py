@@ -86,6 +86,14 @@ class Placement:
     group: int = 0
 
 
+def by_slot(*, placements: Iterable[Placement]) -> Counter[int]:
+    """Add the hubs of placements up by slot id."""
+    found: Counter[int] = Counter()
+    for placement in placements:
+        found[placement.slot] += placement.hubs
+    return found
+
+
 def as_early_as_possible(*, rooms: Iterable[Room], hubs: int) -> list[Placement]:
     """Fill the slots of one network in order of their start, until all `hubs` are placed or no room is left."""
     return fill(rooms=sorted(rooms, key=_start), hubs=hubs)
@@ -137,18 +145,22 @@ def _level(rooms: Sequence[int], hubs: int) -> int:
     return level
 
 
-def clear_slots(*, rooms: Sequence[Room], closed: Iterable[calendar.Span]) -> frozenset[int]:
-    """Return the ids of the slots that share no moment with any of the spans; asks only about those near a span."""
+def clear_slots(*, rooms: Iterable[Room], closed: Iterable[Iterable[calendar.Span]]) -> list[frozenset[int]]:
+    """Return for each of some sets of spans the ids of the slots that share no moment with any of them."""
     ordered = sorted(rooms, key=_start)
     starts = [room.start_at for room in ordered]
     longest = max((room.end_at - room.start_at for room in ordered), default=timedelta())
-    touched = {
-        room.slot
-        for opens, closes in closed
-        for room in ordered[bisect_left(starts, opens - longest) : bisect_left(starts, closes)]
-        if room.end_at > opens
-    }
-    return frozenset(room.slot for room in ordered if room.slot not in touched)
+    every = frozenset(room.slot for room in ordered)
+    return [
+        # only slots near a span are asked: most are far from most
+        every.difference(
+            room.slot
+            for opens, closes in spans
+            for room in ordered[bisect_left(starts, opens - longest) : bisect_left(starts, closes)]
+            if room.end_at > opens
+        )
+        for spans in closed
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """What the files that DCC brings in share: CSV with a header, taken row by row, or refused row by row."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
+
+from django.db.backends.utils import CursorWrapper
 
 TELL_EVERY = 20_000
 """Rows between two words of progress."""
@@ -55,6 +58,36 @@ def header(
     if repeated := sorted({name for name in (*wanted, *known) if names.count(name) > 1}):
         raise UnableToImport(f"The header names {_listed(repeated)} more than once.")
     return written, names
+
+
+_TAKE_IN = "COPY incoming FROM STDIN"
+
+
+def take_in(
+    *,
+    cursor: CursorWrapper,
+    rows: Iterable[list[str]],
+    read: Callable[[list[str]], Iterable[object]],
+    refuse: Callable[[list[str]], object],
+    tell: Callable[[str], None],
+) -> tuple[int, int]:
+    """
+    Copy rows into the temporary table `incoming`: their number, what `read` makes of them, and the row as JSON.
+
+    A row that `read` refuses goes to `refuse` instead, with the reason as one more column. Returns how many rows
+    there were, and how many were refused.
+    """
+    total = refused = 0
+    with cursor.copy(_TAKE_IN) as copy:
+        for total, row in enumerate(rows, 1):
+            try:
+                copy.write_row((total, *read(row), json.dumps(row)))
+            except RefusedRow as refusal:
+                refused += 1
+                refuse([*row, str(refusal)])
+            if total % TELL_EVERY == 0:
+                tell(f"{total:,} rows read, {refused:,} refused")
+    return total, refused
 
 
 def _listed(names: Sequence[str]) -> str:

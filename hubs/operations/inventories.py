@@ -97,7 +97,6 @@ _INCOMING = """
     );
     CREATE TEMPORARY TABLE repeated (line bigint, first_line bigint, written text)
 """
-_TAKE_IN = "COPY incoming FROM STDIN"
 _REPEATED = """
     WITH seen AS (
         SELECT line, first_value(line) OVER (PARTITION BY chf_id ORDER BY line) AS first_line FROM incoming
@@ -187,18 +186,11 @@ def import_inventory(
     rejects = csv.writer(refused)
     rejects.writerow([*header, "reason"])
     reader = _Reader(names)
-    total = refusals = 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(_INCOMING)
-        with cursor.copy(_TAKE_IN) as copy:
-            for total, row in enumerate(rows, 1):
-                try:
-                    copy.write_row((total, *reader.read(row), json.dumps(row)))
-                except RefusedRow as refusal:
-                    refusals += 1
-                    rejects.writerow([*row, str(refusal)])
-                if total % files.TELL_EVERY == 0:
-                    tell(f"{total:,} rows read, {refusals:,} refused")
+        total, refusals = files.take_in(
+            cursor=cursor, rows=rows, read=reader.read, refuse=rejects.writerow, tell=tell
+        )
         tell(f"{total:,} rows read, looking for repeated CHF IDs")
         for line, first_line, written in _repeated(cursor):
             refusals += 1

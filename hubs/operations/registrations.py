@@ -41,7 +41,6 @@ CREATE TEMPORARY TABLE incoming (
     line bigint, kind text, number bigint, role smallint, gaining_id smallint, effective_on date, written text
 )
 """
-_TAKE_IN = "COPY incoming FROM STDIN"
 _FOUND = """
 CREATE TEMPORARY TABLE found AS
 SELECT line, min(chf_id) AS hub, count(*) AS hubs FROM (
@@ -163,18 +162,11 @@ def import_registrations(
     rejects = csv.writer(refused)
     rejects.writerow([*header, "reason"])
     reader = _Reader(names, today=_day(now))
-    total = refusals = 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(_INCOMING)
-        with cursor.copy(_TAKE_IN) as copy:
-            for total, row in enumerate(rows, 1):
-                try:
-                    copy.write_row((total, *reader.read(row), json.dumps(row)))
-                except RefusedRow as refusal:
-                    refusals += 1
-                    rejects.writerow([*row, str(refusal)])
-                if total % files.TELL_EVERY == 0:
-                    tell(f"{total:,} rows read, {refusals:,} refused")
+        total, refusals = files.take_in(
+            cursor=cursor, rows=rows, read=reader.read, refuse=rejects.writerow, tell=tell
+        )
         tell(f"{total:,} rows read, looking for their hubs")
         cursor.execute("ANALYZE incoming")  # nobody else does it for a temporary table
         # from here on nothing takes effect, and no other import writes: what is judged stays so

@@ -182,9 +182,7 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
                 f"{hubs:,} of these hubs would go in your soft window “{window}”. Give a reason to proceed, or "
                 "choose another time."
             )
-    places: Counter[int] = Counter()
-    for placement in placed.placements:
-        places[placement.slot] += placement.hubs
+    places = planning.by_slot(placements=placed.placements)
     placing.lock(slots=places)
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(

@@ -17,6 +17,7 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import audit, sql
 from portal.ground.clock import Clock
+from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
 from scheduling.models import Booking, Lot
 from scheduling.operations import notices, placing
@@ -245,9 +246,7 @@ def _put(
 
     :raises placing.RoomTaken: if there is no longer room; the caller's transaction is taken back then
     """
-    wanted: Counter[int] = Counter()
-    for placement in placements:
-        wanted[placement.slot] += placement.hubs
+    wanted = planning.by_slot(placements=placements)
     cuts: Sequence[placing.Cut] = ()
     if placements:
         cuts = placing.with_ids(

@@ -64,9 +64,7 @@ def _book(selection: HubSelection, now: datetime) -> Booking | None:
     placements = _placements(selection, groups, now)
     if not placements:
         return None
-    places: Counter[int] = Counter()
-    for placement in placements:
-        places[placement.slot] += placement.hubs
+    places = planning.by_slot(placements=placements)
     booking = Booking.objects.create(
         reference=bookings.new_reference(),
         origin=Booking.Origin.DEFAULT,

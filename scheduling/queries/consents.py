@@ -8,6 +8,7 @@ the shared hubs that the question is about, which are its own hubs too, and noth
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, F, Min, Q, QuerySet, Sum
 
@@ -70,28 +71,25 @@ def unanswered() -> QuerySet[Consent]:
     return visible().filter(state=Consent.State.ASKED)
 
 
-def to_answer(*, supplier: Supplier, limit: int) -> list[Asked]:
-    """Return what the Supplier is asked, at most `limit` questions, by booking, the most pressing first."""
-    rows = list(
-        unanswered()
-        .filter(supplier=supplier)
-        .annotate(hubs=WAITING)
+def _pressing(asked: QuerySet[Consent], limit: int) -> list[Any]:
+    """Return the questions about which hubs wait, with their number as `hubs`, the first to end first."""
+    return list(
+        asked.annotate(hubs=WAITING)
         .filter(hubs__gt=0)
         .order_by("answer_by", "booking_id", "slot__start_at", "id")[:limit]
     )
+
+
+def to_answer(*, supplier: Supplier, limit: int) -> list[Asked]:
+    """Return what the Supplier is asked, at most `limit` questions, by booking, the most pressing first."""
+    rows = _pressing(unanswered().filter(supplier=supplier), limit)
     names = asker_of(consents=rows)
     return _by_booking([Question(row, row.hubs, names[row.pk]) for row in rows])
 
 
 def waiting(*, supplier: Supplier, limit: int) -> list[Asked]:
     """Return what the Supplier's own bookings ask of others, at most `limit` questions, the first to end first."""
-    rows = list(
-        unanswered()
-        .filter(booking__supplier=supplier)
-        .annotate(hubs=WAITING)
-        .filter(hubs__gt=0)
-        .order_by("answer_by", "booking_id", "slot__start_at", "id")[:limit]
-    )
+    rows = _pressing(unanswered().filter(booking__supplier=supplier), limit)
     names = asked_of(consents=rows)
     return _by_booking([Question(row, row.hubs, names[row.pk]) for row in rows])
 

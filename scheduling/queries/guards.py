@@ -126,12 +126,8 @@ class Guard:
                    FROM judged JOIN hubs_changeofsupplier change ON change.hub = judged.hub
                    WHERE effective_on BETWEEN %(first_change)s AND %(last_change)s"""
             )
-            parameters["first_change"], parameters["last_change"] = self._days
+            parameters["first_change"], parameters["last_change"] = _days(self.start, self.end)
         return sources, parameters
-
-    @property
-    def _days(self) -> tuple[date, date]:
-        return (self.start - AROUND).astimezone(LONDON).date(), (self.end + AROUND).astimezone(LONDON).date()
 
     def groups(self, *, rows: Iterable[tuple[Any, ...]]) -> list[Group]:
         """
@@ -211,6 +207,11 @@ class Guard:
         return dict(found)
 
 
+def _days(start: datetime, end: datetime) -> tuple[date, date]:
+    """Return the first and the last day on which a change of supplier can protect a hub between two moments."""
+    return (start - AROUND).astimezone(LONDON).date(), (end + AROUND).astimezone(LONDON).date()
+
+
 def guard(*, supplier: Supplier, start: datetime, end: datetime) -> Guard:
     """Return what has to be known of a Supplier's hubs for slots between `start` and `end`."""
     alone: dict[int, ProtectedWindow] = {}
@@ -228,14 +229,13 @@ def guard(*, supplier: Supplier, start: datetime, end: datetime) -> Guard:
             alone[window.pk] = window
         else:
             soft.append(window)
-    around = ((start - AROUND).astimezone(LONDON).date(), (end + AROUND).astimezone(LONDON).date())
     return Guard(
         supplier.pk,
         start,
         end,
         alone,
         soft,
-        ChangeOfSupplier.objects.filter(effective_on__range=around).exists(),
+        ChangeOfSupplier.objects.filter(effective_on__range=_days(start, end)).exists(),
         Supplier.objects.aggregate(last=Max("id"))["last"] + 1,
         spans,
     )

@@ -1,11 +1,11 @@
 """What hubs that were missed in their slots go back with: why, and where they could go next."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from portal.ground import sql
+from scheduling import planning
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Booking, Slot
 from scheduling.queries import eligibility, guards, plans
@@ -53,8 +53,6 @@ def way_forward(*, booking: Booking, lots: Sequence[int], now: datetime) -> WayF
     )
     timing = plans.Timing(Booking.Plan.EARLIEST)
     rooms = plans.rooms(timing=timing, release=release, supplier=supplier, groups=groups, now=now)
-    found: Counter[int] = Counter()
-    for placement in plans.place(timing=timing, rooms=rooms, groups=groups).placements:
-        found[placement.slot] += placement.hubs
+    found = planning.by_slot(placements=plans.place(timing=timing, rooms=rooms, groups=groups).placements)
     places = Slot.objects.filter(pk__in=found).select_related("network").order_by("start_at", "network__name")
     return WayForward(sum(group.hubs for group in groups), [(slot, found[slot.pk]) for slot in places])

@@ -114,14 +114,14 @@ def place(*, timing: Timing, rooms: Sequence[planning.Room], groups: Sequence[gu
         planned = planning.clear_of_windows(
             rooms=there,
             groups={kind: sum(group.hubs for group in same) for kind, same in enumerate(members)},
-            clear={
-                kind: planning.clear_slots(rooms=there, closed=closed) for kind, closed in enumerate(classes)
-            },
+            clear=dict(enumerate(planning.clear_slots(rooms=there, closed=classes))),
             plan=lambda offered, hubs: rule(rooms=offered, hubs=hubs),
         )
+        theirs: dict[int, list[planning.Placement]] = {}
+        for placement in planned.placements:
+            theirs.setdefault(placement.group, []).append(placement)
         for kind, same in enumerate(members):
-            theirs = [placement for placement in planned.placements if placement.group == kind]
-            shared = _shared(theirs, same)
+            shared = _shared(theirs.get(kind, ()), same)
             placements += shared
             if kind in planned.protected:
                 found = Counter[int]()

@@ -267,8 +267,11 @@ class TestClearSlots:
             for start, length in spans
         ]
 
-        assert clear_slots(rooms=rooms, closed=closed) == {
-            room.slot
-            for room in rooms
-            if not any(opens < room.end_at and closes > room.start_at for opens, closes in closed)
-        }
+        assert clear_slots(rooms=rooms, closed=[closed, []]) == [
+            {
+                room.slot
+                for room in rooms
+                if not any(opens < room.end_at and closes > room.start_at for opens, closes in closed)
+            },
+            {room.slot for room in rooms},
+        ]
