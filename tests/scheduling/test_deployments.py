@@ -19,6 +19,7 @@ from hubs.models import CommunicationsHub, FirmwareVersion, HubStatus
 from scheduling.lifecycle import FINAL, MOVES, Ending, State
 from scheduling.models import LOT_SPAN, Command, Deployment, Lot, StrayReport
 from scheduling.operations import deployments
+from scheduling.operations.deployments import gate
 from tests.scheduling.world import NEW, OLD, World
 
 
@@ -271,7 +272,7 @@ class TestTheGate:
         booked.clock.move(hours=1)
         booked.work()
         booked.clock.move(hours=4)
-        admit = deployments.admit
+        admit = gate.admit
 
         def admit_and_halt(**given: Any) -> int:
             admitted = admit(**given)
@@ -279,7 +280,7 @@ class TestTheGate:
             return admitted
 
         with monkeypatch.context() as patch:
-            patch.setattr(deployments, "admit", admit_and_halt)
+            patch.setattr(gate, "admit", admit_and_halt)
             deployments.carry_out(gateway=ModelledFleet(), clock=booked.clock, lots=1)
         assert Command.objects.filter(phase=Phase.ACTIVATE, sent_at=None).count() == 3
 

@@ -1,0 +1,239 @@
+"""
+The Gate: the one transaction that asks every rule again and writes command rows.
+
+It makes no call to the outside.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from firmware.models import FirmwareRelease, ReleaseState
+from hubs.gateway import Outcome, Phase, Verdict
+from hubs.models import BOOKABLE
+from portal.ground import sql
+from portal.ground.clock import Clock
+from scheduling import reactions
+from scheduling.lifecycle import Ending
+from scheduling.models import Consent
+from scheduling.operations import placing
+from scheduling.operations.bookings import cancel_lots
+from scheduling.operations.deployments.claims import Claim, enter
+from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
+from scheduling.queries import eligibility
+
+LAST_WORD = timedelta(seconds=15)
+"""Between a command's last valid moment and its silence: time for the carrier to say that it was not carried out."""
+LOOK_AGAIN = timedelta(seconds=30)
+"""When a deployment that the Gate did not admit is looked at again."""
+
+# What surely did nothing is taken back, and its try does not count. Nor does a read count that the carrier never
+# took: silence is the hub's only when the question reached the carrier.
+RECALL = f"""
+WITH recalled AS (
+    UPDATE scheduling_command command SET answered_at = %(now)s, outcome = %(expired)s
+    FROM scheduling_deployment deployment
+    WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting
+      AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+      AND command.attempt = deployment.attempt AND command.answered_at IS NULL
+      AND (command.verdict = %(refused_late)s
+           OR (command.verdict IS NULL AND command.phase = %(verify)s AND command.valid_until <= %(now)s)
+           OR (command.sent_at IS NULL AND (
+                   command.valid_until <= %(now)s OR %(halted)s
+                   OR (command.phase = %(activate)s AND {NOT_NOW})
+                   OR (NOT %(published)s AND command.phase <> %(verify)s))))
+    RETURNING command.deployment_id, command.phase)
+UPDATE scheduling_deployment deployment
+SET state = CASE WHEN recalled.phase = %(activate)s THEN 'staged' ELSE deployment.state END,
+    awaiting = false, tries = deployment.tries - 1, next_at = %(now)s, moved_at = %(now)s
+FROM recalled WHERE deployment.id = recalled.deployment_id
+"""  # noqa: S608 - our own constant
+SLOT_OVER = f"""
+UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, next_at = NULL, moved_at = %(now)s,
+    ended_at = %(now)s,
+    ending = CASE
+        WHEN state = 'held' OR %(halted)s THEN %(by_halt)s
+        WHEN state = 'provisional' THEN %(no_consent)s
+        WHEN first_miss_at IS NOT NULL THEN %(unreachable)s
+        WHEN state = 'staging' THEN %(not_staged)s
+        WHEN state = 'staged' AND %(closed_slot)s THEN %(network_closed)s
+        WHEN state = 'staged' AND {PROTECTED.format(when="slot")} THEN %(protected_window)s
+        ELSE %(slot_passed)s END
+WHERE id BETWEEN %(first)s AND %(last)s
+  AND state IN ('provisional', 'booked', 'staging', 'staged', 'held') AND %(now)s >= %(slot_end)s
+"""  # noqa: S608 - our own constant
+GRACE_OVER = """
+UPDATE scheduling_deployment SET state = 'missed', ending = %(unreachable)s, next_at = NULL, moved_at = %(now)s,
+    ended_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s AND state = 'staged' AND first_miss_at <= %(grace_began)s
+"""
+# Without the carrier's receipt nobody knows that a command has arrived, so its silence says nothing: it is sent
+# again under the same key, which is carried out once however often it comes, and the wait begins then.
+NO_RECEIPT = """
+UPDATE scheduling_deployment deployment SET next_at = %(answer_by)s
+FROM scheduling_command command
+WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at <= %(now)s
+  AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+  AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
+  AND command.valid_until > %(now)s
+"""
+SILENT = """
+UPDATE scheduling_deployment SET
+    state = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN 'unconfirmed' ELSE state END,
+    ending = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN %(silent)s ELSE ending END,
+    ended_at = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN %(now)s::timestamptz END,
+    next_at = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN NULL
+              ELSE %(now)s::timestamptz END,
+    tries = CASE WHEN phase = %(activate)s THEN 0 ELSE tries END,
+    -- an activation without an answer may have happened: read, never activate again
+    phase = CASE WHEN phase = %(activate)s THEN %(verify)s ELSE phase END,
+    first_miss_at = coalesce(first_miss_at, %(now)s),
+    awaiting = false, moved_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s AND awaiting AND next_at <= %(now)s
+"""
+HOLD = """
+UPDATE scheduling_deployment SET state = 'held', awaiting = false, next_at = %(slot_end)s, moved_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s
+  AND (state IN ('provisional', 'booked', 'staged') OR (state = 'staging' AND NOT awaiting))
+"""
+STILL_ELIGIBLE = """(
+    (hub.lead_id = %(supplier)s OR hub.other_id IS NOT DISTINCT FROM %(supplier)s)
+    AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
+    AND hub.hardware_version BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
+    AND hub.status = ANY (%(bookable)s))"""
+# Only who was asked can have agreed. An inventory can name another Supplier beside the one that booked, and whoever
+# that is has not been asked; an override asks nobody.
+ASKED_WHOM_IT_CONCERNS = f"""(
+    %(is_override)s OR {eligibility.PARTNER} IS NULL
+    OR {eligibility.PARTNER} IS NOT DISTINCT FROM %(partner)s::smallint)"""
+# a halt is nobody's consent: what the other Supplier has not answered is provisional again
+UNHOLD = """
+UPDATE scheduling_deployment SET
+    state = CASE WHEN %(is_asked)s THEN 'provisional' ELSE 'booked' END,
+    next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE %(now)s::timestamptz END,
+    phase = %(read)s, tries = 0, first_miss_at = NULL, moved_at = %(now)s
+WHERE id BETWEEN %(first)s AND %(last)s AND state = 'held'
+"""
+NOT_ELIGIBLE = f"""
+UPDATE scheduling_deployment deployment SET state = 'cancelled', next_at = NULL, moved_at = %(now)s, ended_at = %(now)s,
+    ending = CASE WHEN {STILL_ELIGIBLE} THEN %(no_consent)s ELSE %(not_eligible)s END
+FROM hubs_communicationshub hub
+WHERE deployment.id BETWEEN %(first)s AND %(last)s AND hub.chf_id = deployment.hub_id
+  AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting
+  AND deployment.next_at <= %(now)s AND NOT ({STILL_ELIGIBLE} AND {ASKED_WHOM_IT_CONCERNS})
+"""  # noqa: S608 - our own constants
+ADMIT = f"""
+WITH due AS (
+    SELECT id, phase, attempt + 1 AS attempt FROM scheduling_deployment deployment
+    WHERE id BETWEEN %(first)s AND %(last)s AND NOT awaiting AND next_at <= %(now)s
+      AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
+           OR (phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW})
+           OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
+    ORDER BY id FOR UPDATE),
+moved AS (
+    UPDATE scheduling_deployment deployment SET
+        state = CASE WHEN due.phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
+        attempt = due.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
+    FROM due WHERE deployment.id = due.id
+    RETURNING deployment.id, due.phase, due.attempt)
+INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
+SELECT id, phase, attempt, %(token)s, %(now)s,
+       -- nothing is activated after its silence was taken for an answer
+       CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s
+       THEN least(%(activate_until)s, %(silent_at)s)
+       ELSE %(until)s END
+FROM moved
+"""  # noqa: S608 - our own constant
+LOOK_LATER = """
+UPDATE scheduling_deployment SET next_at = CASE
+        WHEN state <> 'activating' AND %(slot_end)s > %(now)s THEN least(%(slot_end)s, %(later)s)
+        ELSE %(later)s END
+WHERE id BETWEEN %(first)s AND %(last)s AND ended_at IS NULL AND next_at <= %(now)s
+"""
+
+
+@transaction.atomic(durable=True)
+def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
+    """
+    The Gate: end what is over, and write a command for every due deployment that every rule lets through.
+
+    Holds the release's lock shared until it commits; a halt takes it alone. So a halt that has committed is
+    seen here, and one that waits here commits after this.
+
+    :raises LeaseLost: if another worker has claimed the lot
+    """
+    lot = claimed.lot
+    now = enter(claimed=claimed, clock=clock)
+    terms = _terms(claimed, image_whole, now)
+    sql.run(RECALL, terms)
+    sql.run(SLOT_OVER, terms)
+    sql.run(GRACE_OVER, terms)
+    sql.run(NO_RECEIPT, terms)
+    sql.run(SILENT, terms)
+    if terms["halted"]:
+        sql.run(HOLD, terms)
+    elif terms["published"]:
+        sql.run(UNHOLD, terms)
+    else:
+        cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
+    if gone := sql.run(NOT_ELIGIBLE, terms):
+        placing.free_places(places={lot.slot_id: gone})
+    admitted = sql.run(ADMIT, terms)
+    sql.run(LOOK_LATER, terms)
+    return admitted
+
+
+def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
+    """Ask every rule of the release anew, under its lock, and return them as the parameters of the Gate."""
+    lot, slot = claimed.lot, claimed.lot.slot
+    release = FirmwareRelease.objects.select_related("policy").get(pk=lot.release_id)
+    policy = release.policy
+    published = release.state == ReleaseState.PUBLISHED
+    period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).first()
+    in_period = period is not None
+    until = min(slot.end_at, period.end_at) if period else slot.end_at
+    stops = protection(lot=lot, now=now)
+    return {
+        **stops,
+        "first": claimed.first,
+        "last": claimed.last,
+        "token": claimed.token,
+        "now": now,
+        "slot_end": slot.end_at,
+        "until": until,
+        # a command must not be followed in a window that begins after it is given
+        "activate_until": min(until, stops["clear_until"]),
+        "grace_began": policy.grace.before(now),
+        "silent_at": policy.silence_deadline.after(now),
+        "answer_by": policy.silence_deadline.after(now) + LAST_WORD,
+        "later": now + LOOK_AGAIN,
+        "published": published,
+        "halted": release.state == ReleaseState.HALTED,
+        "may_stage": published and in_period and image_whole and lot.staging_from <= now < slot.end_at,
+        "may_activate": published and in_period and slot.holds(now),
+        # what began has to be read back also after a withdrawal; nothing at all is asked during a halt
+        "may_verify": release.state != ReleaseState.HALTED,
+        "supplier": lot.supplier_id,
+        "partner": lot.consent and lot.consent.supplier_id,
+        "is_override": lot.is_override,
+        "network": lot.network_id,
+        "models": list(release.hub_models.values_list("id", flat=True)),
+        "minimum_hardware": release.minimum_hardware,
+        "maximum_hardware": release.maximum_hardware,
+        "bookable": [int(status) for status in BOOKABLE],
+        "is_asked": Consent.objects.filter(lots=lot, state=Consent.State.ASKED).exists(),
+        "verify_attempts": reactions.VERIFY_ATTEMPTS,
+        **{phase.name.lower(): int(phase) for phase in Phase},
+        "expired": int(Outcome.EXPIRED),
+        "refused_late": int(Verdict.EXPIRED),
+        "by_halt": Ending.HALTED,
+        "network_closed": Ending.NETWORK_CLOSED,
+        "protected_window": Ending.PROTECTED_WINDOW,
+        "unreachable": Ending.UNREACHABLE,
+        "not_staged": Ending.NOT_STAGED,
+        "slot_passed": Ending.SLOT_PASSED,
+        "silent": Ending.SILENT,
+        "not_eligible": Ending.NO_LONGER_ELIGIBLE,
+        "no_consent": Ending.NO_CONSENT,
+    }
