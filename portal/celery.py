@@ -5,9 +5,11 @@ Celery only wakes: what is due stands in PostgreSQL, so an entry that is lost, d
 """
 
 import os
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from celery import Celery
+from celery import Celery, Task
+
+from portal.ground import logs
 
 
 class Entry(TypedDict):
@@ -40,8 +42,18 @@ TIMETABLE: dict[str, Entry] = {
     "count fleet": every(60, "count_fleet"),
 }
 
+
+class LoggedTask(Task[Any, Any]):
+    """A task whose every line in the log says which it is."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it, bound to its id and name."""
+        with logs.bound(task=self.request.id, job=self.name.rpartition(".")[2]):
+            return super().__call__(*args, **kwargs)
+
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
-app = Celery("portal")
+app = Celery("portal", task_cls=LoggedTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.beat_schedule = TIMETABLE
 app.autodiscover_tasks()

@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "django_tables2",
 ]
 MIDDLEWARE = [
+    "portal.access.Logged",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -328,18 +329,27 @@ USE_I18N = True
 LANGUAGE_CODE = "en-gb"
 FORMAT_MODULE_PATH = ["portal.formats"]
 
+LOG_FORMAT: str = env("LOG_FORMAT", default="json" if PRODUCTION else "line")
+if LOG_FORMAT not in ("json", "line"):
+    raise ImproperlyConfigured("LOG_FORMAT is neither json nor line: set it to one of them, or leave it out.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         # The demo's supervisor writes the time and the program's name before each line.
-        "line": {"format": ("" if DEMO else "%(asctime)s ") + "%(levelname)-7s %(name)s: %(message)s"}
+        "line": {
+            "()": "portal.ground.logs.Lines",
+            "fmt": ("" if DEMO else "%(asctime)s ") + "%(levelname)-7s %(name)s: %(message)s",
+        },
+        "json": {"()": "portal.ground.logs.JsonLines"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
+        # what goes wrong in a web process is gunicorn's to tell; only its first process keeps its own words
+        "gunicorn.error": {"handlers": [], "propagate": True},
         # A task wakes every few seconds and mostly finds nothing: what it did is in the rows.
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
