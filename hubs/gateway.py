@@ -10,6 +10,13 @@ A carrier adapter implements `HubGateway`; which one is used is a setting. The c
 * A command is not carried out after its `valid_until`.
 * Reports can be late, doubled, lost and out of order. `collect` repeats a report until it is
   acknowledged.
+* A report that makes no sense is handed over as an `UnreadableReport`, beside those that do: it can be
+  recorded and acknowledged, and holds nobody else's up.
+* `GatewayUnavailable`, from any method: nothing was learned. The carrier may or may not have done what
+  it was told. The whole lot waits and no hub is at fault; doing the same again is safe, since a key is
+  carried out once, reports come until they are acknowledged, and acknowledging twice is acknowledging once.
+* Any other exception from `send` (`CommandRefused`, from an adapter that knows): at least one of these
+  commands is at fault. Whoever sent them halves the batch and sends the halves, until it has found which.
 """
 
 from collections.abc import Sequence
@@ -100,17 +107,56 @@ class Report:
     observed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableReport:
+    """
+    Something that came back and is no report: a phase that nobody knows, a number out of range, no date.
+
+    `id` is None where not even that could be read: it cannot be acknowledged, and comes again. `text` is what
+    came, as printable ASCII, and cut when long.
+    """
+
+    id: int | None
+    reason: str
+    text: str
+
+
+class GatewayUnavailable(Exception):
+    """The carrier cannot be reached, or gave no answer that can be believed; nothing was learned."""
+
+
+class AnswerForged(GatewayUnavailable):
+    """An answer came that the carrier did not sign, or that it gave to something else; it was not read."""
+
+
+class CommandRefused(Exception):
+    """The carrier takes none of these commands, because at least one of them cannot be carried out as it is."""
+
+
 class HubGateway(Protocol):
     """What every carrier adapter offers. No method is called inside a transaction."""
 
     def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
-        """Hand over at most 50 commands; return one receipt each, in order."""
+        """
+        Hand over at most 50 commands; return one receipt each, in order.
 
-    def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
-        """Return up to `limit` reports that are not acknowledged, oldest first."""
+        :raises GatewayUnavailable: if nothing was learned; the carrier may have taken them
+        :raises CommandRefused: if at least one is at fault; the carrier took none
+        """
+
+    def collect(self, *, limit: int, now: datetime) -> Sequence[Report | UnreadableReport]:
+        """
+        Return up to `limit` reports that are not acknowledged, oldest first.
+
+        :raises GatewayUnavailable: if none could be fetched
+        """
 
     def acknowledge(self, *, reports: Sequence[int]) -> None:
-        """Say that the reports with these ids are recorded and need not come again."""
+        """
+        Say that the reports with these ids are recorded and need not come again.
+
+        :raises GatewayUnavailable: if the carrier may not have heard it; the reports may come again
+        """
 
 
 def connect() -> HubGateway:

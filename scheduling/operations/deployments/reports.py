@@ -78,7 +78,8 @@ WHERE lot.id = earliest.lot_id
 
 def collect(*, gateway: HubGateway, clock: Clock) -> int:
     """Fetch reports, record them, and only then acknowledge them; return how many came."""
-    reports = gateway.collect(limit=COLLECT, now=clock())
+    came = gateway.collect(limit=COLLECT, now=clock())
+    reports = [report for report in came if isinstance(report, Report)]
     if reports:
         record_reports(reports=reports, now=clock())
         gateway.acknowledge(reports=[report.id for report in reports])
