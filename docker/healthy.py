@@ -1,4 +1,4 @@
-"""Exit with 0 when the web server of this container can serve: it, PostgreSQL and Redis answer."""
+"""Exit with 0 when the web server of this container can serve, as it says itself."""
 
 import os
 import sys

@@ -1,16 +1,24 @@
 """Tell a supervisor whether this process lives, and whether it can serve."""
 
+import functools
 import logging
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.core.cache import cache
-from django.db import DatabaseError, connection
+from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from portal.ground import apart
 
 logger = logging.getLogger(__name__)
+PATIENCE = 2
+"""Seconds that either server has for its answer."""
 
 
 @login_not_required
@@ -25,25 +33,70 @@ def live(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Ask PostgreSQL and Redis; answer 503 when either is silent, naming which but never why."""
-    services = {"postgresql": _asks_postgresql(), "redis": _asks_redis()}
-    return JsonResponse(services, status=200 if all(services.values()) else 503)
+    """
+    Say what answers, and 503 when this process cannot serve; within some seconds, even when a server hangs.
+
+    Not without PostgreSQL, nor while it takes no writes, nor before every migration that this version knows is
+    applied. Without Redis it can: nobody new can sign in, but who is signed in books, cancels, and above all
+    halts. All web hosts share one Redis, so a balancer that took its silence for theirs would take away the last
+    of them. It is named here, and on the health page, for people to see to.
+    """
+    services = {**_ask_postgresql(), "redis": _ask_redis()}
+    can_serve = services["postgresql"] and services["writable"] and services["migrated"]
+    return JsonResponse(services, status=200 if can_serve else 503)
 
 
-def _asks_postgresql() -> bool:
+# Without a table of migrations the second question would be refused as a whole.
+TAKES_WRITES = "SELECT current_setting('transaction_read_only'), to_regclass('django_migrations') IS NOT NULL"
+MIGRATIONS_TO_COME = """
+SELECT known.app || '.' || known.name
+FROM unnest($1::text[], $2::text[]) AS known (app, name)
+WHERE NOT EXISTS (
+    SELECT FROM django_migrations applied WHERE applied.app = known.app AND applied.name = known.name)
+"""
+
+
+def _ask_postgresql() -> dict[str, bool]:
+    """Ask on a new connection: this thread's own might hang for as long as the server does."""
+    answers = {"postgresql": False, "writable": False, "migrated": False}
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("select 1")
-    except DatabaseError:
-        logger.exception("PostgreSQL does not answer")
-        return False
-    return True
+        [(read_only, has_migrations)] = apart.ask(statement=TAKES_WRITES, within=PATIENCE)
+        answers |= {"postgresql": True, "writable": read_only == "off"}
+        if has_migrations == "t":
+            apps, names = _known_migrations()
+            to_come = apart.ask(statement=MIGRATIONS_TO_COME, parameters=[apps, names], within=PATIENCE)
+            answers["migrated"] = not to_come
+    except (apart.NoAnswer, apart.Refused) as error:
+        logger.error("PostgreSQL does not answer: %s", error)
+    if answers["postgresql"] and not answers["writable"]:
+        logger.error("PostgreSQL takes no writes")
+    if answers["postgresql"] and not answers["migrated"]:
+        logger.error("migrations are not applied")
+    return answers
 
 
-def _asks_redis() -> bool:
+@functools.cache
+def _known_migrations() -> tuple[str, str]:
+    """Return the apps and the names of this version's migrations, as arrays of PostgreSQL."""
+    known = sorted(MigrationLoader(None).disk_migrations)
+    return (
+        "{" + ",".join(app for app, _ in known) + "}",
+        "{" + ",".join(name for _, name in known) + "}",
+    )
+
+
+def _ask_redis() -> bool:
+    """Ask on a new connection, once: the cache's own has no deadline, and tries again."""
+    server = Redis.from_url(
+        settings.CACHES["default"]["LOCATION"],
+        socket_connect_timeout=PATIENCE,
+        socket_timeout=PATIENCE,
+        retry=Retry(NoBackoff(), 0),
+    )
     try:
-        cache.get("health")
-    except (RedisError, OSError):
-        logger.exception("Redis does not answer")
+        return bool(server.ping())
+    except (RedisError, OSError) as error:
+        logger.error("Redis does not answer: %s", error)
         return False
-    return True
+    finally:
+        server.close()

@@ -348,7 +348,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # what goes wrong in a web process is gunicorn's to tell; only its first process keeps its own words
+        # paths can hold what must not be in a log; only gunicorn's first process, which serves nobody, writes by itself
+        "gunicorn.access": {"handlers": [], "propagate": True},
         "gunicorn.error": {"handlers": [], "propagate": True},
         # A task wakes every few seconds and mostly finds nothing: what it did is in the rows.
         "celery.app.trace": {"level": "WARNING"},

@@ -52,6 +52,7 @@ class TestProduction:
             ("SECRET_KEY", settings.LOCAL_SECRET),
             ("SECRET_KEY", "short"),
             ("PORTAL_ADDRESS", "http://portal.example.org"),
+            ("LOG_FORMAT", "xml"),
         ],
     )
     def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
