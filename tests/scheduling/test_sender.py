@@ -1,0 +1,247 @@
+"""The sender, row by row: what it hands over, what it keeps back, and what it makes of receipts."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import product
+
+import pytest
+
+from firmware.models import ReleaseState
+from firmware.operations import decisions
+from hubs.gateway import Command as Instruction
+from hubs.gateway import Phase, Receipt, Verdict
+from scheduling.lifecycle import State
+from scheduling.models import Command, Deployment, Lot
+from scheduling.operations import deployments
+from tests.scheduling.rows import Row, Sent, lay_out
+from tests.scheduling.test_deployments import Recorder
+from tests.scheduling.world import World
+
+Lay = Callable[[Sequence[Row]], dict[int, Row]]
+ON_THEIR_WAY = (
+    (State.STAGING, Phase.READ),
+    (State.STAGING, Phase.STAGE),
+    (State.ACTIVATING, Phase.ACTIVATE),
+    (State.ACTIVATING, Phase.VERIFY),
+)
+ROWS = [
+    *[
+        Row(state, phase, is_due=False, awaits=sent)
+        for (state, phase), sent in product(
+            ON_THEIR_WAY,
+            [
+                Sent(is_sent=False),
+                Sent(is_sent=False, is_valid=False),
+                Sent(is_sent=True, verdict=None),
+                Sent(is_sent=True, verdict=None, is_valid=False),
+                Sent(is_sent=True, verdict=Verdict.ACCEPTED),
+                Sent(is_sent=True, verdict=Verdict.EXPIRED),
+                Sent(is_sent=True, verdict=None, is_answered=True),
+            ],
+        )
+    ],
+    *[Row(state, phase, is_due=False, holds=Sent(is_sent=False)) for state, phase in ON_THEIR_WAY],
+]
+
+
+@pytest.fixture
+def lay(world: World) -> Lay:
+    """Return what books as many hubs as there are rows, and lays the rows out in their slot."""
+
+    def book_and_lay(rows: Sequence[Row]) -> dict[int, Row]:
+        world.hubs(len(rows))
+        world.slot(start=timedelta(hours=5), room=len(rows))
+        world.book()
+        world.clock.move(hours=5)
+        return lay_out(world, rows)
+
+    return book_and_lay
+
+
+def send(world: World, gateway: Recorder) -> list[tuple[int, Phase, int]]:
+    """Claim the one lot and send once; return the keys of what the carrier was handed."""
+    Lot.objects.update(due_at=world.clock(), lease_until=None)
+    claimed = deployments.claim(now=world.clock())
+    assert claimed
+    before = len(gateway.handed)
+    sent = deployments.send(claimed=claimed, gateway=gateway, clock=world.clock)
+    handed = gateway.handed[before:]
+    assert sent == len(handed)
+    assert {command.token for command in handed} <= {claimed.token}
+    return [(command.deployment, command.phase, command.attempt) for command in handed]
+
+
+def stop(world: World, how: str) -> None:
+    """Halt or withdraw the release, or close its hubs for half an hour."""
+    given = {"release": world.release, "by": world.staff, "reason": "Trouble", "now": world.clock()}
+    if how == "halted":
+        decisions.halt(**given)
+    elif how == "withdrawn":
+        decisions.withdraw(**given)
+    elif how:
+        world.protect(start_at=world.clock(), end_at=world.clock() + timedelta(minutes=30))
+
+
+class TestHandsOver:
+    @pytest.mark.parametrize("stopped", ["", "halted", "withdrawn", "closed"])
+    def test_what_nobody_has_taken_yet_and_may_still_be_done(
+        self, world: World, lay: Lay, stopped: str
+    ) -> None:
+        laid = lay(ROWS)
+        stop(world, stopped)
+        expected = {
+            (key, row.phase, 1)
+            for key, row in laid.items()
+            if row.awaits
+            and row.awaits.is_valid
+            and not row.awaits.is_answered
+            and (not row.awaits.is_sent or row.awaits.verdict is None)
+            and (row.phase == Phase.VERIFY or stopped != "withdrawn")
+            and (row.phase != Phase.ACTIVATE or stopped != "closed")
+            and stopped != "halted"
+        }
+        assert set(send(world, Recorder())) == expected
+
+    def test_no_command_but_the_one_that_is_awaited(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent(is_sent=False))])
+        now = world.clock()
+        for phase, attempt in ((Phase.READ, 1), (Phase.STAGE, 2), (Phase.STAGE, 3)):
+            Command.objects.create(
+                deployment_id=key,
+                phase=phase,
+                attempt=attempt,
+                token=1,
+                admitted_at=now,
+                valid_until=now + timedelta(minutes=9),
+            )
+        assert send(world, Recorder()) == [(key, Phase.STAGE, 1)]
+
+    def test_fifty_at_a_time_and_each_once(self, world: World, lay: Lay) -> None:
+        laid = lay([Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(is_sent=False))] * 120)
+        gateway, handed = Recorder(), []
+        while portion := send(world, gateway):
+            assert len(portion) <= 50
+            handed += portion
+        assert handed == [(key, Phase.READ, 1) for key in sorted(laid)]
+
+    def test_nothing_of_a_neighbouring_lot(self, world: World) -> None:
+        world.hubs(6)
+        for number in range(3):
+            world.slot(start=timedelta(hours=5 + number), room=2)
+        world.book()
+        world.clock.move(hours=4)
+        for lot in Lot.objects.all():
+            assert deployments.admit(
+                claimed=deployments.Claim(lot, lot.token), image_whole=True, clock=world.clock
+            )
+        _, second, _ = Lot.objects.order_by("id")
+        gateway = Recorder()
+        claimed = deployments.Claim(second, second.token)
+        assert deployments.send(claimed=claimed, gateway=gateway, clock=world.clock) == 2
+        assert {command.lot for command in gateway.handed} == {second.pk}
+
+    def test_stamps_what_it_hands_over_and_nothing_else_with_the_first_moment(
+        self, world: World, lay: Lay
+    ) -> None:
+        laid = lay(ROWS)
+        before = {command.deployment_id: command.sent_at for command in Command.objects.all()}
+        handed = {key for key, _, _ in send(world, Recorder())}
+        for command in Command.objects.all():
+            was = before[command.deployment_id]
+            stamped = world.clock() if command.deployment_id in handed and was is None else was
+            assert command.sent_at == stamped
+        assert {key for key in handed if before[key] is None} != set()
+        assert {key for key in handed if before[key] is not None} != set()
+        assert len(laid) == len(before)
+
+
+class TestKeepsBack:
+    @pytest.mark.parametrize("stopped", ["halted", "withdrawn", "closed"])
+    def test_what_never_left_for_the_gate_to_take_back_soon(
+        self, world: World, lay: Lay, stopped: str
+    ) -> None:
+        laid = lay(ROWS)
+        later = dict(Deployment.objects.values_list("id", "next_at"))
+        stop(world, stopped)
+        send(world, Recorder())
+        for key, row in laid.items():
+            concerns = {
+                "halted": True,
+                "withdrawn": row.phase != Phase.VERIFY,
+                "closed": row.phase == Phase.ACTIVATE,
+            }[stopped]
+            kept = row.awaits is not None and not row.awaits.is_sent and concerns
+            assert Deployment.objects.get(pk=key).next_at == (world.clock() if kept else later[key])
+
+    def test_the_command_that_is_awaited_and_no_other(self, world: World, lay: Lay) -> None:
+        keys = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent())] * 2)
+        later = dict(Deployment.objects.values_list("id", "next_at"))
+        now = world.clock()
+        for key, (phase, attempt) in zip(keys, ((Phase.READ, 1), (Phase.STAGE, 2)), strict=True):
+            Command.objects.create(
+                deployment_id=key,
+                phase=phase,
+                attempt=attempt,
+                token=1,
+                admitted_at=now,
+                valid_until=now + timedelta(minutes=9),
+            )
+        stop(world, "halted")
+        send(world, Recorder())
+        assert dict(Deployment.objects.values_list("id", "next_at")) == later
+
+    def test_nothing_later_than_it_was_due(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.ACTIVATING, Phase.ACTIVATE, is_due=False, awaits=Sent(is_sent=False))])
+        earlier = world.clock() - timedelta(minutes=1)
+        Deployment.objects.update(next_at=earlier)
+        stop(world, "halted")
+        send(world, Recorder())
+        assert Deployment.objects.get(pk=key).next_at == earlier
+
+
+class Answering(Recorder):
+    """A carrier that answers every command with one verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__()
+        self.verdict = verdict
+
+    def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+        self.handed += commands
+        return [
+            Receipt(command.deployment, command.phase, command.attempt, self.verdict) for command in commands
+        ]
+
+
+class TestReceipts:
+    def test_are_kept_with_the_command_that_they_are_for(self, world: World, lay: Lay) -> None:
+        lay(ROWS)
+        before = {command.deployment_id: command.verdict for command in Command.objects.all()}
+        handed = {key for key, _, _ in send(world, Answering(Verdict.ACCEPTED))}
+        for command in Command.objects.all():
+            expected = Verdict.ACCEPTED if command.deployment_id in handed else before[command.deployment_id]
+            assert command.verdict == expected
+
+    def test_of_a_newer_token_end_the_work_of_this_worker(self, world: World, lay: Lay) -> None:
+        lay(ROWS)
+        with pytest.raises(deployments.LeaseLost):
+            send(world, Answering(Verdict.STALE_TOKEN))
+        assert not Command.objects.filter(verdict=Verdict.STALE_TOKEN).exists()
+
+    def test_that_say_too_late_make_the_gate_look_at_once(self, world: World, lay: Lay) -> None:
+        laid = lay(ROWS)
+        later = dict(Deployment.objects.values_list("id", "next_at"))
+        handed = {key for key, _, _ in send(world, Answering(Verdict.EXPIRED))}
+        assert handed
+        for key in laid:
+            expected = world.clock() if key in handed else later[key]
+            assert Deployment.objects.get(pk=key).next_at == expected
+
+    def test_of_a_release_that_is_halted_there_are_none(self, world: World, lay: Lay) -> None:
+        lay(ROWS)
+        stop(world, "halted")
+        world.release.refresh_from_db()
+        assert world.release.state == ReleaseState.HALTED
+        gateway = Answering(Verdict.ACCEPTED)
+        assert send(world, gateway) == []
+        assert gateway.handed == []
