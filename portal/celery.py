@@ -4,12 +4,22 @@ The Celery app and its timetable.
 Celery only wakes: what is due stands in PostgreSQL, so an entry that is lost, doubled or late does no harm.
 """
 
+import atexit
+import contextlib
 import os
-from typing import Any, TypedDict
+import signal
+import sys
+from types import FrameType
+from typing import Any, Final, NoReturn, TypedDict
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 
-from portal.ground import logs
+from portal.ground import logs, stopping
+
+HAND_BACK_SECONDS: Final = 5
+"""How long after SIGTERM a task that has found no clean point yet is broken off, and hands back what it holds."""
+END_SECONDS: Final = 9
+"""How long after SIGTERM a worker ends, whatever its tasks, its broker and its database are at."""
 
 
 class Entry(TypedDict):
@@ -57,3 +67,91 @@ app = Celery("portal", task_cls=LoggedTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.beat_schedule = TIMETABLE
 app.autodiscover_tasks()
+
+
+# -- stopping ------------------------------------------------------------------------------------------------
+
+_worker: Any = None
+_is_child = False
+_usual: dict[int, Any] = {}
+"""What signals did in a child before the task that it is at began."""
+
+
+@signals.worker_init.connect
+def remember_worker(sender: Any, **_: object) -> None:
+    """Keep the worker of this process: whoever stops it has to reach its children."""
+    global _worker  # noqa: PLW0603 - one worker in a process, and signals bring nothing along
+    _worker = sender
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # the very last moment has no handlers any more
+
+
+@signals.worker_shutting_down.connect
+def stop(**_: object) -> None:
+    """
+    Ask the tasks to end at their next clean point; break off what has not, and end in any case.
+
+    This runs in the handler of SIGTERM. The rest is left to the alarm clock, which finds us also where a broker that
+    does not answer holds us up.
+    """
+    if stopping.asked():
+        return
+    stopping.ask()
+    signal.signal(signal.SIGALRM, _break_off)
+    signal.setitimer(signal.ITIMER_REAL, HAND_BACK_SECONDS, END_SECONDS - HAND_BACK_SECONDS)
+
+
+def _break_off(_number: int, _frame: FrameType | None) -> None:
+    """Tell the children that are still at a task to leave it."""
+    signal.signal(signal.SIGALRM, _end)
+    _to_children(signal.SIGUSR2)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End without another word: what is held is taken over when its lease has run out."""
+    os.write(
+        sys.__stderr__.fileno() if sys.__stderr__ else 2, b"worker: did not end in time, so it is ended\n"
+    )
+    _to_children(signal.SIGKILL)
+    os._exit(1)
+
+
+def _to_children(number: signal.Signals) -> None:
+    for child in _worker.pool.info["processes"] if _worker else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+
+@signals.worker_process_init.connect
+def is_child(**_: object) -> None:
+    """Know that this process was forked to carry tasks out: it takes signals while it is at one."""
+    global _is_child  # noqa: PLW0603 - as above
+    _is_child = True
+
+
+@signals.task_prerun.connect
+def take_signals(**_: object) -> None:
+    """While a task runs, let SIGTERM ask it to end; many a supervisor sends it to the children as well."""
+    if _is_child:
+        stopping.begin()
+        _usual[signal.SIGTERM] = signal.signal(signal.SIGTERM, _ask_alone)
+        _usual[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, _leave)
+
+
+@signals.task_postrun.connect
+def give_signals_back(**_: object) -> None:
+    """Let signals do what they did before the task."""
+    while _usual:
+        number, handler = _usual.popitem()
+        signal.signal(number, handler)
+
+
+def _ask_alone(number: int, frame: FrameType | None) -> None:
+    """Ask the task to end; asked a second time, do what the signal does to a child that has no task."""
+    if stopping.is_asked_alone() and callable(usual := _usual.get(number)):
+        usual(number, frame)
+    stopping.ask_alone()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Break the task off: what it holds is handed back on the way out, and its statement is cancelled."""
+    raise SystemExit

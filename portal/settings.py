@@ -199,6 +199,10 @@ CELERY_BROKER_URL = broker_url(database=0)
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 3600,
     "global_keyprefix": env("REDIS_PREFIX", default=""),
+    # a server that hangs is given up, and asked again
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -2,13 +2,14 @@
 What the timetable wakes.
 
 Each task looks for what is due and does a bounded part of it. It does no harm when it runs twice, late, or not
-at all: the database is the schedule, and the next one finds the same rows.
+at all: the database is the schedule, and the next one finds the same rows. A worker that is asked to stop finds its
+tasks at their next clean point (`stopping`).
 """
 
 from celery import shared_task
 
 from hubs import gateway
-from portal.ground import clock
+from portal.ground import clock, stopping
 from scheduling.operations import (
     allocations,
     bookings,
@@ -39,14 +40,14 @@ def carry_out(**_: object) -> None:
 def collect_reports(**_: object) -> None:
     """Record what hubs have answered."""
     door = gateway.connect()
-    while deployments.collect(gateway=door, clock=clock.now) == deployments.COLLECT:
+    while deployments.collect(gateway=door, clock=clock.now) == deployments.COLLECT and stopping.keep_going():
         pass
 
 
 @shared_task
 def read_files(**_: object) -> None:
     """Read a portion of a large file of hubs."""
-    selections.read_next(clock=clock.now)
+    selections.read_next(clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task
@@ -67,7 +68,7 @@ def keep_bookings(**_: object) -> None:
 @shared_task
 def settle_consents(**_: object) -> None:
     """Let the time decide what the other Supplier of shared hubs was asked and has not answered."""
-    consents.settle(clock=clock.now)
+    consents.settle(clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task
@@ -89,7 +90,7 @@ def owe_deadlines(**_: object) -> None:
 @shared_task
 def send_notices(**_: object) -> None:
     """Send the e-mails that are owed."""
-    notices.send(clock=clock.now, limit=NOTICES)
+    notices.send(clock=clock.now, limit=NOTICES, keep_going=stopping.keep_going)
 
 
 @shared_task
@@ -101,21 +102,21 @@ def open_slots(**_: object) -> None:
 @shared_task
 def change_suppliers(**_: object) -> None:
     """Let the changes of supplier take effect that are due, and carry the deployments of their hubs over."""
-    registrations.take_effect(now=clock.now())
+    registrations.take_effect(now=clock.now(), keep_going=stopping.keep_going)
 
 
 @shared_task(soft_time_limit=ALLOCATION, time_limit=ALLOCATION + 60)
 def allocate(**_: object) -> None:
     """Allocate for DCC what nobody booked, where its day has come or DCC decided so."""
-    allocations.allocate(clock=clock.now)
+    allocations.allocate(clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task
 def keep_exceptions(**_: object) -> None:
     """Put hubs that were missed twice before DCC, and take out of its queue what is booked or done."""
     now = clock.now()
-    exceptions.raise_missed_twice(now=now)
-    exceptions.settle(now=now)
+    exceptions.raise_missed_twice(now=now, keep_going=stopping.keep_going)
+    exceptions.settle(now=now, keep_going=stopping.keep_going)
 
 
 @shared_task

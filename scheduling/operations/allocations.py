@@ -21,6 +21,7 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Supplier
 from portal.ground import sql
 from portal.ground.clock import Clock
+from portal.ground.stopping import KeepGoing, always
 from portal.ground.uk_time import LONDON
 from scheduling.models import Allocation, Booking, Decision, HubSelection
 from scheduling.operations import bookings, exceptions, notices, overrides
@@ -36,7 +37,7 @@ EVERY_DAY = tuple(range(7))
 MIDNIGHT = datetime.min.time()
 
 
-def allocate(*, clock: Clock) -> int:
+def allocate(*, clock: Clock, keep_going: KeepGoing = always) -> int:
     """
     Begin the allocations that are due today, and carry out those that are not finished.
 
@@ -47,18 +48,26 @@ def allocate(*, clock: Clock) -> int:
     if not is_alone:
         return 0
     try:
-        return _allocate(clock)
+        return _allocate(clock, keep_going)
     finally:
         sql.run("SELECT pg_advisory_unlock(%(key)s)", {"key": _ALONE})
 
 
-def _allocate(clock: Clock) -> int:
+def _allocate(clock: Clock, keep_going: KeepGoing) -> int:
     enough = clock() + LEASE / 3
+
+    def has_time() -> bool:
+        return keep_going() and clock() < enough
+
     for release in _published():
-        _begin(release, clock, enough)
+        _begin(release, clock, has_time)
     finished = 0
-    while (now := clock()) < enough and (allocation := _claim(now)):
-        finished += _carry_out(allocation, clock)
+    while has_time() and (allocation := _claim(clock())):
+        try:
+            finished += _carry_out(allocation, clock)
+        except SystemExit:  # broken off: whoever comes next need not wait for the lease
+            Allocation.objects.filter(pk=allocation.pk).update(lease_until=None)
+            raise
     return finished
 
 
@@ -71,7 +80,7 @@ def _published() -> list[FirmwareRelease]:
     )
 
 
-def _begin(release: FirmwareRelease, clock: Clock, enough: datetime) -> None:
+def _begin(release: FirmwareRelease, clock: Clock, has_time: KeepGoing) -> None:
     """Begin today's allocation of a release for every Supplier that leads hubs on the networks that are due."""
     now = clock()
     if not (networks := allocations.due_networks(release=release, now=now)):
@@ -89,9 +98,9 @@ def _begin(release: FirmwareRelease, clock: Clock, enough: datetime) -> None:
         .distinct()
     )
     for supplier in Supplier.objects.in_bulk(list(leads)).values():
-        if (now := clock()) >= enough:
+        if not has_time():
             return
-        _begin_one(release, supplier, networks, today, now)
+        _begin_one(release, supplier, networks, today, clock())
 
 
 def _begin_one(

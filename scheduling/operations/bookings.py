@@ -124,7 +124,7 @@ def book(
             reserved = _reserve(demand, despite, now, is_patient=again == 0)
             try:
                 _place(reserved, demand, now)
-            except Exception:
+            except (Exception, SystemExit):  # also broken off: others may have the places at once
                 _give_back(booking=reserved.booking, now=now)
                 raise
         except placing.RoomTaken:

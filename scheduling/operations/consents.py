@@ -20,6 +20,7 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import audit, sql, uk_time
 from portal.ground.clock import Clock
+from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import Ending
 from scheduling.models import LOT_SPAN, Booking, Consent, Lot, Objection, ProtectedWindow, Slot
 from scheduling.operations import changes, notices, placing, windows
@@ -442,7 +443,7 @@ WHERE id IN (
 """
 
 
-def settle(*, clock: Clock, limit: int = SETTLED) -> int:
+def settle(*, clock: Clock, limit: int = SETTLED, keep_going: KeepGoing = always) -> int:
     """
     Let the time decide questions whose moment to answer has passed, at most `limit`; return how many were settled.
 
@@ -459,9 +460,10 @@ def settle(*, clock: Clock, limit: int = SETTLED) -> int:
     ).order_by("answer_by", "id")[:limit]
     rows = list(due.values_list("booking_id", "pk", "is_explicit"))
     for booking, keys in _batches([(booking, key) for booking, key, is_explicit in rows if not is_explicit]):
-        settled += _lapse(booking, keys, clock())
+        if keep_going():
+            settled += _lapse(booking, keys, clock())
     for booking, key, is_explicit in rows:
-        if is_explicit:
+        if is_explicit and keep_going():
             try:
                 settled += _tried(lambda booking=booking, key=key: _leave(booking, key, clock()))  # type: ignore[misc]
             except UnableToAnswer:

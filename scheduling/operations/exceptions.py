@@ -17,6 +17,7 @@ from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease
 from firmware.operations import decisions
 from hubs.models import BOOKABLE, Supplier
 from portal.ground import audit, sql, uk_time
+from portal.ground.stopping import KeepGoing, always
 from scheduling.models import (
     LOT_SPAN,
     Allocation,
@@ -103,14 +104,14 @@ LOTS = 100
 """Lots that are looked at in one transaction: the Gate waits for them."""
 
 
-def raise_missed_twice(*, now: datetime) -> int:
+def raise_missed_twice(*, now: datetime, keep_going: KeepGoing = always) -> int:
     """Put the hubs that were missed for the second time for a release into the queue; return how many."""
     raised = 0
-    while True:
+    while keep_going():
         with transaction.atomic():
             lots = [lot for (lot,) in sql.rows(UNSEEN, {"limit": LOTS})]
             if not lots:
-                return raised
+                break
             raised += sql.run(
                 MISSED_TWICE,
                 {
@@ -122,6 +123,7 @@ def raise_missed_twice(*, now: datetime) -> int:
                 },
             )
             sql.run(SEEN, {"lots": lots})
+    return raised
 
 
 # -- out of it by themselves ---------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ SETTLED = 20_000
 BEFORE_ALL = -(2**63)
 
 
-def settle(*, now: datetime) -> int:
+def settle(*, now: datetime, keep_going: KeepGoing = always) -> int:
     """
     Take out of the queue what is booked or done meanwhile, and what the release is no longer for.
 
@@ -189,7 +191,7 @@ def settle(*, now: datetime) -> int:
             "limit": SETTLED,
         }
         after: int | None = BEFORE_ALL
-        while after is not None:
+        while after is not None and keep_going():
             [(after, gone)] = sql.rows(SETTLE, terms | {"after": after})
             left += gone
     return left

@@ -24,6 +24,7 @@ from firmware.models import FirmwareRelease
 from hubs.gateway import Phase
 from hubs.operations import registrations as fleet
 from portal.ground import audit, sql, uk_time
+from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import CANCELLABLE, Ending, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot
 from scheduling.operations import notices
@@ -47,7 +48,7 @@ class _Overtaken(Exception):
     """A deployment went into a lot that is not locked, between the look and the lock."""
 
 
-def take_effect(*, now: datetime, batches: int = BATCHES) -> int:
+def take_effect(*, now: datetime, batches: int = BATCHES, keep_going: KeepGoing = always) -> int:
     """
     Let the changes of supplier that are due take effect, in the order of the hubs, and tell the gaining Suppliers.
 
@@ -57,15 +58,15 @@ def take_effect(*, now: datetime, batches: int = BATCHES) -> int:
     """
     changed, after = 0, FIRST
     for _ in range(batches):
-        if not fleet.has_due(now=now):
+        if not (keep_going() and fleet.has_due(now=now)):
             break
         hubs = _try(partial(_take_batch, after, now))
         if not hubs:
             return changed
         changed, after = changed + len(hubs), hubs[-1]
-    if not fleet.has_due(now=now):
+    if keep_going() and not fleet.has_due(now=now):
         for _ in range(batches):
-            if len(_try(partial(_catch_up, now))) < BATCH:
+            if len(_try(partial(_catch_up, now))) < BATCH or not keep_going():
                 break
         notices.owe_carried_over(now=now)
     return changed

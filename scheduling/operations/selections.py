@@ -25,6 +25,7 @@ from hubs.identifiers import Kind
 from hubs.models import SHOWN, Supplier
 from portal.ground import sql
 from portal.ground.clock import Clock
+from portal.ground.stopping import KeepGoing, always
 from scheduling import sheets
 from scheduling.eligibility import Refusal
 from scheduling.models import HubSelection, SelectionFile, SelectionRow
@@ -192,12 +193,15 @@ RETURNING selection_id
 """The file of which least was done, so that a large one does not keep the others waiting."""
 
 
-def read_next(*, clock: Clock) -> bool:
+def read_next(*, clock: Clock, keep_going: KeepGoing = always) -> bool:
     """
     Read a portion, half a lease long, of a kept file that no living reader has; judge it once it is read.
 
-    Returns whether there was one. A file that is read, or cannot be, is deleted.
+    Returns whether there was one. A file that is read, or cannot be, is deleted. Who is asked to stop hands the file
+    back after the batch that it is at.
     """
+    if not keep_going():
+        return False
     began = clock()
     claimed = sql.rows(CLAIM, {"now": began, "lease": LEASE})
     if not claimed:
@@ -206,15 +210,18 @@ def read_next(*, clock: Clock) -> bool:
         pk=claimed[0][0]
     )
     try:
-        _read_on(kept, clock, began)
+        _read_on(kept, clock, began, keep_going)
     except UnreadableFile as fault:
         _give_up(kept, str(fault), clock())
     except LeaseLost:
         logger.warning("the file of selection %s was taken over by another reader", kept.pk)
+    except SystemExit:  # broken off, which is no death: the next one goes on at once
+        SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(lease_until=None)
+        raise
     return True
 
 
-def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
+def _read_on(kept: SelectionFile, clock: Clock, began: datetime, keep_going: KeepGoing) -> None:
     if kept.selection.state != HubSelection.State.READING:  # its reader died before it could tidy up
         _delete_file(kept)
         return
@@ -223,10 +230,10 @@ def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
             f"Reading the file failed {DEATHS} times at the same place, after {kept.rows:,} rows. Split it there and "
             "upload it in parts, or ask the release desk."
         )
-    if kept.read_at is None and not _stage_portion(kept, clock, began):
+    if kept.read_at is None and not _stage_portion(kept, clock, began, keep_going):
         return
     now = clock()
-    if now - began > LEASE / 3:
+    if now - began > LEASE / 3 or not keep_going():
         _mine(kept, lease_until=None)  # judging gets a portion of its own
         return
     if not kept.rows:
@@ -238,7 +245,7 @@ def _read_on(kept: SelectionFile, clock: Clock, began: datetime) -> None:
     _delete_file(kept)
 
 
-def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
+def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime, keep_going: KeepGoing) -> bool:
     """Stage rows until the file or the portion ends; say whether it was the file."""
     with (
         _opened(kept) as file,
@@ -246,7 +253,7 @@ def _stage_portion(kept: SelectionFile, clock: Clock, began: datetime) -> bool:
     ):
         for batch in batches:
             now = clock()
-            is_over = now - began > LEASE / 2
+            is_over = now - began > LEASE / 2 or not keep_going()
             _count(kept, batch)
             with transaction.atomic():
                 _mine(

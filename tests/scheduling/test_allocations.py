@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import ModuleType
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -401,6 +402,10 @@ class TestAllocate:
             )
 
 
+class Died(BaseException):
+    """What a power cut is to the code that it meets: nothing of it catches this."""
+
+
 class TestACrash:
     """Whoever dies in between leaves a row, and the next one goes on."""
 
@@ -412,11 +417,11 @@ class TestACrash:
 
     def dies_at(self, world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         def die(*_given: object, **_named: object) -> None:
-            raise SystemExit
+            raise Died
 
         with monkeypatch.context() as patch:
             patch.setattr(allocations, step, die)
-            with pytest.raises(SystemExit):
+            with pytest.raises(Died):
                 allocate(world)
 
     @pytest.mark.parametrize("step", ["_carry_out", "_book", "_finish"])
@@ -438,11 +443,11 @@ class TestACrash:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def die(*_given: object) -> None:
-            raise SystemExit
+            raise Died
 
         with monkeypatch.context() as patch:
             patch.setattr(bookings, "_place", die)
-            with pytest.raises(SystemExit):
+            with pytest.raises(Died):
                 allocate(world)
         world.clock.moment += 2 * allocations.LEASE
         assert allocate(world) == 0  # the places are still held
@@ -455,6 +460,40 @@ class TestACrash:
         assert len(booked_hubs()) == 6
         assert booked_hubs() | queued_hubs() == self.hubs
         assert Slot.objects.get().taken == 6
+
+
+class TestAStop:
+    """A worker that is to end breaks off what it is at; the next one need not wait for anything."""
+
+    @pytest.mark.parametrize(
+        ("room", "step"), [(allocations, "_book"), (bookings, "_place"), (allocations, "_finish")]
+    )
+    def test_hands_back_what_was_begun(
+        self, room: ModuleType, step: str, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hubs = {hub.chf_id for hub in world.hubs(10)}
+        to_the_day(world)
+        world.slot(start=8 * DAY, room=6)
+
+        def break_off(*_given: object, **_named: object) -> None:
+            raise SystemExit
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room, step, break_off)
+            with pytest.raises(SystemExit):
+                allocate(world)
+
+        assert allocate(world) == 1
+        assert len(booked_hubs()) == 6
+        assert booked_hubs() | queued_hubs() == hubs
+        assert Slot.objects.get().taken == 6
+
+    def test_begins_nothing_more(self, world: World) -> None:
+        world.hubs(10)
+        to_the_day(world)
+        world.slot(start=8 * DAY, room=10)
+        assert allocations.allocate(clock=world.clock, keep_going=lambda: False) == 0
+        assert not Allocation.objects.exists()
 
 
 class TestACrowd:

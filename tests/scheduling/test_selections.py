@@ -342,6 +342,36 @@ class TestReadNext:
 
         self.check(world, large)
 
+    def test_hands_the_file_back_after_a_batch_when_it_is_asked_to_stop(
+        self, world: World, large: HubSelection
+    ) -> None:
+        answers = iter([True, True, False])
+        selections.read_next(clock=world.clock, keep_going=lambda: next(answers))
+        file = SelectionFile.objects.get()
+        assert (file.rows, file.lease_until, file.deaths) == (8, None, 0)
+        assert not selections.read_next(clock=world.clock, keep_going=lambda: False)
+        self.read(world)
+
+        self.check(world, large)
+
+    @pytest.mark.parametrize("step", ["_stage", "_settle"])
+    def test_hands_the_file_back_when_it_is_broken_off_which_is_no_death(
+        self, step: str, world: World, large: HubSelection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def break_off(*_: object) -> None:
+            raise SystemExit
+
+        with monkeypatch.context() as patch:
+            patch.setattr(selections, step, break_off)
+            for _ in range(selections.DEATHS + 1):
+                with pytest.raises(SystemExit):
+                    selections.read_next(clock=world.clock)
+        file = SelectionFile.objects.get()
+        assert (file.lease_until, file.deaths) == (None, 0)
+        self.read(world)
+
+        self.check(world, large)
+
     @pytest.mark.parametrize("after", range(7))
     def test_goes_on_where_a_reader_died(
         self, after: int, world: World, large: HubSelection, monkeypatch: pytest.MonkeyPatch
