@@ -180,6 +180,30 @@ class TestTwoBookingsOfOneHub:
         assert Deployment.objects.count() == len(hubs)
         assert Slot.objects.get().taken == len(hubs)
 
+    def test_would_all_win_by_looking_first_and_writing_then(self, world: World) -> None:
+        """Prove that the race above is one: without the constraint, whoever looked before writes."""
+        [hub] = world.hubs(1)
+        barrier = threading.Barrier(4)
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE naive_deployment (hub_id bigint)")
+
+        def naive() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM naive_deployment WHERE hub_id = %s", [hub.pk])
+                [seen] = cursor.fetchone()
+                barrier.wait(30)
+                if not seen:
+                    cursor.execute("INSERT INTO naive_deployment VALUES (%s)", [hub.pk])
+
+        try:
+            at_once(*[naive] * 4)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM naive_deployment")
+                assert cursor.fetchone() == (4,)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("DROP TABLE naive_deployment")
+
     def test_of_one_selection_are_one_booking(self, world: World) -> None:
         world.hubs(20)
         world.slot(start=timedelta(hours=5), room=1_000)
