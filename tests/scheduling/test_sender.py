@@ -117,12 +117,19 @@ class TestHandsOver:
         assert send(world, Recorder()) == [(key, Phase.STAGE, 1)]
 
     def test_fifty_at_a_time_and_each_once(self, world: World, lay: Lay) -> None:
+        sizes: list[int] = []
+
+        class Counting(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                sizes.append(len(commands))
+                return super().send(commands=commands, now=now)
+
         laid = lay([Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(is_sent=False))] * 120)
-        gateway, handed = Recorder(), []
+        gateway, handed = Counting(), []
         while portion := send(world, gateway):
-            assert len(portion) <= 50
             handed += portion
         assert handed == [(key, Phase.READ, 1) for key in sorted(laid)]
+        assert sizes == [50, 50, 20]
 
     def test_nothing_of_a_neighbouring_lot(self, world: World) -> None:
         world.hubs(6)
