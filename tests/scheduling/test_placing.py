@@ -1,13 +1,15 @@
 """Places of slots: taken where there is room, under locks that everybody takes in one order."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.db import transaction
 
 from scheduling.models import Slot
 from scheduling.operations import placing
+from tests.conftest import eventually
+from tests.scheduling import world as worlds
+from tests.scheduling.test_races import Aside, waiting
 from tests.scheduling.world import World
 
 
@@ -34,12 +36,24 @@ class TestMovePlaces:
         assert taken() == [0, 3]
 
 
+@pytest.mark.django_db(transaction=True)
 class TestLock:
-    def test_is_taken_in_the_order_of_the_ids_whatever_the_order_of_the_slots(self, world: World) -> None:
-        ids = [world.slot(start=timedelta(hours=hour), room=3).pk for hour in (9, 5, 7)]
-        with CaptureQueriesContext(
-            connection,
-        ) as asked:
-            assert placing.lock(slots=reversed(ids)) == set(ids)
-        [query] = asked.captured_queries
-        assert 'ORDER BY "scheduling_slot"."id" ASC FOR NO KEY UPDATE' in query["sql"]
+    def test_is_taken_in_the_order_of_the_ids_so_that_nobody_waits_in_a_ring(
+        self, transactional_db: None, now: datetime
+    ) -> None:
+        world = worlds.make(now=now)
+        first, *others = [world.slot(start=timedelta(hours=hour), room=3).pk for hour in (9, 5, 7)]
+
+        def lock_all() -> None:
+            with transaction.atomic():
+                assert placing.lock(slots=[*others, first]) == {first, *others}
+
+        with transaction.atomic():
+            placing.lock(slots=[first])
+            other = Aside(lock_all)
+            assert eventually(waiting)
+            # who waits for the first holds none of the others
+            free = Slot.objects.filter(pk__in=others).select_for_update(skip_locked=True)
+            assert set(free.values_list("pk", flat=True)) == set(others)
+        assert other.is_done(within=60)
+        assert other.error is None
