@@ -66,6 +66,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 app = Celery("portal", task_cls=LoggedTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.beat_schedule = TIMETABLE
+app.steps["worker"].add("portal.heartbeat:WorkerHeartbeat")  # by name: only workers need what it needs
 app.autodiscover_tasks()
 
 

@@ -1,4 +1,4 @@
-"""The people who sign in: DCC staff, or the staff of one Supplier, never both."""
+"""The people who sign in: DCC staff, or the staff of one Supplier, never both; and the processes that live."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -99,3 +99,37 @@ class Invitation(models.Model):
     def is_open(self, *, now: datetime) -> bool:
         """Say whether the link still works."""
         return self.accepted_at is None and now < self.expires_at
+
+
+class Heartbeat(models.Model):
+    """
+    That a worker or beat process lives, as it said last itself, by the database's clock.
+
+    Written by `portal.heartbeat` alone. A row goes when its process ends as it should, or after a day of silence.
+    """
+
+    class Kind(models.TextChoices):
+        """What kind of process."""
+
+        WORKER = "worker", "Worker"
+        BEAT = "beat", "Beat"
+
+    kind = models.CharField(max_length=6, choices=Kind)
+    name = models.CharField(max_length=300, help_text="Host and process id")
+    version = models.CharField(max_length=100, help_text="Of the code")
+    processes = models.PositiveSmallIntegerField(help_text="Tasks that it can do at a time")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField("last heartbeat")
+    doing = models.CharField(max_length=200, blank=True)
+    doing_since = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "name"], name="heartbeat_once_per_process"),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["worker", "beat"]), name="heartbeat_kind_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.name}"

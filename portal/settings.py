@@ -143,6 +143,7 @@ HUB_GATEWAY = required(
     meaning="the dotted path of the carrier adapter, or hubs.modelled_fleet.gateway.ModelledFleet to reach no real hub",
 )
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
+PORTAL_VERSION: str = env("PORTAL_VERSION", default="")  # without it, a checkout knows its commit
 
 # PostgreSQL and Redis
 
@@ -215,7 +216,9 @@ CELERY_TASK_SOFT_TIME_LIMIT = LEASE_SECONDS * 0.8
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps no file: what is due is asked of the database
+CELERY_BEAT_SCHEDULER = (
+    "portal.heartbeat:LivingScheduler"  # keeps no file: what is due is asked of the database
+)
 CELERY_TIMEZONE = "UTC"
 
 # Who may come in

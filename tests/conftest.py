@@ -109,7 +109,8 @@ CELERY_OPTIONS = {
     "worker": ["--loglevel", "info", "--without-gossip", "--without-mingle"],
     "beat": ["--loglevel", "info", "--pidfile="],
 }
-CELERY_READY = {"worker": " ready.\n", "beat": "beat: Starting..."}
+CELERY_READY = {"worker": " ready.\n", "beat": ". maxinterval -> "}
+"""What each prints last of all before it begins."""
 
 
 def kill(program: "subprocess.Popen[bytes]") -> None:
