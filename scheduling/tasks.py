@@ -20,12 +20,15 @@ from scheduling.operations import (
     registrations,
     selections,
     slots,
+    stages,
     tallies,
 )
 
 LOTS = 20
 """Lots that one task carries out before it makes room for others."""
 NOTICES = 100
+FOLD = 10_000
+"""Changes of the counters that are taken up at a time."""
 ALLOCATION = 1_800
 """Seconds that the allocation of one Supplier's remaining hubs may take; only one process is ever at it."""
 
@@ -117,6 +120,14 @@ def keep_exceptions(**_: object) -> None:
     now = clock.now()
     exceptions.raise_missed_twice(now=now, keep_going=stopping.keep_going)
     exceptions.settle(now=now, keep_going=stopping.keep_going)
+
+
+@shared_task
+def advance_stages(**_: object) -> None:
+    """Open the next stage where every hub of the last one has an outcome, and take up what the counters gained."""
+    stages.advance(now=clock.now())
+    while tallies.fold(limit=FOLD) == FOLD:
+        pass
 
 
 @shared_task

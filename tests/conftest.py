@@ -43,19 +43,28 @@ def media_root(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+KEPT = {"ground_auditentry": "audit_only_grows", "scheduling_deployment": "deployment_is_kept"}
+"""Tables that nobody empties, and the triggers that see to it."""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def audit_emptied_between_tests() -> Iterator[None]:
     """
     Let Django empty the database after a test with transactions of its own.
 
-    The audit refuses that, as it should; only the owner of the table can silence its trigger.
+    The audit and the deployments refuse that, as they should; only the owner of a table can silence its trigger.
     """
     usual = DatabaseOperations.sql_flush
 
     def sql_flush(self: DatabaseOperations, *args: Any, **kwargs: Any) -> list[str]:
-        table = "ALTER TABLE ground_auditentry {} TRIGGER audit_only_grows"
         flush = usual(self, *args, **kwargs)
-        return [table.format("DISABLE"), *flush, table.format("ENABLE")] if flush else flush
+        if not flush:
+            return flush
+        return [
+            *(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}" for table, trigger in KEPT.items()),
+            *flush,
+            *(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}" for table, trigger in KEPT.items()),
+        ]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "sql_flush", sql_flush)

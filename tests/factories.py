@@ -32,6 +32,7 @@ from hubs.models import (
     Supplier,
 )
 from portal.models import User
+from scheduling.models import Booking, Lot, Slot
 
 PASSWORD = "correct horse battery staple"
 
@@ -261,3 +262,48 @@ class FleetCountFactory(DjangoModelFactory[FleetCount]):
     payment_mode = PaymentMode.CREDIT
     hubs = 10
     counted_at = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class SlotFactory(DjangoModelFactory[Slot]):
+    """An hour of the North network with room for ten hubs."""
+
+    class Meta:
+        model = Slot
+
+    network = factory.SubFactory(NetworkFactory, code="north")
+    start_at = datetime(2026, 4, 1, 2, tzinfo=UTC)
+    end_at = datetime(2026, 4, 1, 3, tzinfo=UTC)
+    capacity = 10
+
+
+class BookingFactory(DjangoModelFactory[Booking]):
+    """A booking by DCC of one hub, placed."""
+
+    class Meta:
+        model = Booking
+
+    reference = factory.Sequence(lambda number: f"BK-{number:09}")
+    origin = Booking.Origin.DEFAULT
+    supplier = factory.SubFactory(SupplierFactory)
+    release = factory.SubFactory(FirmwareReleaseFactory, published=True)
+    plan = Booking.Plan.EARLIEST
+    hubs = 1
+    created_at = datetime(2026, 3, 2, tzinfo=UTC)
+    placed_at = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+class LotFactory(DjangoModelFactory[Lot]):
+    """A lot for one booked hub, whose deployment is not written."""
+
+    class Meta:
+        model = Lot
+
+    booking = factory.SubFactory(BookingFactory)
+    release = factory.SelfAttribute("booking.release")
+    supplier = factory.SelfAttribute("booking.supplier")
+    slot = factory.SubFactory(SlotFactory)
+    network = factory.SelfAttribute("slot.network")
+    size = 1
+    booked = 1
+    staging_from = datetime(2026, 3, 29, 2, tzinfo=UTC)
+    change_until = datetime(2026, 3, 30, tzinfo=UTC)

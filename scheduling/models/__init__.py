@@ -2,6 +2,7 @@
 
 from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
 from scheduling.models.consents import Consent, Objection
+from scheduling.models.counters import InFlight, Stage, Tally, TallyChange
 from scheduling.models.deployments import (
     LOT_SIZE,
     LOT_SPAN,
@@ -33,6 +34,7 @@ __all__ = [
     "HubException",
     "HubGroup",
     "HubSelection",
+    "InFlight",
     "Incident",
     "Lot",
     "Maintenance",
@@ -43,8 +45,11 @@ __all__ = [
     "SelectionFile",
     "SelectionRow",
     "Slot",
+    "Stage",
     "StrayReport",
     "SuccessTally",
+    "Tally",
+    "TallyChange",
     "UnplacedHub",
     "Weekday",
 ]

@@ -5,7 +5,7 @@ from django.db.models import F, Q
 
 from firmware.models import FirmwareRelease
 from hubs.gateway import Outcome, Phase, Verdict
-from hubs.models import CommunicationsHub, Network, Supplier
+from hubs.models import CommunicationsHub, HubModel, Network, Supplier
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models.bookings import Booking
 from scheduling.models.consents import Consent
@@ -104,11 +104,17 @@ class Deployment(models.Model):
     deployment; `awaiting` says that an answer is still out; `next_at` is when somebody has to look at it
     again, answer or not, and every open deployment has one. The unique constraint counts empty `ended_at`
     as equal, so a hub has one open deployment and any number of ended ones, found by the same index.
+
+    It begins provisional or booked, in a lot that is there already, and is never deleted. `model` is the hub's; it,
+    the hub and the lot never change. `stage` is the one in which its activation was admitted, nought before.
     """
 
     id = models.BigIntegerField(primary_key=True)
     hub = models.ForeignKey(
         CommunicationsHub, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    model = models.ForeignKey(
+        HubModel, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
     )
     state = models.CharField(max_length=11, choices=State, default=State.BOOKED)
     ending = models.CharField(max_length=19, choices=Ending, default=Ending.NONE, blank=True)
@@ -122,6 +128,7 @@ class Deployment(models.Model):
     first_miss_at = models.DateTimeField("first time it could not be reached", null=True)
     moved_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
+    stage = models.SmallIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -138,6 +145,7 @@ class Deployment(models.Model):
                 condition=Q(awaiting=False) | Q(state__in=[State.STAGING, State.ACTIVATING], attempt__gt=0),
                 name="deployment_awaits_only_after_a_command",
             ),
+            models.CheckConstraint(condition=Q(stage__gte=0), name="deployment_stage_from_0"),
         ]
 
     def __str__(self) -> str:

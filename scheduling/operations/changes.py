@@ -252,9 +252,9 @@ def _put(
         cuts = placing.with_ids(
             cuts=placing.lots_of(booking=booking, placements=placements, groups=groups, now=now)
         )
+        Lot.objects.bulk_create([cut.lot for cut in cuts])
         placing.write(cuts=cuts, groups=groups, now=now)
-    _exchange_places(booking, freed, wanted, now)
-    Lot.objects.bulk_create([cut.lot for cut in cuts])
+    _exchange_places(booking, freed, wanted, [cut.lot.pk for cut in cuts], now)
     sql.run(SETTLE, {})
     return Put(cuts[0].lot.pk if cuts else 0, freed, wanted)
 
@@ -288,7 +288,11 @@ WHERE lot.id = gone.lot
 
 
 def _exchange_places(
-    booking: Booking, freed: Mapping[int, int], wanted: Mapping[int, int], now: datetime
+    booking: Booking,
+    freed: Mapping[int, int],
+    wanted: Mapping[int, int],
+    new_lots: Collection[int],
+    now: datetime,
 ) -> None:
     """
     Give the old places back and take the new ones, by slot id, under the locks of all their slots.
@@ -298,7 +302,13 @@ def _exchange_places(
     placing.lock(slots=freed.keys() | wanted.keys())
     placing.move_places(places={slot: -hubs for slot, hubs in freed.items()})
     # a statement of its own: it sees what whoever held the locks before has taken
-    room = slots.rooms_in(release=booking.release, supplier=booking.supplier, slots=list(wanted), now=now)
+    room = slots.rooms_in(
+        release=booking.release,
+        supplier=booking.supplier,
+        slots=list(wanted),
+        now=now,
+        new_lots=new_lots,
+    )
     if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
         raise placing.RoomTaken
     if placing.move_places(places=wanted) != len(wanted):

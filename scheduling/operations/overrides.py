@@ -52,7 +52,7 @@ def book(*, selection: HubSelection, clock: Clock) -> Booking | None:
 
 GATHER = """
 CREATE TEMPORARY TABLE gathered_hub ON COMMIT DROP AS
-    SELECT hub, network_id, (row_number() OVER (ORDER BY network_id, hub) - 1)::int AS place
+    SELECT hub, model_id, network_id, (row_number() OVER (ORDER BY network_id, hub) - 1)::int AS place
     FROM ({hubs}) judged WHERE refusal IS NULL
 """
 
@@ -82,9 +82,9 @@ def _book(selection: HubSelection, now: datetime) -> Booking | None:
     )
     for cut in cuts:
         cut.lot.is_override = True
+    Lot.objects.bulk_create([cut.lot for cut in cuts])
     stretches = placing.write(cuts=cuts, groups=groups, now=now)
     _take_places(places)
-    Lot.objects.bulk_create([cut.lot for cut in cuts])
     if booking.unplaced:
         whys = [UnplacedHub.Why.NO_ROOM for _ in stretches.groups]
         sql.run(

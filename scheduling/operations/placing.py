@@ -44,7 +44,7 @@ NO_LOT = 0
 # that of the keys, keeps the unique index warm while the deployments are inserted.
 GATHER = """
 CREATE TEMPORARY TABLE gathered_hub {kept} AS
-SELECT hub, kin, things,
+SELECT hub, model_id, kin, things,
        (row_number() OVER (ORDER BY ((kin * sets + set) << 32) | (hub & 4294967295)) - 1)::int AS place
 FROM ({divided}) hub
 """
@@ -56,8 +56,8 @@ def gather(
     """
     Put judged hubs (see `guards.Guard.divided`) into the temporary table `gathered_hub`; return their groups.
 
-    The table has each hub and its `place`, counted from nought over all groups. `until_commit` says that it goes
-    with the transaction.
+    The table has each hub, its model and its `place`, counted from nought over all groups. `until_commit` says that
+    it goes with the transaction.
     """
     divided, more = guard.divided(hubs=hubs)
     sql.run("DROP TABLE IF EXISTS gathered_hub", {})
@@ -138,7 +138,7 @@ def due(*, cut: Cut) -> datetime:
 
 
 def with_ids(*, cuts: Sequence[Cut]) -> Sequence[Cut]:
-    """Give lots their ids ahead, and when they are due: for whoever writes deployments before their lots are kept."""
+    """Give lots their ids ahead, and when they are due: for whoever keeps them in one transaction with their hubs."""
     ids = sql.rows(
         "SELECT nextval(pg_get_serial_sequence('scheduling_lot', 'id')) FROM generate_series(1, %(number)s)",
         {"number": len(cuts)},
@@ -154,12 +154,13 @@ def with_ids(*, cuts: Sequence[Cut]) -> Sequence[Cut]:
 # the order of their places, whichever slots come first: two bookings of the same hubs must not deadlock.
 PLACE = f"""
 INSERT INTO scheduling_deployment
-    (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
+    (id, hub_id, model_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
 SELECT (%(lots)s::bigint[])[stretch] * {LOT_SPAN} + place - (%(firsts)s::int[])[stretch],
-       hub, CASE WHEN (%(are_asked)s::boolean[])[stretch] THEN '{State.PROVISIONAL}' ELSE '{State.BOOKED}' END,
+       hub, model_id,
+       CASE WHEN (%(are_asked)s::boolean[])[stretch] THEN '{State.PROVISIONAL}' ELSE '{State.BOOKED}' END,
        '', {Phase.READ:d}, 0, 0, false,
        (%(nexts)s::timestamptz[])[stretch], %(now)s
-FROM (SELECT hub, place, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
+FROM (SELECT hub, model_id, place, width_bucket(place, %(firsts)s::int[]) AS stretch FROM gathered_hub OFFSET 0) placed
 WHERE (%(lots)s::bigint[])[stretch] <> {NO_LOT}
 ORDER BY place
 """  # noqa: S608 - our own constants
@@ -175,7 +176,7 @@ class Stretches:
 
 def write(*, cuts: Sequence[Cut], groups: Sequence[guards.Group], now: datetime) -> Stretches:
     """
-    Write the deployments of the gathered hubs into lots that have their ids; return which went where.
+    Write the deployments of the gathered hubs into lots that are kept; return which went where.
 
     The hubs of a group for which there is no lot are the last of it, a stretch of `NO_LOT`.
     """

@@ -183,8 +183,8 @@ FROM (
     SELECT *, CASE WHEN is_carried OR booker = lead THEN other ELSE lead END AS partner,
            CASE WHEN booker = was_lead THEN was_other ELSE was_lead END AS was_partner
     FROM (
-        SELECT deployment.id, deployment.hub_id AS hub, deployment.state, lot.id AS lot, lot.booking_id,
-               lot.release_id, lot.slot_id, lot.network_id, lot.staging_from, lot.change_until,
+        SELECT deployment.id, deployment.hub_id AS hub, deployment.model_id, deployment.state, lot.id AS lot,
+               lot.booking_id, lot.release_id, lot.slot_id, lot.network_id, lot.staging_from, lot.change_until,
                lot.supplier_id AS booker, lot.consent_id, slot.start_at AS slot_start, slot.end_at AS slot_end,
                consent.supplier_id AS asked, consent.asked_at, consent.answer_by, consent.is_explicit,
                consent.state AS answer, consent.answered_at, consent.answered_by_id,
@@ -347,7 +347,8 @@ FROM question WHERE is_new ORDER BY id
 PLACES = f"""
 CREATE TEMPORARY TABLE placed_hub ON COMMIT DROP AS
 SELECT *, (row_number() OVER (PARTITION BY grp ORDER BY hub) - 1)::int AS place FROM (
-    SELECT hub, target, supplier_id, release_id, slot_id, network_id, staging_from, changeable, slot_end, consent,
+    SELECT hub, model_id, target, supplier_id, release_id, slot_id, network_id, staging_from, changeable, slot_end,
+           consent,
            CASE WHEN question = 'anew' OR (question = 'same' AND (
                     state = '{State.PROVISIONAL}'
                     OR (state = '{State.HELD}'
@@ -397,8 +398,8 @@ FROM (SELECT lot, count(*) AS hubs FROM carried_hub WHERE NOT is_carried GROUP B
 # Like `bookings.PLACE`; the group and the place in it say the lot.
 PLACE = f"""
 INSERT INTO scheduling_deployment
-    (id, hub_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
-SELECT new_lot.id * {LOT_SPAN} + place %% {LOT_SIZE}, hub, state, '', {Phase.READ:d}, 0, 0, false,
+    (id, hub_id, model_id, state, ending, phase, attempt, tries, awaiting, next_at, moved_at)
+SELECT new_lot.id * {LOT_SPAN} + place %% {LOT_SIZE}, hub, model_id, state, '', {Phase.READ:d}, 0, 0, false,
        CASE state WHEN '{State.PROVISIONAL}' THEN new_lot.slot_end ELSE new_lot.staging_from END, %(now)s
 FROM placed_hub JOIN new_lot ON new_lot.grp = placed_hub.grp AND new_lot.nth = place / {LOT_SIZE}
 ORDER BY hub

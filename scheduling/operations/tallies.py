@@ -1,4 +1,4 @@
-"""Count the fleet, and keep what had succeeded by then."""
+"""Count the fleet, keep what had succeeded by then, and take up what has changed in the counters of deployments."""
 
 from datetime import datetime
 
@@ -24,3 +24,24 @@ def count_fleet(*, now: datetime) -> bool:
         return False
     sql.run(TALLY, {})
     return True
+
+
+# Two who fold at the same time take different changes, and touch the tallies in one order.
+FOLD = """
+WITH taken AS (
+    DELETE FROM scheduling_tallychange WHERE id IN (
+        SELECT id FROM scheduling_tallychange ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING release_id, network_id, model_id, stage, state, hubs),
+kept AS (
+    INSERT INTO scheduling_tally AS tally (release_id, network_id, model_id, stage, state, hubs)
+    SELECT release_id, network_id, model_id, stage, state, sum(hubs) FROM taken
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (release_id, network_id, model_id, stage, state) DO UPDATE SET hubs = tally.hubs + excluded.hubs)
+SELECT count(*) FROM taken
+"""
+
+
+def fold(*, limit: int) -> int:
+    """Take up to so many of the changes into the tally of deployments; return how many there were."""
+    [(folded,)] = sql.rows(FOLD, {"limit": limit})
+    return int(folded)

@@ -94,7 +94,8 @@ def rules(
 
 def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (hub, network_id, payment_mode, partner, refusal) over a selection, and its parameters.
+    Return a SELECT of (hub, network_id, model_id, payment_mode, partner, refusal) over a selection, and its
+    parameters.
 
     For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models, and
     from the middle of the period the others that it shares; for a file, the hubs of its readable rows that the
@@ -131,8 +132,8 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
             where += terms
             parameters |= more
     return (
-        f"SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {PARTNER} AS partner, {REFUSAL} AS refusal"  # noqa: S608 - our own columns
-        f" FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
+        f"SELECT hub.chf_id AS hub, hub.network_id, hub.model_id, hub.payment_mode, {PARTNER} AS partner,"  # noqa: S608 - our own columns
+        f" {REFUSAL} AS refusal FROM {source} {OPEN_DEPLOYMENT} WHERE {where}",
         parameters,
     )
 

@@ -74,21 +74,21 @@ class Guard:
 
     def divided(self, *, hubs: str) -> tuple[str, dict[str, Any]]:
         """
-        Return a SELECT of (hub, kin, things, set, sets) over a SELECT of judged hubs, and what it adds.
+        Return a SELECT of (hub, model_id, kin, things, set, sets) over a SELECT of judged hubs, and what it adds.
 
-        `hubs` has (hub, network_id, payment_mode, partner, refusal), as `eligibility.chosen_hubs` returns it; only
-        those without a refusal are taken. `kin` is a number for network, partner and payment mode together. `things`
-        are the windows that list a hub, and below zero the days of its changes of supplier; `set` numbers the
-        different ones, less than `sets` altogether.
+        `hubs` has (hub, network_id, model_id, payment_mode, partner, refusal), as `eligibility.chosen_hubs` returns
+        it; only those without a refusal are taken. `kin` is a number for network, partner and payment mode together.
+        `things` are the windows that list a hub, and below zero the days of its changes of supplier; `set` numbers
+        the different ones, less than `sets` altogether.
         """
         mode = "payment_mode" if any(window.payment_mode for window in self.windows.values()) else "0"
         kin = f"(network_id * %(radix)s::bigint + coalesce(partner, 0)) * {MODES} + {mode}"
-        judged = f"SELECT hub, {kin} AS kin FROM ({hubs}) judged WHERE refusal IS NULL"  # noqa: S608
+        judged = f"SELECT hub, model_id, {kin} AS kin FROM ({hubs}) judged WHERE refusal IS NULL"  # noqa: S608
         sources, parameters = self._things()
         parameters["radix"] = self.radix
         if not sources:
             return (
-                f"SELECT hub, kin, NULL::bigint[] AS things, 0 AS set, 1 AS sets FROM ({judged}) hub",  # noqa: S608
+                f"SELECT hub, model_id, kin, NULL::bigint[] AS things, 0 AS set, 1 AS sets FROM ({judged}) hub",  # noqa: S608
                 parameters,
             )
         return (
@@ -97,7 +97,7 @@ class Guard:
                     SELECT hub, things, dense_rank() OVER (ORDER BY things) AS set
                     FROM (SELECT hub, array_agg(DISTINCT thing ORDER BY thing) AS things
                           FROM ({" UNION ALL ".join(sources)}) thing GROUP BY hub) listed)
-                SELECT hub, kin, things, coalesce(set, 0) AS set,
+                SELECT hub, model_id, kin, things, coalesce(set, 0) AS set,
                        (SELECT coalesce(max(set), 0) + 1 FROM concerned) AS sets
                 FROM judged LEFT JOIN concerned USING (hub)""",  # noqa: S608
             parameters,

@@ -18,7 +18,7 @@ IN_LOTS = """unnest(%(lots)s::bigint[]) AS listed (id) CROSS JOIN LATERAL (
     OFFSET 0) missed"""
 BY_REASON = f"SELECT ending, count(*) FROM {IN_LOTS} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608 - our own statement
 HUBS = f"""
-SELECT hub.chf_id AS hub, hub.network_id, hub.payment_mode, {eligibility.PARTNER} AS partner,
+SELECT hub.chf_id AS hub, hub.network_id, hub.model_id, hub.payment_mode, {eligibility.PARTNER} AS partner,
        {eligibility.REFUSAL} AS refusal
 FROM {IN_LOTS} JOIN hubs_communicationshub hub ON hub.chf_id = missed.hub_id {eligibility.OPEN_DEPLOYMENT}
 """  # noqa: S608 - our own statement

@@ -105,8 +105,9 @@ def judged_hubs(
     *, booking: Booking, part: Part, now: datetime, to: Destination | None = None
 ) -> tuple[str, dict[str, Any]]:
     """
-    Return a SELECT of (id, hub, lot, slot, network_id, payment_mode, partner, obstacle) over the hubs of a part, and
-    its parameters. Without a destination they are to be cancelled, and of payment mode and partner nothing is asked.
+    Return a SELECT of (id, hub, lot, slot, network_id, model_id, payment_mode, partner, obstacle) over the hubs of a
+    part, and its parameters. Without a destination they are to be cancelled, and of payment mode and partner nothing
+    is asked.
     """
     parameters: dict[str, Any] = {
         "booking": booking.pk,
@@ -143,6 +144,7 @@ def judged_hubs(
         )
     return (
         f"""SELECT mine.id, mine.hub_id AS hub, lot.id AS lot, lot.slot_id AS slot, lot.network_id,
+            mine.model_id,
             {"hub.payment_mode" if to else "NULL::smallint"} AS payment_mode,
             {eligibility.PARTNER if to else "NULL::smallint"} AS partner,
             CASE WHEN mine.state = ANY (%(final)s) THEN '{Obstacle.ENDED}'
@@ -201,7 +203,7 @@ def counted(*, rows: Sequence[tuple[Any, ...]], part: Part) -> Outlook:
     return Outlook(by_slot, by_network, refused)
 
 
-JUDGED = "SELECT hub, network_id, payment_mode, partner, obstacle AS refusal FROM ({}) part"
+JUDGED = "SELECT hub, network_id, model_id, payment_mode, partner, obstacle AS refusal FROM ({}) part"
 """What a guard divides into groups."""
 
 

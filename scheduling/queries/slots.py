@@ -78,7 +78,8 @@ JOIN unnest(%(networks)s::smallint[], %(opens)s::timestamptz[], %(closes)s::time
     AS available (network_id, opens, closes, hubs, total) USING (network_id)
 CROSS JOIN LATERAL (SELECT slot.capacity * %(reserve)s / 100 AS reserve) kept
 LEFT JOIN (SELECT slot_id, sum(size - cancelled) AS hubs FROM scheduling_lot
-           WHERE supplier_id = %(supplier)s GROUP BY slot_id) own ON own.slot_id = slot.id
+           WHERE supplier_id = %(supplier)s AND id <> ALL (%(new_lots)s::bigint[])
+           GROUP BY slot_id) own ON own.slot_id = slot.id
 LEFT JOIN unnest(%(freed_slots)s::bigint[], %(freed_hubs)s::int[]) AS freed (id, hubs) ON freed.id = slot.id
 -- one multirange for each network and reason: an overlap with it is found by binary search
 LEFT JOIN (SELECT network_id, range_agg(span) FILTER (WHERE why = 'incident') AS incident,
@@ -131,6 +132,7 @@ def terms_of_room(
         "closes": [period.end_at for period in periods],
         "hubs": [parts[period.network_id].hubs for period in periods],
         "totals": [parts[period.network_id].of for period in periods],
+        "new_lots": [],
         **_freed({}),
     }
 
@@ -196,9 +198,15 @@ def rooms_in(
     slots: Collection[int],
     now: datetime,
     in_reserve: bool = False,
+    new_lots: Collection[int] = (),
 ) -> dict[int, int]:
-    """Return the Supplier's room by slot id; a slot that is no longer open for it is absent."""
+    """
+    Return the Supplier's room by slot id; a slot that is no longer open for it is absent.
+
+    What is in `new_lots`, by id, has no place yet: the room is for it.
+    """
     terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
+    terms["new_lots"] = list(new_lots)
     rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
     return {row[0]: row[4] for row in rows}
 

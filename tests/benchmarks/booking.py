@@ -218,7 +218,9 @@ def _bare_insert() -> meter.Cost:
 def _forget_bookings() -> None:
     """Empty the slots again for the next run."""
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {DEPLOYMENTS}")
+        cursor.execute(f"ALTER TABLE {DEPLOYMENTS} DISABLE TRIGGER deployment_is_kept")
+        cursor.execute(f"TRUNCATE {DEPLOYMENTS}, scheduling_tally, scheduling_tallychange")
+        cursor.execute(f"ALTER TABLE {DEPLOYMENTS} ENABLE TRIGGER deployment_is_kept")
     Lot.objects.all().delete()
     Consent.objects.all().delete()
     Booking.objects.all().delete()

@@ -19,8 +19,8 @@ from hubs.models import (
     PaymentMode,
     Supplier,
 )
-from scheduling.models import Deployment
-from tests.factories import CommunicationsHubFactory, NetworkFactory
+from scheduling.models import LOT_SPAN, Deployment
+from tests.factories import CommunicationsHubFactory, LotFactory, NetworkFactory
 
 HUBS = 20_000
 NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
@@ -178,7 +178,8 @@ class TestLoadFleet:
 
     def test_does_not_replace_hubs_that_have_deployments(self):
         hub = CommunicationsHubFactory()
-        Deployment.objects.create(id=2048, hub=hub, next_at=NOW, moved_at=NOW)
+        lot = LotFactory()
+        Deployment.objects.create(id=lot.pk * LOT_SPAN, hub=hub, model=hub.model, next_at=NOW, moved_at=NOW)
 
         with pytest.raises(CommandError, match="There are deployments of the present hubs"):
             load(hubs=10, replace=True)

@@ -17,7 +17,7 @@ from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.planning import Hours
 from scheduling.queries import bookings as booking_queries
 from scheduling.queries import progress, refusals, slots
-from tests.scheduling.world import World
+from tests.scheduling.world import World, forget_deployments
 
 AT = datetime(2026, 11, 2, 2, tzinfo=UTC)
 
@@ -360,7 +360,7 @@ class TestGiveBackAbandoned:
         world.hubs(3)
         slot = world.slot(start=timedelta(hours=5), room=3)
         booking = world.book()
-        Deployment.objects.all().delete()
+        forget_deployments()
         Booking.objects.filter(pk=booking.pk).update(placed_at=None)  # as a dead process leaves it
         world.clock.move(minutes=3)
 
@@ -443,7 +443,7 @@ class TestDatabase:
         first = Deployment.objects.get()
         with pytest.raises(IntegrityError, match="deployment_one_open_per_hub"), transaction.atomic():
             Deployment.objects.create(
-                id=first.pk + 1, hub=hub, next_at=first.next_at, moved_at=first.moved_at
+                id=first.pk + 1, hub=hub, model=hub.model, next_at=first.next_at, moved_at=first.moved_at
             )
 
     def test_refuses_counts_that_do_not_add_up(self, world: World) -> None:

@@ -28,7 +28,7 @@ from scheduling.operations.bookings import UnableToBook
 from scheduling.queries import guards, plans, previews
 from scheduling.queries.parts import Destination, Part
 from tests import factories
-from tests.scheduling.world import World
+from tests.scheduling.world import World, forget_deployments
 
 HOUR = timedelta(hours=1)
 Scope = ProtectedWindow.Scope
@@ -154,7 +154,7 @@ class TestBookingSharedHubs:
         shared(world, 1)
         world.slot(start=5 * HOUR, room=1)
         booking = world.book()
-        Deployment.objects.all().delete()
+        forget_deployments()
         Booking.objects.update(placed_at=None)
 
         world.clock.move(hours=1)

@@ -21,6 +21,7 @@ from portal.models import User
 from scheduling import planning
 from scheduling.lifecycle import State
 from scheduling.models import (
+    LOT_SPAN,
     Allocation,
     Booking,
     CapacityPattern,
@@ -352,9 +353,16 @@ class TestTwoNetworks:
         world.slot(start=timedelta(hours=6), room=1)
         selection = world.choose()
 
+        lot = factories.LotFactory.create(release=world.release, slot=world.slots[0], size=2, booked=2)
+
         def write(number: int, hub: CommunicationsHub) -> None:
             Deployment.objects.create(
-                id=number, hub=hub, next_at=world.clock(), moved_at=world.clock(), state=State.BOOKED
+                id=lot.pk * LOT_SPAN + number,
+                hub=hub,
+                model=hub.model,
+                next_at=world.clock(),
+                moved_at=world.clock(),
+                state=State.BOOKED,
             )
 
         assert world.network.pk < second.network.pk

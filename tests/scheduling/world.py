@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connection
 
 from firmware import images
 from firmware.models import FirmwareRelease, ReleaseState, SignedAct
@@ -63,18 +64,20 @@ class World:
         """Add commissioned hubs that run the old version, to the inventory and to the fleet."""
         hubs = factories.CommunicationsHubFactory.build_batch(
             number,
-            network=self.network,
-            model=self.model,
-            installed_version=FirmwareVersion.objects.get(number=OLD),
-            import_supplier=supplier or self.northern,
-            **facts,
+            **{
+                "network": self.network,
+                "model": self.model,
+                "installed_version": FirmwareVersion.objects.get(number=OLD),
+                "import_supplier": supplier or self.northern,
+                **facts,
+            },
         )
         CommunicationsHub.objects.bulk_create(hubs)
         FleetHub.objects.bulk_create(
             FleetHub(
                 chf_id=hub.chf_id,
                 network=self.network,
-                model=self.model,
+                model=hub.model,
                 hardware_version=hub.hardware_version,
                 running_version=OLD,
             )
@@ -241,3 +244,13 @@ def publish(
     release = FirmwareRelease.objects.get(pk=release.pk)
     assert release.state == ReleaseState.PUBLISHED
     return release
+
+
+def forget_deployments() -> None:
+    """Delete all deployments, past what keeps them: as if they had never been written."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE scheduling_deployment DISABLE TRIGGER deployment_is_kept")
+        cursor.execute("DELETE FROM scheduling_deployment")
+        cursor.execute("DELETE FROM scheduling_tallychange")
+        cursor.execute("DELETE FROM scheduling_tally")
+        cursor.execute("ALTER TABLE scheduling_deployment ENABLE TRIGGER deployment_is_kept")
