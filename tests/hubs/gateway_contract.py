@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hubs.gateway import Command, HubGateway, Outcome, Phase, Receipt, Report, Verdict
+import pytest
+
+from hubs.gateway import Command, CommandRefused, HubGateway, Outcome, Phase, Receipt, Report, Verdict
 
 NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -47,6 +49,14 @@ class GatewayContract:
 
     def test_sends_nothing_without_complaint(self, gateway, hub):
         assert list(gateway.send(commands=[], now=NOW)) == []
+
+    def test_takes_no_more_than_fifty_and_then_none(self, gateway, hub):
+        commands = [command(Phase.READ, hub=hub, deployment=number) for number in range(51)]
+
+        with pytest.raises((CommandRefused, ValueError)):
+            gateway.send(commands=commands, now=NOW)
+
+        assert list(gateway.collect(limit=99, now=LATER)) == []
 
     def test_reads_the_running_version(self, gateway, hub):
         (report,) = ask(gateway, command(Phase.READ, hub=hub))

@@ -19,6 +19,12 @@ COMPLETE = {
     "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
 }
 
+OVER_HTTP = {
+    "HUB_GATEWAY": "hubs.http_carrier.HttpCarrier",
+    "CARRIER_URL": "https://carrier.example.org",
+    "CARRIER_SECRET": "c4-" + "y8R" * 15,
+}
+
 
 def start(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Start a command that reads the settings, told nothing but this."""
@@ -61,6 +67,47 @@ class TestProduction:
         assert started.returncode == 1
         assert started.stderr.startswith(f"{name} ")
         assert len(started.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "url", ["https://carrier.example.org", "http://127.0.0.1:8100", "unix:///run/fleet.sock"]
+    )
+    def test_starts_with_a_carrier_over_http(self, url: str) -> None:
+        started = start(COMPLETE | OVER_HTTP | {"CARRIER_URL": url})
+
+        assert started.returncode == 0, started.stderr
+
+    @pytest.mark.parametrize("name", ["CARRIER_URL", "CARRIER_SECRET"])
+    def test_names_what_it_was_not_told_of_the_carrier(self, name: str) -> None:
+        started = start(COMPLETE | {key: value for key, value in OVER_HTTP.items() if key != name})
+
+        assert started.returncode == 1
+        assert started.stderr.startswith(f"{name} is not set: set it to ")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("CARRIER_URL", "http://carrier.example.org"),
+            ("CARRIER_URL", "http://127.0.0.1.example.org"),
+            ("CARRIER_URL", "carrier.example.org"),
+            ("CARRIER_SECRET", "31 letters and one letter short"),
+            ("CARRIER_SECRET", settings.LOCAL_CARRIER_SECRET),
+            ("CARRIER_SECRET", COMPLETE["SECRET_KEY"]),
+            ("CARRIER_SECRET_FALLBACKS", "brief"),
+        ],
+    )
+    def test_refuses_a_carrier_that_anybody_could_be(self, name: str, value: str) -> None:
+        started = start(COMPLETE | OVER_HTTP | {name: value})
+
+        assert started.returncode == 1
+        assert name in started.stderr
+        assert value not in started.stderr
+        assert len(started.stderr.splitlines()) == 1
+
+    def test_serves_the_modelled_fleet_with_a_secret_only(self) -> None:
+        started = start(COMPLETE | {"FLEET_SERVER": "true"})
+
+        assert started.returncode == 1
+        assert started.stderr.startswith("CARRIER_SECRET is not set: set it to ")
 
     def test_gives_every_static_file_a_name_for_ever(self, settings: Settings, tmp_path: Path) -> None:
         """What collectstatic refuses, such as a style sheet that names a missing file, breaks the image."""
