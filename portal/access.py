@@ -1,17 +1,27 @@
-"""What holds for every request: UK time, and whose it is in the log. (Login is required by Django's own middleware.)"""
+"""
+What holds for every request: UK time, whose it is in the log, and what is said when a server that we need is not there.
 
+(Login is required by Django's own middleware.)
+"""
+
+import logging
 import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import render_to_string
 from django.utils import timezone
+from redis.exceptions import ConnectionError as RedisGone
+from redis.exceptions import TimeoutError as RedisHangs
 
 from portal.ground import logs
 from portal.ground.uk_time import LONDON
 
+logger = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID: Final = re.compile(r"[0-9A-Za-z-]{8,64}")
 
@@ -55,3 +65,36 @@ class Logged:
         # a public page is not made to look up a person for the sake of its log
         if getattr(view, "login_required", True) and request.user.is_authenticated:
             logs.add(user=request.user.pk, supplier=request.user.supplier_id)
+
+
+class Sorry:
+    """Say in a sentence what cannot be done, and what to do, where PostgreSQL or Redis is in trouble."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer for what a view could not; what we know nothing of is left to the page of errors."""
+        if isinstance(exception, RedisGone | RedisHangs):
+            template = "portal/sign_in_closed.html"
+        elif isinstance(exception, DatabaseError) and takes_no_changes(error=exception):
+            template = "503.html"
+        else:
+            return None
+        logger.error("%s could not be answered", request.path, exc_info=exception)
+        return HttpResponse(render_to_string(template), status=503, headers={"Retry-After": RETRY_AFTER})
+
+
+RETRY_AFTER: Final = "60"
+NO_CHANGES: Final = ("53", "25006")
+"""How the codes begin with which PostgreSQL has no room, memory or connections left, or is a standby."""
+
+
+def takes_no_changes(*, error: DatabaseError) -> bool:
+    """Tell whether PostgreSQL surely did nothing, for want of room or since it only reads."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    return isinstance(state, str) and state.startswith(NO_CHANGES)

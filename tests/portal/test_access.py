@@ -1,15 +1,20 @@
 """Every address of the site, asked by a stranger, a Supplier's user and DCC staff."""
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from pytest_django import Settings
 
 from portal.models import User
 
@@ -274,3 +279,60 @@ class TestErrorPages:
         assert response.status_code == 500
         assert "Something went wrong on our side" in response.content.decode()
         assert_obeys_policy(response.content.decode())
+
+
+class TestSorry:
+    @pytest.fixture
+    def hung(self, tmp_path: Path) -> Iterator[Path]:
+        """Return the socket of a server that takes connections and never answers."""
+        path = tmp_path / "hung.sock"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+            server.listen(64)
+            yield path
+
+    @pytest.mark.parametrize("state", ["gone", "hung"])
+    @pytest.mark.parametrize("address", [LOGIN, "/accounts/password/reset/"])
+    def test_says_that_nobody_can_sign_in_while_redis_does_not_answer(
+        self,
+        client: Client,
+        northern: User,
+        settings: Settings,
+        hung: Path,
+        tmp_path: Path,
+        address: str,
+        state: str,
+    ) -> None:
+        default = settings.CACHES["default"]
+        path = hung if state == "hung" else tmp_path / "gone.sock"
+        settings.CACHES = {"default": default | {"LOCATION": f"unix://{path}?db=1"}}
+
+        response = client.post(
+            address, {"login": northern.email, "password": "a wrong one", "email": northern.email}
+        )
+
+        assert response.status_code == 503
+        assert response["Retry-After"] == "60"
+        assert "Sign-in is not possible for the moment" in response.content.decode()
+        assert_obeys_policy(response.content.decode())
+
+    @pytest.mark.parametrize(
+        ("code", "status"), [("53100", 503), ("53300", 503), ("25006", 503), ("22012", 500)]
+    )
+    def test_says_that_nothing_was_done_where_the_database_surely_did_nothing(
+        self, client: Client, northern: User, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+    ) -> None:
+        def refused(*_: object, **__: object) -> HttpResponse:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+            return HttpResponse()
+
+        monkeypatch.setattr("portal.health.HttpResponse", refused)
+        client.raise_request_exception = False
+
+        response = client.get("/health/live")
+
+        assert response.status_code == status
+        page = response.content.decode()
+        assert ("Nothing can be kept for the moment" in page) is (status == 503)
+        assert_obeys_policy(page)
