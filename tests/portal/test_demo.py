@@ -122,6 +122,16 @@ class TestDemo:
         assert "Traceback" not in printed
         assert left_running(place) == []
 
+    def test_speaks_to_the_fleet_over_http(self, place: Path, demo: Callable[..., Demo], port: int) -> None:
+        running = demo("--hubs", "300", "--seconds", "8", "--port", str(port), "--carrier", "http")
+
+        printed = wait_for(running, "The portal is open") + finish(running)
+
+        assert running.returncode == 0, printed
+        assert "The modelled fleet listens at unix:" in printed
+        assert "GatewayUnavailable" not in printed.split("The portal is open")[1], "its reports are asked for"
+        assert left_running(place) == []
+
     def test_starts_again_after_it_was_killed(
         self, place: Path, demo: Callable[..., Demo], port: int
     ) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import io
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -44,8 +45,16 @@ class Command(BaseCommand):
         )
         parser.add_argument("--seconds", type=_count, help="stop by itself so long after all is ready")
         parser.add_argument("--fresh", action="store_true", help="forget the data of earlier runs")
+        parser.add_argument(
+            "--carrier",
+            choices=("model", "http"),
+            default="model",
+            help="http: the modelled fleet is a process of its own, and every command goes there over HTTP",
+        )
 
-    def handle(self, *, port: int, hubs: int, seconds: int | None, fresh: bool, **options: Any) -> None:
+    def handle(
+        self, *, port: int, hubs: int, seconds: int | None, fresh: bool, carrier: str, **options: Any
+    ) -> None:
         """Run until told to stop."""
         for number in (signal.SIGTERM, signal.SIGHUP):  # until the supervisor takes them
             signal.signal(number, lambda number, _frame: sys.exit(128 + number))
@@ -61,7 +70,9 @@ class Command(BaseCommand):
             if fresh:
                 services.start_over()
                 shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
-            status = self.serve(services, port=port, hubs=hubs, seconds=seconds)
+            status = self.serve(
+                services, port=port, hubs=hubs, seconds=seconds, is_over_http=carrier == "http"
+            )
             connection.close()
             services.release()
         self.stdout.write("Everything is stopped; the next start finds the same data.")
@@ -79,7 +90,9 @@ class Command(BaseCommand):
                 ) from None
             yield
 
-    def serve(self, services: embedded.Services, *, port: int, hubs: int, seconds: int | None) -> int:
+    def serve(
+        self, services: embedded.Services, *, port: int, hubs: int, seconds: int | None, is_over_http: bool
+    ) -> int:
         """Prepare the data, then supervise; return the exit status."""
         address = f"http://127.0.0.1:{port}"
         os.environ.setdefault("PORTAL_ADDRESS", address)
@@ -104,9 +117,18 @@ class Command(BaseCommand):
             "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
             MARK: str(services.sockets),
         }
+        started = programs(port=port)
+        if is_over_http:
+            socket_path = services.sockets / "fleet.sock"
+            started = {"fleet": fleet_server(socket_path)} | started
+            environment |= {
+                "HUB_GATEWAY": "hubs.http_carrier.HttpCarrier",
+                "CARRIER_URL": f"unix://{socket_path}",
+                "CARRIER_SECRET": secrets.token_urlsafe(32),
+            }
         supervisor = Supervisor(output=sys.stdout)
         with supervisor.signals():
-            for name, words in programs(port=port).items():
+            for name, words in started.items():
                 supervisor.start(name, words, cwd=settings.BASE_DIR, environment=environment)
             return supervisor.run(
                 is_ready=lambda: answers(f"{address}/health/ready"),
@@ -149,6 +171,11 @@ def programs(*, port: int) -> dict[str, list[str]]:
             *("celery", "--quiet", "-A", "portal.celery", "beat", "--loglevel", "info", "--pidfile=")
         ),
     }
+
+
+def fleet_server(socket_path: Path) -> list[str]:
+    """Return what serves the modelled fleet on a socket of its own, which no other demo can take."""
+    return [sys.executable, "manage.py", "fleet_server", "--unix-socket", str(socket_path)]
 
 
 def answers(address: str) -> bool:
