@@ -16,6 +16,7 @@ from hubs.models import HubModel, Network
 from portal.ground.models import AuditEntry
 from portal.ground.uk_time import Span
 from portal.models import User
+from tests.conftest import eventually
 from tests.factories import FirmwareReleaseFactory, FleetCountFactory, SignOffFactory, UserFactory
 
 Build = Callable[..., releases.Particulars]
@@ -408,6 +409,14 @@ class Race:
             connection.close()
 
 
+def waiting() -> bool:
+    """Say whether somebody waits for a lock that another one holds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        found: bool = cursor.fetchone()[0]
+    return found
+
+
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
     @pytest.mark.parametrize("attempt", range(4))
@@ -491,6 +500,34 @@ class TestRaces:
 
         signed.refresh_from_db()
         assert (race.ends[0], signed.state, signed.notes) == (None, "published", "Slipped in")
+
+    def test_let_no_decision_be_made_on_what_an_edit_is_changing(
+        self, signed: FirmwareRelease, manager: User, now: datetime
+    ) -> None:
+        ends: list[object] = []
+
+        def publish() -> None:
+            try:
+                ends.append(decisions.publish(release=signed, by=manager, now=now))
+            except Exception as error:  # the test looks at it
+                ends.append(error)
+            finally:
+                connection.close()
+
+        deciding = threading.Thread(target=publish)
+        with transaction.atomic():  # an edit, and a new submission by somebody else
+            row = FirmwareRelease.objects.filter(pk=signed.pk)
+            row.update(state="draft", submitter=None, submitted_at=None)
+            row.update(notes="Slipped in", revision=2)
+            row.update(state="submitted", submitter=manager, submitted_at=now)
+            deciding.start()
+            assert eventually(waiting)
+        deciding.join(60)
+
+        [end] = ends
+        assert isinstance(end, decisions.UnableToPublish)
+        signed.refresh_from_db()
+        assert (signed.state, signed.revision) == ("submitted", 2)
 
     def test_make_a_halt_wait_for_what_the_gate_is_admitting_and_the_gate_for_a_halt(
         self, published: FirmwareRelease, author: User, now: datetime

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import product
 
 import pytest
+from django.db import IntegrityError
 from django.db.models import F
 
 from firmware.models import AvailabilityPeriod, ReleaseState
@@ -46,7 +47,10 @@ def admit(world: World, *, image_whole: bool = True) -> set[tuple[int, Phase]]:
     Lot.objects.update(due_at=world.clock())
     claimed = deployments.claim(now=world.clock())
     assert claimed
-    admitted = deployments.admit(claimed=claimed, image_whole=image_whole, clock=world.clock)
+    try:
+        admitted = deployments.admit(claimed=claimed, image_whole=image_whole, clock=world.clock)
+    except IntegrityError as error:
+        pytest.fail(f"the Gate wants what the database refuses: {error}")
     new = [
         (deployment, Phase(phase))
         for deployment, phase, attempt in Command.objects.values_list("deployment_id", "phase", "attempt")
@@ -419,16 +423,52 @@ class TestSilence:
         assert not [key for key, phase in asked if phase == Phase.ACTIVATE]
 
     def test_is_none_before_the_deadline(self, world: World, lay: Layer) -> None:
-        laid = lay([Row(row.state, row.phase, is_due=False, awaits=Sent(), tries=3) for row in self.ROWS])
+        laid = lay(
+            [
+                Row(row.state, row.phase, is_due=False, awaits=Sent(verdict=verdict), tries=3)
+                for row, verdict in product(self.ROWS[::4], (None, Verdict.ACCEPTED))
+            ]
+        )
+        later = dict(Deployment.objects.values_list("id", "next_at"))
         assert admit(world) == set()
         assert Deployment.objects.filter(awaiting=True, first_miss_at=None).count() == len(laid)
+        assert dict(Deployment.objects.values_list("id", "next_at")) == later
 
     def test_is_nobodys_who_was_not_asked(self, world: World, lay: Layer) -> None:
-        laid = lay([Row(State.ACTIVATING, Phase.VERIFY, tries=3), Row(State.STAGED, Phase.STAGE, tries=3)])
-        first, second = laid
-        assert admit(world) == {(first, Phase.VERIFY)}
-        assert states()[second] == (State.STAGED, Ending.NONE)
-        assert Deployment.objects.get(pk=second).first_miss_at is None
+        reading, staged, staging = lay(
+            [
+                Row(State.ACTIVATING, Phase.VERIFY, tries=3),
+                Row(State.STAGED, Phase.STAGE, tries=3),
+                Row(State.STAGING, Phase.STAGE, holds=Sent(verdict=None)),
+            ]
+        )
+        assert admit(world) == {(reading, Phase.VERIFY), (staging, Phase.STAGE)}
+        assert states()[staged] == (State.STAGED, Ending.NONE)
+        assert Deployment.objects.get(pk=staged).first_miss_at is None
+
+    def test_is_that_of_the_command_that_is_awaited(self, world: World, lay: Layer) -> None:
+        """Neither an answered command nor another one of the hub says that the line to the carrier is at fault."""
+        keys = lay(
+            [
+                Row(State.STAGING, Phase.STAGE, awaits=Sent(verdict=None, is_answered=True)),
+                Row(State.STAGING, Phase.STAGE, awaits=Sent()),
+                Row(State.STAGING, Phase.STAGE, awaits=Sent()),
+            ]
+        )
+        now = world.clock()
+        for key, (phase, attempt) in zip(
+            keys, ((Phase.READ, 9), (Phase.READ, 1), (Phase.STAGE, 0)), strict=True
+        ):
+            Command.objects.create(
+                deployment_id=key,
+                phase=phase,
+                attempt=attempt,
+                token=1,
+                admitted_at=now,
+                valid_until=now + timedelta(minutes=9),
+            )
+        assert admit(world) == {(key, Phase.STAGE) for key in keys}
+        assert set(Deployment.objects.values_list("first_miss_at", flat=True)) == {now}
 
 
 class TestTheEndOfTheSlot:
@@ -587,6 +627,11 @@ class TestEligibility:
     def test_is_that_of_a_lead_that_another_shares_by_consent(self, world: World, lay: Layer) -> None:
         [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         CommunicationsHub.objects.update(gas_supplier=world.southern)
+        ask(world, is_answered=True)
+        assert admit(world) == {(key, Phase.ACTIVATE)}
+
+    def test_is_that_of_a_lead_whose_hub_nobody_shares_any_more(self, world: World, lay: Layer) -> None:
+        [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         ask(world, is_answered=True)
         assert admit(world) == {(key, Phase.ACTIVATE)}
 

@@ -1,0 +1,107 @@
+"""Leases and tokens: who has a lot, for how long, and what a holder can still do who has lost it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from hubs.gateway import Command as Instruction
+from hubs.gateway import Receipt
+from scheduling.models import Lot
+from scheduling.operations import deployments
+from tests.scheduling.test_deployments import Recorder
+from tests.scheduling.world import World
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def due(world: World) -> World:
+    """Return the world with one lot of three hubs that are due to be read."""
+    world.hubs(3)
+    world.slot(start=timedelta(hours=5), room=3)
+    world.book()
+    world.clock.move(hours=1)
+    return world
+
+
+class TestClaim:
+    def test_waits_until_the_lot_is_due(self, due: World) -> None:
+        Lot.objects.update(due_at=due.clock() + timedelta(microseconds=1))
+        assert deployments.claim(now=due.clock()) is None
+        assert deployments.claim(now=due.clock.move(seconds=1))
+
+    def test_takes_a_lot_that_has_been_due_for_ever(self, due: World) -> None:
+        Lot.objects.update(due_at=due.clock() - timedelta(days=400))
+        assert deployments.claim(now=due.clock())
+
+    def test_leaves_a_lot_to_its_holder_until_the_lease_has_run_out(self, due: World) -> None:
+        first = deployments.claim(now=due.clock())
+        assert first
+        due.clock.move(seconds=59)
+        assert deployments.claim(now=due.clock()) is None
+        second = deployments.claim(now=due.clock.move(seconds=1))
+        assert second
+        assert second.token > first.token
+
+
+class TestTheLease:
+    def test_is_renewed_with_every_step(self, due: World) -> None:
+        claimed = deployments.claim(now=due.clock())
+        assert claimed
+        due.clock.move(seconds=50)
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=due.clock) == 3
+        due.clock.move(seconds=50)
+        assert deployments.claim(now=due.clock()) is None
+        assert deployments.send(claimed=claimed, gateway=Recorder(), clock=due.clock) == 3
+        due.clock.move(seconds=50)
+        assert deployments.claim(now=due.clock()) is None
+
+    def test_is_given_back_with_the_lot(self, due: World) -> None:
+        deployments.carry_out(gateway=Recorder(), clock=due.clock, lots=1)
+        assert Lot.objects.get().lease_until is None
+
+
+class Overtaken(Recorder):
+    """A carrier so slow that another worker takes the lot over meanwhile."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.taken: list[deployments.Claim] = []
+
+    def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+        receipts = super().send(commands=commands, now=now)
+        self.world.clock.move(seconds=61)
+        claimed = deployments.claim(now=self.world.clock())
+        assert claimed
+        self.taken.append(claimed)
+        return receipts
+
+
+class TestAHolderThatLostTheLot:
+    def test_gives_nothing_back_that_is_anothers(self, due: World) -> None:
+        gateway = Overtaken(due)
+        deployments.carry_out(gateway=gateway, clock=due.clock, lots=1)
+        [second] = gateway.taken
+        lot = Lot.objects.get()
+        assert lot.token == second.token
+        assert lot.lease_until == due.clock() + LEASE
+        assert deployments.claim(now=due.clock()) is None
+
+    @pytest.mark.parametrize("step", ["admit", "send"])
+    def test_writes_nothing_more(self, due: World, step: str) -> None:
+        first = deployments.claim(now=due.clock())
+        assert first
+        if step == "send":
+            deployments.admit(claimed=first, image_whole=True, clock=due.clock)
+        due.clock.move(seconds=61)
+        assert deployments.claim(now=due.clock())
+        gateway = Recorder()
+        steps: dict[str, Callable[[], object]] = {
+            "admit": lambda: deployments.admit(claimed=first, image_whole=True, clock=due.clock),
+            "send": lambda: deployments.send(claimed=first, gateway=gateway, clock=due.clock),
+        }
+        with pytest.raises(deployments.LeaseLost):
+            steps[step]()
+        assert gateway.handed == []
