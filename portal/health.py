@@ -1,24 +1,25 @@
-"""Tell a supervisor whether this process lives, and whether it can serve."""
+"""Tell a supervisor whether this process lives and can serve, and people whether the work is being done."""
 
 import functools
 import logging
+from dataclasses import dataclass
 
-from django.conf import settings
+from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
-from portal.ground import apart
+from portal import checks, queries
+from portal.ground import apart, clock
 
 logger = logging.getLogger(__name__)
+EVERY_SECONDS = 5
+"""How often the page asks for itself again."""
 PATIENCE = 2
-"""Seconds that either server has for its answer."""
+"""Seconds that PostgreSQL has for each answer."""
 
 
 @login_not_required
@@ -41,7 +42,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     halts. All web hosts share one Redis, so a balancer that took its silence for theirs would take away the last
     of them. It is named here, and on the health page, for people to see to.
     """
-    services = {**_ask_postgresql(), "redis": _ask_redis()}
+    services = {**_ask_postgresql(), "redis": queries.redis_answers()}
     can_serve = services["postgresql"] and services["writable"] and services["migrated"]
     return JsonResponse(services, status=200 if can_serve else 503)
 
@@ -85,18 +86,35 @@ def _known_migrations() -> tuple[str, str]:
     )
 
 
-def _ask_redis() -> bool:
-    """Ask on a new connection, once: the cache's own has no deadline, and tries again."""
-    server = Redis.from_url(
-        settings.CACHES["default"]["LOCATION"],
-        socket_connect_timeout=PATIENCE,
-        socket_timeout=PATIENCE,
-        retry=Retry(NoBackoff(), 0),
-    )
-    try:
-        return bool(server.ping())
-    except (RedisError, OSError) as error:
-        logger.error("Redis does not answer: %s", error)
-        return False
-    finally:
-        server.close()
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One check with its reading, as the page shows it."""
+
+    check: checks.Check
+    reading: str
+    standing: checks.Standing
+
+
+@never_cache
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """Show DCC staff what works, what waits, and what to look into; asked by htmx, only what changes."""
+    found = queries.health_of_all(now=clock.now())
+    lines = {
+        name: [_line(check, found.readings[check.name]) for check in group]
+        for name, group in checks.GROUPS.items()
+    }
+    context = {
+        "health": found,
+        "groups": lines,
+        "worries": [_line(check, found.readings[check.name]) for check in found.worries],
+        "every_seconds": EVERY_SECONDS,
+    }
+    if request.headers.get("HX-Request"):
+        return render(request, "admin/health/_live.html", context)
+    context |= {**admin.site.each_context(request), "title": "Health"}
+    return render(request, "admin/health/page.html", context)
+
+
+def _line(check: checks.Check, reading: float | None) -> Line:
+    return Line(check, check.written(reading), check.standing(reading))

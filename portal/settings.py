@@ -146,6 +146,12 @@ HUB_GATEWAY = required(
     meaning="the dotted path of the carrier adapter, or hubs.modelled_fleet.gateway.ModelledFleet to reach no real hub",
 )
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
+# Whoever bears it may read the metrics; without it there are none.
+METRICS_TOKEN: str = env("METRICS_TOKEN", default="")
+if PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 32:
+    raise ImproperlyConfigured(
+        "METRICS_TOKEN is too short: set it to at least 32 random characters, or leave it out."
+    )
 PORTAL_VERSION: str = env("PORTAL_VERSION", default="")  # without it, a checkout knows its commit
 
 # The carrier over HTTP, for the adapter that speaks to it and for the modelled fleet that can stand in for it
@@ -318,7 +324,7 @@ TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", default=0)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_SSL_REDIRECT = PRODUCTION
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = PRODUCTION
 SECURE_HSTS_PRELOAD = PRODUCTION

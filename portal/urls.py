@@ -3,13 +3,15 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import health, views
+from portal import health, metrics, views
 
 urlpatterns = [
     path("", include("scheduling.urls")),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
     path("accounts/", include("portal.account_urls")),
+    path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/", admin.site.urls),
 ]

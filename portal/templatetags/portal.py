@@ -1,7 +1,7 @@
 """How identifiers, moments and counts are written on every page."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from hubs.identifiers import format_eui64
-from portal import pictures
+from portal import checks, pictures
 from portal.ground.uk_time import LONDON
 from scheduling.queries import consents
 
@@ -43,6 +43,12 @@ def moment(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time class="moment" datetime="{}">{}</time>', moment.astimezone(LONDON).isoformat(), local(moment)
     )
+
+
+@register.filter
+def span(span: timedelta) -> str:
+    """Write a span of time in its two largest units, such as `2 min 5 s`."""
+    return checks.duration(span.total_seconds())
 
 
 @register.filter

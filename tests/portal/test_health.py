@@ -4,17 +4,22 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 import pytest
 from django.db import connection
 from django.test import Client
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
+from portal import checks, queries
 from portal.embedded import Services
-from portal.ground import apart
+from portal.ground import apart, clock
+from portal.models import Heartbeat, User
+from tests.factories import FleetCountFactory, LotFactory, SlotFactory, UserFactory
 
 WELL = {"postgresql": True, "writable": True, "migrated": True, "redis": True}
 
@@ -186,3 +191,117 @@ class TestAsk:
     def test_tells_when_the_connection_was_ended(self) -> None:
         with pytest.raises(apart.NoAnswer):
             apart.ask(statement="SELECT pg_terminate_backend(pg_backend_pid())", within=20)
+
+
+def heartbeat(*, silent_for: timedelta = timedelta(), **facts: Any) -> Heartbeat:
+    """Let a process have been seen so long ago."""
+    now = clock.now()
+    return Heartbeat.objects.create(
+        **{
+            "kind": "worker",
+            "name": "host:1",
+            "version": "1",
+            "processes": 4,
+            "started_at": now,
+            "seen_at": now - silent_for,
+            **facts,
+        }
+    )
+
+
+def readings() -> Mapping[str, float | None]:
+    """Return what is read now, by the names of the checks."""
+    return queries.health_of_all(now=clock.now()).readings
+
+
+@pytest.mark.django_db
+class TestHealthOfAll:
+    def test_reads_every_check_and_nothing_else(self) -> None:
+        assert set(readings()) == {check.name for check in checks.every()}
+
+    def test_counts_the_living_and_who_fell_silent_lately(self) -> None:
+        heartbeat()
+        heartbeat(name="host:2", version="2")
+        heartbeat(kind="beat", version="2")
+        heartbeat(name="host:3", version="3", silent_for=timedelta(minutes=2))
+        heartbeat(name="host:4", version="4", silent_for=timedelta(hours=2))
+
+        found = readings()
+
+        assert (found["workers"], found["beats"], found["silent_processes"]) == (2, 1, 1)
+        assert found["versions"] == 2
+
+    def test_knows_that_redis_is_away(self, settings: Settings) -> None:
+        assert readings()["redis_answers"] == 1
+        cache = settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock?db=1"}
+        settings.CACHES = {"default": cache}
+
+        assert readings()["redis_answers"] == 0
+
+    def test_says_how_long_what_is_oldest_has_waited(self) -> None:
+        now = clock.now()
+        slot = SlotFactory.create()
+        for minutes in (3, 5):
+            LotFactory.create(slot=slot, due_at=now - timedelta(minutes=minutes))
+        FleetCountFactory.create(counted_at=now - timedelta(seconds=200))
+
+        found = queries.health_of_all(now=now)
+
+        assert found.readings["oldest_due"] == 300
+        assert found.readings["due_lots"] == 2
+        assert found.readings["fleet_count_age"] == 200
+        assert {"oldest_due", "fleet_count_age"} <= {check.name for check in found.worries}
+
+
+@pytest.mark.django_db
+class TestPage:
+    def test_says_what_to_look_into_and_what_to_do(self, client: Client, staff: User) -> None:
+        heartbeat(silent_for=timedelta(minutes=2))
+        client.force_login(staff)
+
+        page = client.get("/admin/health/").content.decode()
+
+        assert "things to look into" in page
+        assert "Start a worker; on any host." in page
+        assert "silent" in page
+        assert "2 min ago" in page or "2 min 1 s ago" in page
+
+    def test_says_that_all_is_well(self, client: Client, staff: User) -> None:
+        heartbeat()
+        heartbeat(kind="beat")
+        client.force_login(staff)
+
+        page = client.get("/admin/health/").content.decode()
+
+        assert "All is well" in page
+        assert "health-worry" not in page
+
+    def test_answers_htmx_with_the_part_that_changes(self, client: Client, staff: User) -> None:
+        client.force_login(staff)
+
+        page = client.get("/admin/health/", headers={"hx-request": "true"}).content.decode()
+
+        assert page.strip().startswith('<div id="health"')
+        assert "No worker and no beat has ever said that it lives." in page
+
+    def test_is_for_all_dcc_staff(self, client: Client, staff: User) -> None:
+        client.force_login(UserFactory.create())
+
+        assert client.get("/admin/health/").status_code == 200
+
+    def test_is_found_from_the_index(self, client: Client, staff: User) -> None:
+        client.force_login(staff)
+
+        assert "/admin/health/" in client.get("/admin/").content.decode()
+
+    def test_asks_few_questions(
+        self, client: Client, staff: User, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        heartbeat()
+        slot = SlotFactory.create()
+        for _ in range(3):
+            LotFactory.create(slot=slot, due_at=clock.now())
+        client.force_login(staff)
+
+        with django_assert_max_num_queries(8):
+            client.get("/admin/health/", headers={"hx-request": "true"})

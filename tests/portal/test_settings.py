@@ -59,6 +59,7 @@ class TestProduction:
             ("SECRET_KEY", "short"),
             ("PORTAL_ADDRESS", "http://portal.example.org"),
             ("LOG_FORMAT", "xml"),
+            ("METRICS_TOKEN", "guessed"),
         ],
     )
     def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
