@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, fleet, pages, registrations, upload
+from tests.benchmarks import booking, carrying_out, fleet, pages, registrations, upload
 from tests.benchmarks.world import Tell
 
 
@@ -36,6 +36,11 @@ FIGURES = {
         registrations.run,
         1_000_000,
         "a file of so many changes of supplier, brought in and taking effect, against a bare COPY of its rows",
+    ),
+    "carrying-out": Figure(
+        carrying_out.run,
+        1_000_000,
+        "so many hubs from due to final through Celery, with a fleet that answers at once, against a bare loop",
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

@@ -44,14 +44,18 @@ class World:
         )
 
 
-def make(*, hubs: int, room: int, tell: Tell) -> World:
-    """Make a fleet of so many hubs, and slots of an hour with room for at least `room` on every network."""
+def make(*, hubs: int, room: int, tell: Tell, content: bytes | None = None) -> World:
+    """
+    Make a fleet of so many hubs, and slots of an hour with room for at least `room` on every network.
+
+    The image of the release is stored if there is `content`; otherwise nothing can be staged.
+    """
     tell(f"making a fleet of {hubs:,} hubs")
     call_command("load_fleet", hubs=hubs, seed=SEED, quiet=True)
     now = clock.now()
     leads = FleetCount.objects.filter(lead__isnull=False).values("lead").annotate(led=Sum("hubs"))
     supplier = Supplier.objects.get(pk=leads.order_by("-led").values_list("lead", flat=True)[0])
-    release = _release(now)
+    release = _release(now, content)
     CapacityPattern.objects.bulk_create(
         CapacityPattern(
             network=network,
@@ -72,11 +76,11 @@ def _networks() -> list[Network]:
     return list(Network.objects.filter(pk__in=FleetCount.objects.values("network")).order_by("pk"))
 
 
-def _release(now: datetime) -> FirmwareRelease:
+def _release(now: datetime, content: bytes | None) -> FirmwareRelease:
     """Publish a release over every installed version of every model on every network."""
     installed = list(FirmwareVersion.objects.order_by("pk"))
     release = factories.FirmwareReleaseFactory.create(
-        published=True, version=factories.FirmwareVersionFactory.create(number=NEWEST)
+        published=True, content=content, version=factories.FirmwareVersionFactory.create(number=NEWEST)
     )
     release.hub_models.set(HubModel.objects.all())
     for version in installed:
