@@ -6,7 +6,7 @@ those times, and then hands over the reports that have arrived. What a hub does 
 acts, never by when somebody asks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from hubs.gateway import Command, Outcome, Phase, Receipt, Report, Verdict
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
 from hubs.modelled_fleet.models import Defect, FleetImage, NetworkProfile
+from portal.ground import sql
 
 SEND_LIMIT = 50
 BATCH = 1_000
@@ -150,7 +151,7 @@ class ModelledFleet:
     def acknowledge(self, *, reports: Sequence[int]) -> None:
         """Forget reports; those already forgotten do no harm."""
         with connection.cursor() as cursor:
-            cursor.execute(_ACKNOWLEDGE, [_array(reports)])
+            cursor.execute(_ACKNOWLEDGE, [sql.array(reports)])
 
 
 def _key(command: Command) -> Key:
@@ -183,7 +184,7 @@ def _log(fresh: dict[Key, list[Command]], *, now: datetime) -> dict[Key, Verdict
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT chf_id, network_id FROM modelled_fleet_fleethub WHERE chf_id = ANY(%s::bigint[])",
-            [_array(command.hub for command in commands)],
+            [sql.array(command.hub for command in commands)],
         )
         network_of = dict(cursor.fetchall())
         acts_at, verdicts, outcomes = [], [], []
@@ -208,19 +209,19 @@ def _log(fresh: dict[Key, list[Command]], *, now: datetime) -> dict[Key, Verdict
             {
                 "now": now,
                 "expired": Verdict.EXPIRED.value,
-                "deployment": _array(command.deployment for command in commands),
-                "phase": _array(command.phase.value for command in commands),
-                "attempt": _array(command.attempt for command in commands),
-                "hub": _array(command.hub for command in commands),
-                "lot": _array(command.lot for command in commands),
-                "token": _array(command.token for command in commands),
+                "deployment": sql.array(command.deployment for command in commands),
+                "phase": sql.array(command.phase.value for command in commands),
+                "attempt": sql.array(command.attempt for command in commands),
+                "hub": sql.array(command.hub for command in commands),
+                "lot": sql.array(command.lot for command in commands),
+                "token": sql.array(command.token for command in commands),
                 "digest": [command.digest for command in commands],
-                "version": _array(command.version for command in commands),
-                "valid_until": _array(command.valid_until for command in commands),
-                "acts_at": _array(acts_at),
-                "verdict": _array(verdicts),
-                "outcome": _array(outcomes),
-                "repeats": _array(len(copies) - 1 for copies in fresh.values()),
+                "version": sql.array(command.version for command in commands),
+                "valid_until": sql.array(command.valid_until for command in commands),
+                "acts_at": sql.array(acts_at),
+                "verdict": sql.array(verdicts),
+                "outcome": sql.array(outcomes),
+                "repeats": sql.array(len(copies) - 1 for copies in fresh.values()),
             },
         )
         return {
@@ -278,28 +279,11 @@ def _act(*, now: datetime) -> int:
             ]
         for statement, rows in ((_SETTLE, settled), (_CHANGE_HUBS, changed)):
             if rows:
-                cursor.execute(statement, [_array(column) for column in zip(*rows, strict=True)])
+                cursor.execute(statement, [sql.array(column) for column in zip(*rows, strict=True)])
         with cursor.copy(_REPORT) as copy:
             for report in reports:
                 copy.write_row(report)
         return len(due)
-
-
-def _array(values: Iterable[object]) -> str:
-    """Write an array of numbers, truths, instants and digests: three times as fast as the driver's way."""
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: object) -> str:
-    match value:
-        case None:
-            return "NULL"
-        case datetime():
-            return value.isoformat()
-        case str():
-            return f'"{value}"'
-        case _:
-            return str(value)
 
 
 def _profiles() -> dict[int, behaviour.Profile]:
