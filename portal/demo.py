@@ -44,6 +44,7 @@ POLICY = {
     "silence_deadline": "2 minutes",
     "first_reminder": "10 minutes",
     "last_reminder": "3 minutes",
+    "stage_sizes": [200, 2_000],
 }
 """Minutes where production has days, so that a visitor sees a deployment from booking to outcome."""
 

@@ -60,6 +60,7 @@ class Ending(TextChoices):
     UNREACHABLE = "unreachable", "The hub could not be reached in its slot"
     NOT_STAGED = "not_staged", "The image was not on the hub when the slot ended"
     SLOT_PASSED = "slot_passed", "The slot ended before the hub's turn"
+    NO_TURN = "no_turn", "The stages of the release had no room for the hub in its slot"
     PROTECTED_WINDOW = "protected_window", "The hub was in a protected window during its slot"
     NETWORK_CLOSED = "network_closed", "DCC had closed the network during the slot"
     HALTED = "halted", "The release was halted during the slot"

@@ -24,8 +24,8 @@ from scheduling.operations import (
     tallies,
 )
 
-LOTS = 20
-"""Lots that one task carries out before it makes room for others."""
+LOTS = 10_000
+"""Lots that one task carries out at most: what bounds it is time, a third of a lease."""
 NOTICES = 100
 FOLD = 10_000
 """Changes of the counters that are taken up at a time."""
@@ -36,15 +36,15 @@ ALLOCATION = 1_800
 @shared_task
 def carry_out(**_: object) -> None:
     """Stage, activate and read back what is due, lot by lot."""
-    deployments.carry_out(gateway=gateway.connect(), clock=clock.now, lots=LOTS)
+    deployments.carry_out(
+        gateway=gateway.connect(), clock=clock.now, lots=LOTS, keep_going=stopping.keep_going
+    )
 
 
 @shared_task
 def collect_reports(**_: object) -> None:
     """Record what hubs have answered."""
-    door = gateway.connect()
-    while deployments.collect(gateway=door, clock=clock.now) == deployments.COLLECT and stopping.keep_going():
-        pass
+    deployments.collect_all(gateway=gateway.connect(), clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task

@@ -58,6 +58,11 @@ class Lot(models.Model):
     held = models.PositiveSmallIntegerField(default=0)
     cancelled = models.PositiveSmallIntegerField(default=0)
     moved = models.PositiveSmallIntegerField("cancelled here because moved to another slot", default=0)
+    waits = models.BooleanField("waits for room in flight", default=False, db_default=False)
+    deaths = models.PositiveSmallIntegerField("holders that died with it", default=0, db_default=0)
+    reach_from = models.PositiveSmallIntegerField(default=0, db_default=0)
+    reach = models.PositiveSmallIntegerField(default=1_024, db_default=1_024)
+    """A claim reaches so many places, from the place `reach_from`: fewer than all while a poisoned hub is sought."""
     misses_seen = models.PositiveSmallIntegerField("missed hubs already looked at", default=0, db_default=0)
     """What is missed beyond these may have been missed for the second time, and is then DCC's to decide."""
 
@@ -89,6 +94,7 @@ class Lot(models.Model):
             models.Index(
                 fields=["id"], condition=Q(missed__gt=F("misses_seen")), name="lot_with_misses_unseen"
             ),
+            models.Index(fields=["release", "id"], condition=Q(waits=True), name="lot_that_waits"),
         ]
 
     def __str__(self) -> str:
@@ -218,6 +224,77 @@ class StrayReport(models.Model):
 
     def __str__(self) -> str:
         return f"Report for {self.deployment_id}/{self.phase}/{self.attempt}"
+
+
+class ReportKind(models.TextChoices):
+    """What a report was for the portal."""
+
+    ANSWER = "answer", "Answer that was awaited"
+    LATE = "late", "Answer that nobody waited for any more"
+    REPEATED = "repeated", "Repeated answer"
+    STRAY = "stray", "Answer to nothing that was sent to its hub"
+    UNREADABLE = "unreadable", "No report at all"
+
+
+class ReportCount(models.Model):
+    """How many reports of a kind came on a day (UTC)."""
+
+    day = models.DateField()
+    kind = models.CharField(max_length=10, choices=ReportKind)
+    reports = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["day", "kind"], name="report_count_once_per_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.reports} {self.kind}"
+
+
+class OddReport(models.Model):
+    """Something that came back and could not be recorded, as printable ASCII; the same again is counted."""
+
+    reason = models.TextField()
+    text = models.TextField(unique=True)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    times = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Reclaim(models.Model):
+    """A lease that ran out before its holder handed the lot back, and was taken over."""
+
+    lot_id = models.BigIntegerField()
+    token = models.PositiveIntegerField("token of the holder that is gone")
+    lease_until = models.DateTimeField()
+    reclaimed_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["reclaimed_at"], name="reclaim_by_time")]
+
+    def __str__(self) -> str:
+        return f"Lot {self.lot_id}, token {self.token}"
+
+
+class Quarantine(models.Model):
+    """
+    A deployment whose carrying out failed by itself; once it has a `since`, nobody touches it until DCC decides.
+
+    The row goes when it is taken back, or ended.
+    """
+
+    deployment_id = models.BigIntegerField(primary_key=True)
+    strikes = models.PositiveSmallIntegerField()
+    error = models.TextField()
+    last_at = models.DateTimeField()
+    since = models.DateTimeField("set aside since", null=True)
+
+    def __str__(self) -> str:
+        return f"Deployment {self.deployment_id}"
 
 
 class SuccessTally(models.Model):

@@ -111,6 +111,14 @@ WHERE stage.id = ANY (%(closed)s) ORDER BY stage.id
 """
 
 
+WAKE = """
+UPDATE scheduling_lot SET due_at = %(now)s, waits = false
+WHERE id IN (
+    SELECT lot.id FROM scheduling_lot lot JOIN scheduling_stage stage ON stage.release_id = lot.release_id
+    WHERE lot.waits AND stage.id = ANY (%(closed)s) ORDER BY lot.id FOR UPDATE OF lot SKIP LOCKED)
+"""
+
+
 def advance(*, now: datetime) -> int:
     """
     Open what published releases lack, close the stages whose hubs all have an outcome, and open the next ones.
@@ -124,4 +132,7 @@ def advance(*, now: datetime) -> int:
         sql.run(FULL, {"now": now})
         closed = [stage for (stage,) in sql.rows(CLOSE, {"now": now})]
         sql.run(GO_ON, {"closed": closed, "now": now})
+    # afterwards, since lots are locked before stages; if this is lost, who waits looks again by itself
+    if closed:
+        sql.run(WAKE, {"closed": closed, "now": now})
     return len(closed)

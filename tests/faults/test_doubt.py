@@ -90,7 +90,7 @@ class TestWhatCannotBeCommitted:
         recorder = Recorder()
         claimed = deployments.claim(now=world.clock())
         assert claimed
-        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock) == 3
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock).commands == 3
         with doubt(), pytest.raises(DatabaseError):
             deployments.send(claimed=claimed, gateway=recorder, clock=world.clock)
         assert recorder.handed == []

@@ -218,8 +218,7 @@ class TestFailures:
         cut_off = Recorder(is_cut_off=True)
         for _ in range(8):  # longer than all tries of a read together
             booked.clock.move(minutes=61)
-            with pytest.raises(ConnectionResetError):
-                booked.work(gateway=cut_off)
+            booked.work(gateway=cut_off)
         assert endings() == [(State.ACTIVATING, Ending.NONE)] * 3
         assert not CommandLog.objects.filter(phase=Phase.VERIFY).exists()
 
@@ -388,8 +387,7 @@ class TestLeases:
     def test_of_a_sender_that_died_are_followed_with_the_same_keys(self, booked: World) -> None:
         booked.clock.move(hours=1)
         dead = Recorder(dies=True)
-        with pytest.raises(ConnectionResetError):
-            deployments.carry_out(gateway=dead, clock=booked.clock, lots=1)
+        deployments.carry_out(gateway=dead, clock=booked.clock, lots=1)
         assert Command.objects.filter(sent_at__isnull=False, verdict=None).count() == 3
         booked.clock.move(seconds=61)
         heir = Recorder()
@@ -407,7 +405,7 @@ class TestLeases:
         booked.clock.move(hours=4)
         dead = deployments.claim(now=booked.clock())
         assert dead
-        assert deployments.admit(claimed=dead, image_whole=True, clock=booked.clock) == 3
+        assert deployments.admit(claimed=dead, image_whole=True, clock=booked.clock).commands == 3
         booked.release.policy.silence_deadline = "30 seconds"  # shorter than the lease
         booked.release.policy.save()
         Deployment.objects.update(next_at=booked.clock.move(seconds=61))
@@ -418,8 +416,7 @@ class TestLeases:
         booked.clock.move(hours=1)
         booked.work()
         booked.clock.move(hours=4)
-        with pytest.raises(ConnectionResetError):
-            deployments.carry_out(gateway=Recorder(is_cut_off=True), clock=booked.clock, lots=1)
+        deployments.carry_out(gateway=Recorder(is_cut_off=True), clock=booked.clock, lots=1)
         assert Command.objects.filter(phase=Phase.ACTIVATE, sent_at__isnull=False, verdict=None).count() == 3
         Deployment.objects.update(
             next_at=booked.clock.move(seconds=61)

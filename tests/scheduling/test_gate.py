@@ -56,7 +56,7 @@ def admit(world: World, *, image_whole: bool = True) -> set[tuple[int, Phase]]:
         for deployment, phase, attempt in Command.objects.values_list("deployment_id", "phase", "attempt")
         if (deployment, attempt) not in before
     ]
-    assert admitted == len(new)
+    assert admitted.commands == len(new)
     return set(new)
 
 
@@ -273,7 +273,7 @@ class TestAdmits:
         claimed = deployments.claim(now=world.clock())
         assert claimed
         assert claimed.lot == second
-        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock) == 2
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock).commands == 2
         assert {deployment.lot_id for deployment in Deployment.objects.filter(awaiting=True)} == {second.pk}
 
 

@@ -128,7 +128,7 @@ class TestWaiting:
         claimed = deployments.claim(now=clock.now())
         assert claimed
         if step == "send":
-            assert deployments.admit(claimed=claimed, image_whole=True, clock=clock.now) == 3
+            assert deployments.admit(claimed=claimed, image_whole=True, clock=clock.now).commands == 3
         steps: dict[str, Callable[[], object]] = {
             "admit": lambda: deployments.admit(claimed=claimed, image_whole=True, clock=slow_clock),
             "send": lambda: deployments.send(claimed=claimed, gateway=ModelledFleet(), clock=slow_clock),
@@ -151,7 +151,7 @@ class TestWaiting:
         claimed = deployments.claim(now=clock.now())
         assert claimed
         if step == "send":
-            assert deployments.admit(claimed=claimed, image_whole=True, clock=clock.now) == 3
+            assert deployments.admit(claimed=claimed, image_whole=True, clock=clock.now).commands == 3
         admitted = Command.objects.count()
         steps: dict[str, Callable[[], object]] = {
             "admit": lambda: deployments.admit(claimed=claimed, image_whole=True, clock=clock.now),

@@ -513,7 +513,7 @@ class TestTheGate:
     ) -> None:
         claimed = deployments.claim(now=world.clock())
         assert claimed
-        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock) == 3
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=world.clock).commands == 3
 
         close(world)
         sent = deployments.send(claimed=claimed, gateway=ModelledFleet(), clock=world.clock)

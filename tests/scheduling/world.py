@@ -18,7 +18,7 @@ from hubs.modelled_fleet.models import FleetHub
 from hubs.models import CommunicationsHub, FirmwareVersion, HubModel, Network, Supplier
 from portal.models import User
 from scheduling.models import Booking, HubSelection, ProtectedHub, ProtectedWindow, Slot
-from scheduling.operations import bookings, deployments, selections
+from scheduling.operations import bookings, deployments, selections, stages
 from scheduling.planning import Hours
 from scheduling.queries.plans import Timing
 from tests import factories
@@ -164,8 +164,9 @@ class World:
         """Let the workers do whatever is due now, until nothing is."""
         gateway = gateway or connect()
         for _ in range(rounds):
-            lots = deployments.carry_out(gateway=gateway, clock=self.clock, lots=1_000)
-            if not lots + deployments.collect(gateway=gateway, clock=self.clock):
+            done = deployments.carry_out(gateway=gateway, clock=self.clock, lots=1_000)
+            done += deployments.collect(gateway=gateway, clock=self.clock)
+            if not done + stages.advance(now=self.clock()):
                 return
 
 

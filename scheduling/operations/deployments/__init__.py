@@ -12,7 +12,7 @@ the statement itself.
 
 from scheduling.operations.deployments.claims import Claim, LeaseLost, claim
 from scheduling.operations.deployments.gate import admit
-from scheduling.operations.deployments.reports import COLLECT, collect, record_reports
+from scheduling.operations.deployments.reports import COLLECT, collect, collect_all, record_reports
 from scheduling.operations.deployments.sender import SEND, send
 from scheduling.operations.deployments.work import advance, carry_out, wake_stopped
 
@@ -26,6 +26,7 @@ __all__ = [
     "carry_out",
     "claim",
     "collect",
+    "collect_all",
     "record_reports",
     "send",
     "wake_stopped",

@@ -2,34 +2,53 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
 from firmware import locks
+from hubs.gateway import Phase
 from portal.ground import sql
 from portal.ground.clock import Clock
-from scheduling.models import LOT_SPAN, Lot
+from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Reclaim
+from scheduling.operations.deployments import aside
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+LOOK_AGAIN = timedelta(seconds=30)
+"""When somebody looks again at what could not go on: not admitted, no carrier, no room in flight."""
+DEATHS = 2
+"""Holders that may die with a lot before it is taken in halves, until the hub is found on which they die."""
+WHOLE = 1 << (LOT_SIZE - 1).bit_length()
+"""Places that a claim reaches as a rule: all of a lot, and a power of two, so that it can be halved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One worker's hold on one lot: only this token may write for it."""
+    """One worker's hold on one lot, or on the part of it that the claim reaches: only this token may write for it."""
 
     lot: Lot
     token: int
 
     @property
     def first(self) -> int:
-        """The lowest id of the lot's deployments."""
-        return self.lot.pk * LOT_SPAN
+        """The lowest id of the deployments that are reached."""
+        return self.lot.pk * LOT_SPAN + self.lot.reach_from
 
     @property
     def last(self) -> int:
-        """The highest id that the lot's deployments can have."""
-        return self.first + LOT_SPAN - 1
+        """The highest id that the deployments can have that are reached."""
+        return self.first + self.lot.reach - 1
+
+
+OURS = "deployment.id BETWEEN %(first)s AND %(last)s AND deployment.id <> ALL (%(aside)s::bigint[])"
+"""The deployments that a claim may touch: those that it reaches but for those that are set aside."""
+
+
+def ours(*, claimed: Claim, now: datetime) -> dict[str, Any]:
+    """Return the parameters of `OURS`."""
+    left_alone = aside.of(first=claimed.first, last=claimed.last, now=now)
+    return {"first": claimed.first, "last": claimed.last, "aside": left_alone}
 
 
 class LeaseLost(Exception):
@@ -37,22 +56,34 @@ class LeaseLost(Exception):
 
 
 CLAIM = """
-UPDATE scheduling_lot SET lease_until = %(now)s + %(lease)s, token = token + 1
-WHERE id = (
-    SELECT id FROM scheduling_lot
+UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
+FROM (
+    SELECT id, lease_until FROM scheduling_lot
     WHERE due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
-    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, token
+    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due
+WHERE lot.id = due.id
+RETURNING lot.id, lot.token, due.lease_until
 """
 
 
+@transaction.atomic(durable=True)
 def claim(*, now: datetime) -> Claim | None:
-    """Take the lot that has been due longest and that no living worker holds; None where nothing is due."""
+    """
+    Take the lot that has been due longest and that no living worker holds; None where nothing is due.
+
+    A lease that ran out is kept as a `Reclaim`. When holder after holder dies, the claim reaches half of what the
+    last one did, and at last a single hub: the one that is set aside.
+    """
     claimed = sql.rows(CLAIM, {"now": now, "lease": LEASE})
     if not claimed:
         return None
-    [(lot_id, token)] = claimed
-    lot = Lot.objects.select_related("slot", "release__policy", "release__version", "consent").get(pk=lot_id)
+    [(lot_id, token, run_out)] = claimed
+    lot = Lot.objects.select_related(
+        "slot", "release__policy", "release__version", "consent", "booking", "network"
+    ).get(pk=lot_id)
+    if run_out:
+        Reclaim.objects.create(lot_id=lot_id, token=token - 1, lease_until=run_out, reclaimed_at=now)
+        _reach_less(lot, why="Worker after worker died with it.", now=now)
     return Claim(lot, token)
 
 
@@ -74,20 +105,86 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
     return now
 
 
+# What waits for room in flight stays due, so that whoever makes room can wake the lot; until then, and for what is set
+# aside, somebody looks again after a while.
 HAND_BACK = """
-UPDATE scheduling_lot SET lease_until = NULL, due_at = (
-    SELECT min(next_at) FROM scheduling_deployment
-    WHERE id BETWEEN %(first)s AND %(last)s AND ended_at IS NULL)
+UPDATE scheduling_lot SET lease_until = NULL, waits = %(waits)s, due_at = (
+    SELECT least(
+        min(deployment.next_at) FILTER (WHERE deployment.id <> ALL (%(aside)s::bigint[]) AND NOT (
+            %(waits)s AND deployment.state = 'staged' AND deployment.phase = %(activate)s
+            AND deployment.next_at <= %(now)s)),
+        CASE WHEN count(*) > 0 THEN %(again_at)s::timestamptz END)
+    FROM scheduling_deployment deployment
+    WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.ended_at IS NULL)
 WHERE id = %(lot)s AND token = %(token)s
 """
 
 
 @transaction.atomic
-def hand_back(*, claimed: Claim) -> None:
-    """Give the lot back, due when the first of its deployments is; nothing happens if it was taken over."""
+def hand_back(
+    *, claimed: Claim, now: datetime, waits: bool = False, again_at: datetime | None = None
+) -> None:
+    """
+    Give the lot back, due when the first of its deployments is; nothing happens if it was taken over.
+
+    `waits` says that some were not admitted for want of room in flight, `again_at` that something was left undone:
+    then it is due at that moment, at the latest.
+    """
     # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    Lot.objects.select_for_update().filter(pk=claimed.lot.pk, token=claimed.token).first()
+    lot = Lot.objects.select_for_update().filter(pk=claimed.lot.pk, token=claimed.token).first()
+    if lot is None:
+        return
+    first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
+    left_alone = aside.of(first=first, last=last, now=now)
+    if again_at is None:
+        again_at = _reach_on(lot, now)
+        if waits or left_alone:
+            again_at = again_at or now + LOOK_AGAIN
     sql.run(
         HAND_BACK,
-        {"first": claimed.first, "last": claimed.last, "lot": claimed.lot.pk, "token": claimed.token},
+        {
+            "first": first,
+            "last": last,
+            "aside": left_alone,
+            "lot": lot.pk,
+            "token": claimed.token,
+            "now": now,
+            "waits": waits,
+            "activate": int(Phase.ACTIVATE),
+            "again_at": again_at,
+        },
     )
+
+
+@transaction.atomic(durable=True)
+def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
+    """Hand a lot back whose carrying out raised `error`, as if its holder had died with it."""
+    lot = Lot.objects.select_for_update().filter(pk=claimed.lot.pk, token=claimed.token).first()
+    if lot is None:
+        return
+    _reach_less(lot, why=f"{type(error).__name__}: {error}", now=now)
+    Lot.objects.filter(pk=lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)
+
+
+def _reach_less(lot: Lot, *, why: str, now: datetime) -> None:
+    """Count a death; after some, halve what the next claim reaches, or set the one hub aside that is left."""
+    lot.deaths += 1
+    if lot.deaths >= DEATHS:
+        if lot.reach == 1:
+            aside.set_aside(deployment=lot.pk * LOT_SPAN + lot.reach_from, error=why, now=now)
+            lot.deaths, lot.reach_from, lot.reach = 0, 0, WHOLE
+        else:
+            lot.reach //= 2
+    lot.save(update_fields=["deaths", "reach_from", "reach"])
+
+
+def _reach_on(lot: Lot, now: datetime) -> datetime | None:
+    """Reach for what comes after a part that went well, at once; after the last part, for all of the lot again."""
+    if lot.reach == WHOLE and not lot.deaths:
+        return None
+    lot.reach_from += lot.reach
+    is_last = lot.reach_from >= lot.size
+    if is_last:
+        lot.deaths, lot.reach_from, lot.reach = 0, 0, WHOLE
+    lot.save(update_fields=["deaths", "reach_from", "reach"])
+    return None if is_last else now

@@ -4,8 +4,9 @@ The Gate: the one transaction that asks every rule again and writes command rows
 It makes no call to the outside.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -17,16 +18,14 @@ from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import Ending
 from scheduling.models import Consent
-from scheduling.operations import placing
+from scheduling.operations import placing, stages
 from scheduling.operations.bookings import cancel_lots
-from scheduling.operations.deployments.claims import Claim, enter
+from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours
 from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
 from scheduling.queries import eligibility
 
 LAST_WORD = timedelta(seconds=15)
 """Between a command's last valid moment and its silence: time for the carrier to say that it was not carried out."""
-LOOK_AGAIN = timedelta(seconds=30)
-"""When a deployment that the Gate did not admit is looked at again."""
 
 # What surely did nothing is taken back, and its try does not count. Nor does a read count that the carrier never
 # took: silence is the hub's only when the question reached the carrier.
@@ -34,7 +33,7 @@ RECALL = f"""
 WITH recalled AS (
     UPDATE scheduling_command command SET answered_at = %(now)s, outcome = %(expired)s
     FROM scheduling_deployment deployment
-    WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting
+    WHERE {OURS} AND deployment.awaiting
       AND command.deployment_id = deployment.id AND command.phase = deployment.phase
       AND command.attempt = deployment.attempt AND command.answered_at IS NULL
       AND (command.verdict = %(refused_late)s
@@ -59,27 +58,28 @@ UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, 
         WHEN state = 'staging' THEN %(not_staged)s
         WHEN state = 'staged' AND %(closed_slot)s THEN %(network_closed)s
         WHEN state = 'staged' AND {PROTECTED.format(when="slot")} THEN %(protected_window)s
+        WHEN state = 'staged' AND %(waited)s THEN %(no_turn)s
         ELSE %(slot_passed)s END
-WHERE id BETWEEN %(first)s AND %(last)s
+WHERE {OURS}
   AND state IN ('provisional', 'booked', 'staging', 'staged', 'held') AND %(now)s >= %(slot_end)s
 """  # noqa: S608 - our own constant
-GRACE_OVER = """
-UPDATE scheduling_deployment SET state = 'missed', ending = %(unreachable)s, next_at = NULL, moved_at = %(now)s,
-    ended_at = %(now)s
-WHERE id BETWEEN %(first)s AND %(last)s AND state = 'staged' AND first_miss_at <= %(grace_began)s
-"""
+GRACE_OVER = f"""
+UPDATE scheduling_deployment deployment SET state = 'missed', ending = %(unreachable)s, next_at = NULL,
+    moved_at = %(now)s, ended_at = %(now)s
+WHERE {OURS} AND state = 'staged' AND first_miss_at <= %(grace_began)s
+"""  # noqa: S608 - our own constant
 # Without the carrier's receipt nobody knows that a command has arrived, so its silence says nothing: it is sent
 # again under the same key, which is carried out once however often it comes, and the wait begins then.
-NO_RECEIPT = """
+NO_RECEIPT = f"""
 UPDATE scheduling_deployment deployment SET next_at = %(answer_by)s
 FROM scheduling_command command
-WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at <= %(now)s
+WHERE {OURS} AND deployment.awaiting AND deployment.next_at <= %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
   AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
   AND command.valid_until > %(now)s
-"""
-SILENT = """
-UPDATE scheduling_deployment SET
+"""  # noqa: S608 - our own constant
+SILENT = f"""
+UPDATE scheduling_deployment deployment SET
     state = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN 'unconfirmed' ELSE state END,
     ending = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN %(silent)s ELSE ending END,
     ended_at = CASE WHEN phase = %(verify)s AND tries >= %(verify_attempts)s THEN %(now)s::timestamptz END,
@@ -90,13 +90,13 @@ UPDATE scheduling_deployment SET
     phase = CASE WHEN phase = %(activate)s THEN %(verify)s ELSE phase END,
     first_miss_at = coalesce(first_miss_at, %(now)s),
     awaiting = false, moved_at = %(now)s
-WHERE id BETWEEN %(first)s AND %(last)s AND awaiting AND next_at <= %(now)s
-"""
-HOLD = """
-UPDATE scheduling_deployment SET state = 'held', awaiting = false, next_at = %(slot_end)s, moved_at = %(now)s
-WHERE id BETWEEN %(first)s AND %(last)s
+WHERE {OURS} AND awaiting AND next_at <= %(now)s
+"""  # noqa: S608 - our own constant
+HOLD = f"""
+UPDATE scheduling_deployment deployment SET state = 'held', awaiting = false, next_at = %(slot_end)s, moved_at = %(now)s
+WHERE {OURS}
   AND (state IN ('provisional', 'booked', 'staged') OR (state = 'staging' AND NOT awaiting))
-"""
+"""  # noqa: S608 - our own constant
 STILL_ELIGIBLE = """(
     (hub.lead_id = %(supplier)s OR hub.other_id IS NOT DISTINCT FROM %(supplier)s)
     AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
@@ -108,53 +108,84 @@ ASKED_WHOM_IT_CONCERNS = f"""(
     %(is_override)s OR {eligibility.PARTNER} IS NULL
     OR {eligibility.PARTNER} IS NOT DISTINCT FROM %(partner)s::smallint)"""
 # a halt is nobody's consent: what the other Supplier has not answered is provisional again
-UNHOLD = """
-UPDATE scheduling_deployment SET
+UNHOLD = f"""
+UPDATE scheduling_deployment deployment SET
     state = CASE WHEN %(is_asked)s THEN 'provisional' ELSE 'booked' END,
     next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE %(now)s::timestamptz END,
     phase = %(read)s, tries = 0, first_miss_at = NULL, moved_at = %(now)s
-WHERE id BETWEEN %(first)s AND %(last)s AND state = 'held'
-"""
+WHERE {OURS} AND state = 'held'
+"""  # noqa: S608 - our own constant
 NOT_ELIGIBLE = f"""
 UPDATE scheduling_deployment deployment SET state = 'cancelled', next_at = NULL, moved_at = %(now)s, ended_at = %(now)s,
     ending = CASE WHEN {STILL_ELIGIBLE} THEN %(no_consent)s ELSE %(not_eligible)s END
 FROM hubs_communicationshub hub
-WHERE deployment.id BETWEEN %(first)s AND %(last)s AND hub.chf_id = deployment.hub_id
+WHERE {OURS} AND hub.chf_id = deployment.hub_id
   AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting
   AND deployment.next_at <= %(now)s AND NOT ({STILL_ELIGIBLE} AND {ASKED_WHOM_IT_CONCERNS})
 """  # noqa: S608 - our own constants
+# Activations take what room there is, in the order of their ids: of the open stage of their model first, then of what
+# may be in flight.
 ADMIT = f"""
 WITH due AS (
-    SELECT id, phase, attempt + 1 AS attempt FROM scheduling_deployment deployment
-    WHERE id BETWEEN %(first)s AND %(last)s AND NOT awaiting AND next_at <= %(now)s
+    SELECT id, phase, attempt + 1 AS attempt, model_id FROM scheduling_deployment deployment
+    WHERE {OURS} AND NOT awaiting AND next_at <= %(now)s
       AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
            OR (phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW})
            OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
     ORDER BY id FOR UPDATE),
+staged AS (
+    SELECT due.id, due.attempt, stage.number AS stage, stage.room,
+           row_number() OVER (PARTITION BY due.model_id ORDER BY due.id) AS place
+    FROM due JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[])
+        AS stage (model_id, number, room) USING (model_id)
+    WHERE due.phase = %(activate)s),
+chosen AS (
+    SELECT id, phase, attempt, 0 AS stage FROM due WHERE phase <> %(activate)s
+    UNION ALL
+    (SELECT id, %(activate)s, attempt, stage FROM staged WHERE room IS NULL OR place <= room
+     ORDER BY id LIMIT %(room)s)),
 moved AS (
     UPDATE scheduling_deployment deployment SET
-        state = CASE WHEN due.phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
-        attempt = due.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
-    FROM due WHERE deployment.id = due.id
-    RETURNING deployment.id, due.phase, due.attempt)
-INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
-SELECT id, phase, attempt, %(token)s, %(now)s,
-       -- nothing is activated after its silence was taken for an answer
-       CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s
-       THEN least(%(activate_until)s, %(silent_at)s)
-       ELSE %(until)s END
-FROM moved
+        state = CASE WHEN chosen.phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
+        stage = CASE WHEN chosen.phase = %(activate)s THEN chosen.stage ELSE deployment.stage END,
+        attempt = chosen.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
+    FROM chosen WHERE deployment.id = chosen.id
+    RETURNING deployment.id, chosen.phase, chosen.attempt),
+admitted AS (
+    INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
+    SELECT id, phase, attempt, %(token)s, %(now)s,
+           -- nothing is activated after its silence was taken for an answer
+           CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s
+           THEN least(%(activate_until)s, %(silent_at)s)
+           ELSE %(until)s END
+    FROM moved
+    RETURNING 1)
+SELECT (SELECT count(*) FROM admitted), (SELECT count(*) FROM due) - (SELECT count(*) FROM chosen)
+"""  # noqa: S608 - our own constants
+ANY_TO_ACTIVATE = f"""
+SELECT EXISTS (SELECT FROM scheduling_deployment deployment
+               WHERE {OURS} AND state = 'staged' AND phase = %(activate)s AND next_at <= %(now)s)
 """  # noqa: S608 - our own constant
-LOOK_LATER = """
-UPDATE scheduling_deployment SET next_at = CASE
+# what only waits for room stays due: whoever makes room wakes the lot
+LOOK_LATER = f"""
+UPDATE scheduling_deployment deployment SET next_at = CASE
         WHEN state <> 'activating' AND %(slot_end)s > %(now)s THEN least(%(slot_end)s, %(later)s)
         ELSE %(later)s END
-WHERE id BETWEEN %(first)s AND %(last)s AND ended_at IS NULL AND next_at <= %(now)s
-"""
+WHERE {OURS} AND ended_at IS NULL AND next_at <= %(now)s
+  AND NOT (%(waits)s AND state = 'staged' AND phase = %(activate)s AND %(may_activate)s AND NOT {NOT_NOW})
+"""  # noqa: S608 - our own constants
+
+
+class Admission(NamedTuple):
+    """How many commands the Gate wrote, at which moment, and whether hubs wait for room: in flight, or in a stage."""
+
+    commands: int
+    at: datetime
+    waits: bool
 
 
 @transaction.atomic(durable=True)
-def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
+def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
     """
     The Gate: end what is over, and write a command for every due deployment that every rule lets through.
 
@@ -179,9 +210,22 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> int:
         cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
     if gone := sql.run(NOT_ELIGIBLE, terms):
         placing.free_places(places={lot.slot_id: gone})
-    admitted = sql.run(ADMIT, terms)
-    sql.run(LOOK_LATER, terms)
-    return admitted
+    [(commands, left)] = sql.rows(ADMIT, terms | _budget(lot.release_id, terms))
+    sql.run(LOOK_LATER, terms | {"waits": left > 0})
+    return Admission(commands, now, waits=left > 0)
+
+
+def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Lock what is in flight and the open stages, where anything is to be activated, as parameters of the Gate."""
+    if not terms["may_activate"] or not sql.rows(ANY_TO_ACTIVATE, terms)[0][0]:
+        return {"room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
+    budget = stages.lock(release=release, now=terms["now"])
+    return {
+        "room": budget.room,
+        "models_with_stage": list(budget.stages),
+        "stages": [stage.number for stage in budget.stages.values()],
+        "stage_rooms": [stage.room for stage in budget.stages.values()],
+    }
 
 
 def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
@@ -196,8 +240,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     stops = protection(lot=lot, now=now)
     return {
         **stops,
-        "first": claimed.first,
-        "last": claimed.last,
+        **ours(claimed=claimed, now=now),
         "token": claimed.token,
         "now": now,
         "slot_end": slot.end_at,
@@ -232,6 +275,8 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "protected_window": Ending.PROTECTED_WINDOW,
         "unreachable": Ending.UNREACHABLE,
         "not_staged": Ending.NOT_STAGED,
+        "waited": lot.waits,
+        "no_turn": Ending.NO_TURN,
         "slot_passed": Ending.SLOT_PASSED,
         "silent": Ending.SILENT,
         "not_eligible": Ending.NO_LONGER_ELIGIBLE,

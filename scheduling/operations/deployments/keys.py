@@ -1,14 +1,15 @@
 """Commands, receipts and reports by their key, as arrays for a statement."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from hubs.gateway import Command, Receipt, Report
+from portal.ground import sql
 
 
-def keys(things: Iterable[Command] | Iterable[Receipt] | Iterable[Report]) -> dict[str, list[int]]:
-    keys = [(thing.deployment, int(thing.phase), thing.attempt) for thing in things]
+def keys(things: Sequence[Command] | Sequence[Receipt] | Sequence[Report]) -> dict[str, str]:
+    """Return the keys as the parameters `deployments`, `phases` and `attempts`."""
     return {
-        "deployments": [deployment for deployment, _, _ in keys],
-        "phases": [phase for _, phase, _ in keys],
-        "attempts": [attempt for _, _, attempt in keys],
+        "deployments": sql.array(thing.deployment for thing in things),
+        "phases": sql.array(int(thing.phase) for thing in things),
+        "attempts": sql.array(thing.attempt for thing in things),
     }

@@ -1,49 +1,71 @@
-"""Hand admitted commands to the carrier: stamped and committed first, asked again each time."""
+"""
+Hand admitted commands to the carrier: stamped and committed first, asked again before each handful.
 
-from datetime import datetime
+The stamp says that a command may have left. What was stamped and, for once, surely did not leave is unstamped.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs import gateway as door
-from hubs.gateway import HubGateway, Phase, Verdict
-from portal.ground import sql
+from hubs.gateway import GatewayUnavailable, HubGateway, Phase, Receipt, Verdict
+from portal.ground import logs, sql
 from portal.ground.clock import Clock
-from scheduling.operations.deployments.claims import Claim, LeaseLost, enter
+from scheduling.operations.deployments import aside
+from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, ours
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.protection import NOT_NOW, protection
 
+logger = logging.getLogger(__name__)
 SEND = 50
 """Commands handed over at a time; between two times the halt, the slot and the token are asked again."""
+STAMPED = 1_000
+"""Commands stamped at a time: a worker that dies leaves at most so many of which nobody knows whether they left."""
+FRESH = timedelta(seconds=2)
+"""So long after the stamp, all the rules are asked again."""
+UNAVAILABLE = (GatewayUnavailable, OSError)
+"""Nothing was learned, and no hub is at fault; OSError for adapters that let the line's own error through."""
 
 # A command that was sent without a receipt is sent again under the same key: the fleet answers the same.
-UNSENT = f"""
-SELECT command.deployment_id, command.phase, command.attempt, deployment.hub_id, command.valid_until
-FROM scheduling_command command JOIN scheduling_deployment deployment
-    ON deployment.id = command.deployment_id AND deployment.phase = command.phase
-   AND deployment.attempt = command.attempt AND deployment.awaiting
-WHERE command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
-  AND command.answered_at IS NULL AND command.valid_until > %(now)s
-  AND (command.phase = %(verify)s OR %(published)s)
-  AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
-ORDER BY command.deployment_id LIMIT %(limit)s
-"""  # noqa: S608 - our own constant
+STAMP = f"""
+WITH leaving AS (
+    SELECT command.deployment_id, command.phase, command.attempt, deployment.hub_id
+    FROM scheduling_command command JOIN scheduling_deployment deployment
+        ON deployment.id = command.deployment_id AND deployment.phase = command.phase
+       AND deployment.attempt = command.attempt AND deployment.awaiting
+    WHERE {{OURS}} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
+      AND command.answered_at IS NULL AND command.valid_until > %(now)s
+      AND (command.phase = %(verify)s OR %(published)s)
+      AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
+    ORDER BY command.deployment_id LIMIT %(limit)s)
+UPDATE scheduling_command command SET sent_at = coalesce(command.sent_at, %(now)s)
+FROM leaving
+WHERE command.deployment_id = leaving.deployment_id AND command.phase = leaving.phase
+  AND command.attempt = leaving.attempt
+RETURNING command.deployment_id, command.phase, command.attempt, leaving.hub_id, command.valid_until
+""".replace("{OURS}", OURS)  # noqa: S608 - our own constants
 # the Gate takes these back when it next looks, or, when the stop is over by then, lets them leave
 KEPT_BACK = f"""
 UPDATE scheduling_deployment deployment SET next_at = %(now)s
 FROM scheduling_command command
-WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.awaiting AND deployment.next_at > %(now)s
+WHERE {OURS} AND deployment.awaiting AND deployment.next_at > %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
   AND command.attempt = deployment.attempt AND command.sent_at IS NULL
   AND (%(halted)s OR (NOT %(published)s AND command.phase <> %(verify)s)
        OR (command.phase = %(activate)s AND {NOT_NOW}))
 """  # noqa: S608 - our own constant
-STAMP = """
-UPDATE scheduling_command command SET sent_at = coalesce(sent_at, %(now)s)
+# only what this holder stamped: a command that an earlier one had stamped may have left with that one
+UNSTAMP = """
+UPDATE scheduling_command command SET sent_at = NULL
 FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::smallint[])
-    AS sent (deployment_id, phase, attempt)
-WHERE command.deployment_id = sent.deployment_id AND command.phase = sent.phase
-  AND command.attempt = sent.attempt
+    AS kept (deployment_id, phase, attempt)
+WHERE command.deployment_id = kept.deployment_id AND command.phase = kept.phase
+  AND command.attempt = kept.attempt AND command.sent_at = %(stamped_at)s AND command.verdict IS NULL
 """
 RECEIPTS = """
 UPDATE scheduling_command command SET verdict = sent.verdict
@@ -60,50 +82,151 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
 WHERE deployment.id = late.id AND deployment.phase = late.phase AND deployment.attempt = late.attempt
   AND deployment.awaiting
 """
+STATE = """
+SELECT release.state
+FROM scheduling_lot lot JOIN firmware_firmwarerelease release ON release.id = lot.release_id
+WHERE lot.id = %(lot)s AND lot.token = %(token)s
+"""
 
 
-def send(*, claimed: Claim, gateway: HubGateway, clock: Clock) -> int:
+def send(
+    *,
+    claimed: Claim,
+    gateway: HubGateway,
+    clock: Clock,
+    keep_going: Callable[[datetime], bool] = lambda _: True,
+) -> int:
     """
-    Hand at most 50 admitted commands to the carrier, after asking the halt, the slot and the token again.
+    Hand at most 1,000 admitted commands to the carrier, 50 at a time, asking again before each time.
 
-    Returns how many were handed over; nought means that nothing is left to send.
+    Returns how many were dealt with; nought means that nothing is left that may be sent now. A command that fails by
+    itself strikes its hub (see `aside`) and holds up no other. `keep_going` is asked with the moment, between two
+    times.
 
     :raises LeaseLost: if the lot or the carrier says that another worker has it
+    :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); what did not leave is unstamped
     """
-    commands, now = _about_to_send(claimed, clock)
-    if not commands:
+    stamped = _stamp(claimed, clock)
+    if not stamped.commands:
         return 0
-    receipts = gateway.send(commands=commands, now=now)
-    if any(receipt.verdict is Verdict.STALE_TOKEN for receipt in receipts):
-        raise LeaseLost
-    sql.run(RECEIPTS, {**keys(receipts), "verdicts": [int(receipt.verdict) for receipt in receipts]})
-    if late := [receipt for receipt in receipts if receipt.verdict is Verdict.EXPIRED]:
-        sql.run(LOOK_NOW, {**keys(late), "now": now})
-    return len(commands)
+    sending = _Sending(claimed, gateway, clock, keep_going, stamped)
+    try:
+        for start in range(0, len(stamped.commands), SEND):
+            if start and not sending.may_go_on():
+                break
+            sending.hand_over(stamped.commands[start : start + SEND])
+    finally:
+        sending.settle()
+    return len(sending.left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamped:
+    """Commands that may leave, as things stood `at` the moment of their stamp."""
+
+    commands: Sequence[door.Command]
+    at: datetime
+    state: str
+
+
+class _Sending:
+    """What is known of commands that are on their way."""
+
+    def __init__(
+        self,
+        claimed: Claim,
+        gateway: HubGateway,
+        clock: Clock,
+        keep_going: Callable[[datetime], bool],
+        stamped: _Stamped,
+    ) -> None:
+        self.left: set[int] = set()
+        """Deployments whose command may have left."""
+        self._claimed = claimed
+        self._gateway = gateway
+        self._clock = clock
+        self._keep_going = keep_going
+        self._stamped = stamped
+        self._now = stamped.at
+        self._receipts: list[Receipt] = []
+
+    def may_go_on(self) -> bool:
+        """
+        Ask the halt, the moment and the token again; say no also when it is time to ask everything.
+
+        :raises LeaseLost: if the token is no longer the lot's
+        """
+        found = sql.rows(STATE, {"lot": self._claimed.lot.pk, "token": self._claimed.token})
+        if not found:
+            raise LeaseLost
+        self._now = self._clock()
+        is_fresh = self._now - self._stamped.at < FRESH
+        return found == [(self._stamped.state,)] and is_fresh and self._keep_going(self._now)
+
+    def hand_over(self, commands: Sequence[door.Command]) -> None:
+        """
+        Hand over those that are still valid; where one is at fault, halve them until it is found, and strike its hub.
+
+        :raises LeaseLost: if the carrier has seen a newer token
+        """
+        commands = [command for command in commands if self._now < command.valid_until]
+        try:
+            receipts = self._gateway.send(commands=commands, now=self._now)
+        except UNAVAILABLE:
+            self.left.update(command.deployment for command in commands)
+            raise
+        except Exception as error:
+            if len(commands) == 1:
+                self._strike(commands[0], error)
+                return
+            middle = len(commands) // 2
+            for half in (commands[:middle], commands[middle:]):
+                if self.may_go_on():
+                    self.hand_over(half)
+            return
+        self.left.update(command.deployment for command in commands)
+        if any(receipt.verdict is Verdict.STALE_TOKEN for receipt in receipts):
+            raise LeaseLost
+        self._receipts += receipts
+
+    def _strike(self, command: door.Command, error: Exception) -> None:
+        # it stays stamped: who knows how far it came
+        self.left.add(command.deployment)
+        with logs.bound(command=f"{command.deployment}/{command.phase.name}/{command.attempt}"):
+            logger.exception("a command fails by itself")
+        aside.strike(deployment=command.deployment, error=f"{type(error).__name__}: {error}", now=self._now)
+
+    def settle(self) -> None:
+        """Write the receipts, and take the stamp from what surely did not leave."""
+        if self._receipts:
+            verdicts = [int(receipt.verdict) for receipt in self._receipts]
+            sql.run(RECEIPTS, {**keys(self._receipts), "verdicts": sql.array(verdicts)})
+            if late := [receipt for receipt in self._receipts if receipt.verdict is Verdict.EXPIRED]:
+                sql.run(LOOK_NOW, {**keys(late), "now": self._now})
+        if kept := [command for command in self._stamped.commands if command.deployment not in self.left]:
+            sql.run(UNSTAMP, {**keys(kept), "stamped_at": self._stamped.at})
 
 
 @transaction.atomic(durable=True)
-def _about_to_send(claimed: Claim, clock: Clock) -> tuple[list[door.Command], datetime]:
-    """Choose the next commands and stamp them as sent, before any of them leaves."""
+def _stamp(claimed: Claim, clock: Clock) -> _Stamped:
+    """Ask every rule that can have changed, choose the next commands and stamp them, before any of them leaves."""
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
     state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
     terms = {
-        "first": claimed.first,
-        "last": claimed.last,
+        **ours(claimed=claimed, now=now),
         "now": now,
         **protection(lot=lot, now=now),
         "verify": int(Phase.VERIFY),
         "activate": int(Phase.ACTIVATE),
         "published": state == ReleaseState.PUBLISHED,
         "halted": state == ReleaseState.HALTED,
-        "limit": SEND,
+        "limit": STAMPED,
     }
     if not terms["published"] or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
-        return [], now
-    unsent = sql.rows(UNSENT, terms)
+        return _Stamped((), now, state)
     commands = [
         door.Command(
             deployment=deployment,
@@ -116,8 +239,6 @@ def _about_to_send(claimed: Claim, clock: Clock) -> tuple[list[door.Command], da
             digest=lot.release.digest if phase in (Phase.STAGE, Phase.ACTIVATE) else "",
             version=lot.release.version.number if phase in (Phase.STAGE, Phase.ACTIVATE) else 0,
         )
-        for deployment, phase, attempt, hub, valid_until in unsent
+        for deployment, phase, attempt, hub, valid_until in sql.rows(STAMP, terms)
     ]
-    if commands:
-        sql.run(STAMP, {**keys(commands), "now": now})
-    return commands, now
+    return _Stamped(commands, now, state)

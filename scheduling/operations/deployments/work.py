@@ -1,49 +1,90 @@
 """Claim and advance what is due, lot by lot."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
+
+from django.db import InterfaceError, OperationalError
 
 from firmware.models import ReleaseState
 from firmware.operations import decisions, stored_images
 from hubs.gateway import HubGateway
-from portal.ground import sql
+from portal.ground import logs, sql
 from portal.ground.clock import Clock
 from scheduling.models import Lot
 from scheduling.operations.deployments import gate, sender
-from scheduling.operations.deployments.claims import LEASE, Claim, LeaseLost, claim, hand_back
+from scheduling.operations.deployments.claims import (
+    LEASE,
+    LOOK_AGAIN,
+    Claim,
+    LeaseLost,
+    claim,
+    fail,
+    hand_back,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def carry_out(*, gateway: HubGateway, clock: Clock, lots: int) -> int:
+def carry_out(
+    *, gateway: HubGateway, clock: Clock, lots: int, keep_going: Callable[[], bool] = lambda: True
+) -> int:
     """
-    Claim and advance due lots, at most `lots` of them, and none any more after a third of a lease.
+    Claim and advance due lots, at most `lots` of them, for a third of a lease, and as long as we are to `keep_going`.
 
-    Returns how many there were.
+    Returns how many there were. What one lot fails on holds up no other; a carrier that cannot be reached ends it.
     """
     began = clock()
+
+    def may_go_on(now: datetime) -> bool:
+        return keep_going() and now - began < LEASE / 3
+
     for done in range(lots):
         now = clock()
-        if now - began > LEASE / 3 or not (claimed := claim(now=now)):
+        if not may_go_on(now) or not (claimed := claim(now=now)):
             return done
-        try:
-            advance(claimed=claimed, gateway=gateway, clock=clock)
-        except LeaseLost:
-            logger.warning("lot %s was taken over by another worker", claimed.lot.pk)
+        lot = claimed.lot
+        with logs.bound(lot=lot.pk, release=lot.release.cpl_entry_id, booking=lot.booking.reference):
+            try:
+                advance(claimed=claimed, gateway=gateway, clock=clock, keep_going=may_go_on)
+            except LeaseLost:
+                logger.warning("the lot was taken over by another worker")
+            except sender.UNAVAILABLE:
+                logger.warning("the carrier cannot be reached: the lot waits", exc_info=True)
+                now = clock()
+                hand_back(claimed=claimed, now=now, again_at=now + LOOK_AGAIN)
+                return done
+            except (OperationalError, InterfaceError):
+                raise  # the database's trouble, not the lot's
+            except Exception as error:
+                logger.exception("the lot could not be carried out")
+                fail(claimed=claimed, error=error, now=clock())
     return lots
 
 
-def advance(*, claimed: Claim, gateway: HubGateway, clock: Clock) -> None:
+def advance(
+    *,
+    claimed: Claim,
+    gateway: HubGateway,
+    clock: Clock,
+    keep_going: Callable[[datetime], bool] = lambda _: True,
+) -> None:
     """
     Take every due deployment of the lot one step further, and hand the lot back.
 
     :raises LeaseLost: if the lot was taken over meanwhile; nothing is half done then
+    :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); the lot is not handed back then
     """
     image_whole = _image_is_whole(claimed.lot, clock)
-    gate.admit(claimed=claimed, image_whole=image_whole, clock=clock)
-    while sender.send(claimed=claimed, gateway=gateway, clock=clock):
-        pass
-    hand_back(claimed=claimed)
+    admission = gate.admit(claimed=claimed, image_whole=image_whole, clock=clock)
+    is_whole = True
+    while sender.send(claimed=claimed, gateway=gateway, clock=clock, keep_going=keep_going):
+        if not keep_going(clock()):
+            is_whole = False
+            break
+    hand_back(
+        claimed=claimed, now=admission.at, waits=admission.waits, again_at=None if is_whole else clock()
+    )
 
 
 def _image_is_whole(lot: Lot, clock: Clock) -> bool:
