@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -121,6 +121,26 @@ class UnreadableReport:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedCommand:
+    """
+    One command as the carrier says that it received it; of several with one key, the first.
+
+    `position` is its place in the carrier's log. `received_at` is by the carrier's clock.
+    """
+
+    position: int
+    deployment: int
+    phase: int
+    attempt: int
+    hub: int
+    digest: str
+    version: int
+    received_at: datetime
+    valid_until: datetime
+    is_accepted: bool
+
+
 class GatewayUnavailable(Exception):
     """The carrier cannot be reached, or gave no answer that can be believed; nothing was learned."""
 
@@ -156,6 +176,20 @@ class HubGateway(Protocol):
         Say that the reports with these ids are recorded and need not come again.
 
         :raises GatewayUnavailable: if the carrier may not have heard it; the reports may come again
+        """
+
+
+@runtime_checkable
+class Accountable(Protocol):
+    """What an adapter offers besides where the carrier keeps a log that can be read back."""
+
+    def received(self, *, after: int, limit: int) -> Sequence[ReceivedCommand]:
+        """
+        Return up to `limit` commands from the carrier's log, those beyond position `after`, in its order.
+
+        Whatever is logged later comes later in that order: who has read up to a position has missed nothing before.
+
+        :raises GatewayUnavailable: if none could be fetched
         """
 
 

@@ -50,6 +50,7 @@ TIMETABLE: dict[str, Entry] = {
     "send notices": every(5, "send_notices"),
     "change suppliers": every(30, "change_suppliers"),
     "open slots": every(60, "open_slots"),
+    "reconcile": every(120, "reconcile"),
     "count fleet": every(60, "count_fleet"),
 }
 

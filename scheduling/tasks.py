@@ -17,6 +17,7 @@ from scheduling.operations import (
     deployments,
     exceptions,
     notices,
+    reconciliation,
     registrations,
     selections,
     slots,
@@ -29,6 +30,8 @@ LOTS = 10_000
 NOTICES = 100
 FOLD = 10_000
 """Changes of the counters that are taken up at a time."""
+PORTIONS = 20
+"""Portions that one task reconciles; each takes a second or so of a large fleet."""
 ALLOCATION = 1_800
 """Seconds that the allocation of one Supplier's remaining hubs may take; only one process is ever at it."""
 
@@ -126,8 +129,16 @@ def keep_exceptions(**_: object) -> None:
 def advance_stages(**_: object) -> None:
     """Open the next stage where every hub of the last one has an outcome, and take up what the counters gained."""
     stages.advance(now=clock.now())
-    while tallies.fold(limit=FOLD) == FOLD:
+    while tallies.fold(limit=FOLD) == FOLD and stopping.keep_going():
         pass
+
+
+@shared_task
+def reconcile(**_: object) -> None:
+    """Hold the carrier's log, the commands, the deployments and the counters against each other, for a while."""
+    reconciliation.reconcile(
+        gateway=gateway.connect(), clock=clock.now, portions=PORTIONS, keep_going=stopping.keep_going
+    )
 
 
 @shared_task

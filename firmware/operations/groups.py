@@ -37,6 +37,8 @@ _VIEW = (
             "incident",
             "hubexception",
             "exemption",
+            "finding",
+            "reconciliation",
         )
     ),
 )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from hubs.gateway import Command, Outcome, Phase, Receipt, Report, Verdict
+from hubs.gateway import Command, Outcome, Phase, Receipt, ReceivedCommand, Report, Verdict
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
 from hubs.modelled_fleet.models import Defect, FleetImage, NetworkProfile
@@ -27,7 +27,8 @@ ROUNDS = 20
 # slip in behind a newer one.
 _SHOW_TOKENS = """
     INSERT INTO modelled_fleet_fleetlottoken AS known (lot, token)
-    SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS shown (lot, token) ORDER BY lot
+    SELECT lot, token FROM (SELECT pg_advisory_xact_lock_shared(%s)) AS logging,
+        unnest(%s::bigint[], %s::bigint[]) AS shown (lot, token) ORDER BY lot
     ON CONFLICT (lot) DO UPDATE SET token = greatest(known.token, excluded.token)
     RETURNING lot, token
 """
@@ -100,6 +101,16 @@ _ACKNOWLEDGE = """
         SELECT id FROM modelled_fleet_fleetreport WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE)
 """
 
+# Who logs commands holds this lock shared from before that until they are committed. Whoever has held it alone for a
+# moment knows that every number up to the last one is in the log by now or never will be.
+_LOG_LOCK = 0x4C4F474C
+_SETTLE_LOG = "SELECT pg_advisory_xact_lock(%s)"
+_LAST = "SELECT coalesce(max(id), 0) FROM modelled_fleet_commandlog"
+_RECEIVED = """
+    SELECT id, deployment, phase, attempt, hub, digest, version, received_at, valid_until, verdict
+    FROM modelled_fleet_commandlog WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
+"""
+
 _PROFILE_FIELDS = [field.name for field in fields(behaviour.Profile)]
 _DEFAULT_PROFILE = behaviour.Profile()
 
@@ -153,6 +164,41 @@ class ModelledFleet:
         with connection.cursor() as cursor:
             cursor.execute(_ACKNOWLEDGE, [sql.array(reports)])
 
+    def received(self, *, after: int, limit: int) -> Sequence[ReceivedCommand]:
+        """Return up to `limit` commands from the log, those beyond position `after`, in its order."""
+        with transaction.atomic(durable=True), connection.cursor() as cursor:
+            cursor.execute(_SETTLE_LOG, [_LOG_LOCK])
+            cursor.execute(_LAST)
+            [(last,)] = cursor.fetchall()
+        with connection.cursor() as cursor:
+            cursor.execute(_RECEIVED, [after, last, limit])
+            return [
+                ReceivedCommand(
+                    position=position,
+                    deployment=deployment,
+                    phase=phase,
+                    attempt=attempt,
+                    hub=hub,
+                    digest=digest,
+                    version=version,
+                    received_at=received_at,
+                    valid_until=valid_until,
+                    is_accepted=verdict == Verdict.ACCEPTED,
+                )
+                for (
+                    position,
+                    deployment,
+                    phase,
+                    attempt,
+                    hub,
+                    digest,
+                    version,
+                    received_at,
+                    valid_until,
+                    verdict,
+                ) in cursor.fetchall()
+            ]
+
 
 def _key(command: Command) -> Key:
     return command.deployment, command.phase, command.attempt
@@ -164,7 +210,7 @@ def _show_tokens(commands: Sequence[Command]) -> dict[int, int]:
     for command in commands:
         shown[command.lot] = max(command.token, shown.get(command.lot, command.token))
     with connection.cursor() as cursor:
-        cursor.execute(_SHOW_TOKENS, [list(shown), list(shown.values())])
+        cursor.execute(_SHOW_TOKENS, [_LOG_LOCK, list(shown), list(shown.values())])
         newest = dict(cursor.fetchall())
         stale: dict[int, int] = {}
         for command in commands:

@@ -23,6 +23,7 @@ from portal.ground import clock
 from portal.ground.access import user_of
 from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.admin.exceptions import ExemptionAdmin, HubExceptionAdmin
+from scheduling.admin.reconciliation import FindingAdmin, ReconciliationAdmin
 from scheduling.lifecycle import State
 from scheduling.models import (
     Booking,
@@ -38,7 +39,7 @@ from scheduling.operations import slots, windows
 from scheduling.queries import capacity, caps, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
-__all__ = ["ExemptionAdmin", "HubExceptionAdmin"]
+__all__ = ["ExemptionAdmin", "FindingAdmin", "HubExceptionAdmin", "ReconciliationAdmin"]
 
 MAIL_POLICY = {
     "default-src": [NONE],

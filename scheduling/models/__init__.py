@@ -20,10 +20,12 @@ from scheduling.models.deployments import (
 from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.notices import Notice
+from scheduling.models.reconciliations import EXCESSES, Finding, Mismatch, Reconciliation
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
 from scheduling.models.windows import Incident, Maintenance, ProtectedHub, ProtectedWindow
 
 __all__ = [
+    "EXCESSES",
     "LOT_SIZE",
     "LOT_SPAN",
     "Allocation",
@@ -35,6 +37,7 @@ __all__ = [
     "Deployment",
     "ExemptHub",
     "Exemption",
+    "Finding",
     "GroupedHub",
     "HubException",
     "HubGroup",
@@ -43,6 +46,7 @@ __all__ = [
     "Incident",
     "Lot",
     "Maintenance",
+    "Mismatch",
     "Notice",
     "Objection",
     "OddReport",
@@ -50,6 +54,7 @@ __all__ = [
     "ProtectedWindow",
     "Quarantine",
     "Reclaim",
+    "Reconciliation",
     "ReportCount",
     "ReportKind",
     "SelectionFile",

@@ -32,6 +32,7 @@ class Notice(models.Model):
         HALTED = "halted", "Release halted"
         RESUMED = "resumed", "Release resumed"
         WITHDRAWN = "withdrawn", "Release withdrawn"
+        EXCESS = "excess", "Excess found"
         INVITATION = "invitation", "Invitation"
         ACCOUNT = "account", "Account"
 
