@@ -19,7 +19,7 @@ from psycopg.errors import UniqueViolation
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Supplier
-from portal.ground import sql
+from portal.ground import logs, sql
 from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from portal.ground.uk_time import LONDON
@@ -64,7 +64,12 @@ def _allocate(clock: Clock, keep_going: KeepGoing) -> int:
     finished = 0
     while has_time() and (allocation := _claim(clock())):
         try:
-            finished += _carry_out(allocation, clock)
+            with logs.bound(
+                release=allocation.release.cpl_entry_id,
+                supplier=allocation.supplier_id,
+                selection=str(allocation.selection_id),
+            ):
+                finished += _carry_out(allocation, clock)
         except SystemExit:  # broken off: whoever comes next need not wait for the lease
             Allocation.objects.filter(pk=allocation.pk).update(lease_until=None)
             raise

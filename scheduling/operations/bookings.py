@@ -13,7 +13,7 @@ from psycopg.errors import UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import audit, sql, uk_time
+from portal.ground import audit, logs, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
@@ -386,7 +386,8 @@ def give_back_abandoned(*, now: datetime) -> int:
     )
     for booking in waiting:
         if _give_back(booking=booking, now=now):
-            logger.warning("gave back the places of %s, which was never placed", booking.reference)
+            with logs.bound(booking=booking.reference):
+                logger.warning("gave back the places of %s, which was never placed", booking.reference)
             given += 1
     return given
 

@@ -23,7 +23,7 @@ from django.db import connection, transaction
 from firmware.models import FirmwareRelease
 from hubs.identifiers import Kind
 from hubs.models import SHOWN, Supplier
-from portal.ground import sql
+from portal.ground import logs, sql
 from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from scheduling import sheets
@@ -209,15 +209,19 @@ def read_next(*, clock: Clock, keep_going: KeepGoing = always) -> bool:
     kept = SelectionFile.objects.select_related("selection__release", "selection__supplier").get(
         pk=claimed[0][0]
     )
-    try:
-        _read_on(kept, clock, began, keep_going)
-    except UnreadableFile as fault:
-        _give_up(kept, str(fault), clock())
-    except LeaseLost:
-        logger.warning("the file of selection %s was taken over by another reader", kept.pk)
-    except SystemExit:  # broken off, which is no death: the next one goes on at once
-        SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(lease_until=None)
-        raise
+    selection = kept.selection
+    with logs.bound(
+        selection=str(kept.pk), release=selection.release.cpl_entry_id, supplier=selection.supplier_id
+    ):
+        try:
+            _read_on(kept, clock, began, keep_going)
+        except UnreadableFile as fault:
+            _give_up(kept, str(fault), clock())
+        except LeaseLost:
+            logger.warning("the file of selection %s was taken over by another reader", kept.pk)
+        except SystemExit:  # broken off, which is no death: the next one goes on at once
+            SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(lease_until=None)
+            raise
     return True
 
 

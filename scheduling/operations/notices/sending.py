@@ -18,7 +18,7 @@ from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import render_to_string
 from icalendar import Alarm, Calendar, Event
 
-from portal.ground import sql
+from portal.ground import logs, sql
 from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from scheduling.models import Notice
@@ -147,7 +147,9 @@ def _is_refused(error: Exception) -> bool:
 
 def _put_off(mine: QuerySet[Notice], error: Exception, *, at: datetime | None = None) -> None:
     """Keep why an e-mail was not sent; it is tried again at `at`, or when the claim said."""
-    logger.warning("notice %s was not sent", mine.values_list("pk", flat=True).first(), exc_info=error)
+    notice = mine.values_list("pk", flat=True).first()
+    with logs.bound(notice=notice):
+        logger.warning("notice %s was not sent", notice, exc_info=error)
     told = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
     mine.update(last_error=told[:1_000], **({"next_try_at": at} if at else {}))
 
