@@ -137,6 +137,26 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         Check("due_lots", "Lots that are due"),
         Check("due_hubs", "Hubs in lots that are due"),
         Check("leased_lots", "Lots that a worker holds"),
+        Check("waiting_lots", "Lots that wait for room in flight"),
+        Check(
+            "reclaims_of_an_hour",
+            "Lots taken over in the last hour, from workers that did not hand them back",
+            most=10,
+            then="Workers die or hang: see which fell silent, and what their logs and their hosts say.",
+        ),
+        Check("reclaims_of_a_day", "Lots taken over in the last day"),
+        Check(
+            "deadly_lots",
+            "Lots with which worker after worker died",
+            most=0,
+            then="They are taken in halves until the hub is found: see the logs by the number of the lot.",
+        ),
+        Check(
+            "set_aside",
+            "Hubs set aside, because carrying them out kept failing",
+            most=0,
+            then="Each is named on the health page with its error. Nobody touches it until DCC has decided.",
+        ),
         Check(
             "unanswered_lots",
             "Lots with hubs still without an answer 12 hours after their slot, their release not halted",
@@ -145,9 +165,15 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
         ),
         Check(
             "stray_reports",
-            "Reports of the last day for commands that were never given",
+            "Reports since yesterday for commands that were never given",
             most=0,
             then="A hub answered what the portal never asked: halt its release, and see Stray reports.",
+        ),
+        Check(
+            "unreadable_reports",
+            "Reports since yesterday that could not be read",
+            most=0,
+            then="Show the carrier what it sent: it is kept as it came, with the reason, under Odd reports.",
         ),
     ),
     "Bookings and decisions": (

@@ -14,10 +14,13 @@ from django.views.decorators.http import require_safe
 
 from portal import checks, queries
 from portal.ground import apart, clock
+from scheduling.queries import health
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 5
 """How often the page asks for itself again."""
+SET_ASIDE = 20
+"""Hubs set aside that the page names; there should be none."""
 PATIENCE = 2
 """Seconds that PostgreSQL has for each answer."""
 
@@ -108,6 +111,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "health": found,
         "groups": lines,
         "worries": [_line(check, found.readings[check.name]) for check in found.worries],
+        "set_aside": health.set_aside(limit=SET_ASIDE) if found.readings["set_aside"] else [],
         "every_seconds": EVERY_SECONDS,
     }
     if request.headers.get("HX-Request"):

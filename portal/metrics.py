@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -62,6 +62,8 @@ class _Portal(Collector):
         yield from _of_processes(found)
         yield from _of_networks(found)
         yield _of_rollouts()
+        yield from _of_flights()
+        yield _of_reports()
         yield GaugeMetricFamily(
             f"{PREFIX}_scrape_seconds", "How long this took to find out", value=time.monotonic() - began
         )
@@ -102,6 +104,7 @@ def _of_networks(found: queries.Health) -> Iterator[Metric]:
         "leased_lots": "Lots that a worker holds",
         "open_hubs": "Hubs of lots that are not over",
         "activating_hubs": "Hubs being activated, or read back",
+        "waiting_lots": "Lots that wait for room in flight",
         "oldest_due_seconds": "How long the oldest due lot has waited",
     }
     gauges = {
@@ -116,6 +119,7 @@ def _of_networks(found: queries.Health) -> Iterator[Metric]:
             "leased_lots": backlog.leased,
             "open_hubs": backlog.open_hubs,
             "activating_hubs": backlog.activating_hubs,
+            "waiting_lots": backlog.wait,
             "oldest_due_seconds": waits,
         }
         for name, value in values.items():
@@ -133,3 +137,24 @@ def _of_rollouts() -> Metric:
         for state, count in rollout.hubs.items():
             hubs.add_metric([rollout.release, rollout.network, str(state)], count)
     return hubs
+
+
+def _of_flights() -> Iterator[Metric]:
+    flying = GaugeMetricFamily(f"{PREFIX}_in_flight", "Hubs being activated", labels=["release"])
+    budget = GaugeMetricFamily(
+        f"{PREFIX}_in_flight_budget", "Hubs that may be activated at a time", labels=["release"]
+    )
+    for flight in health.in_flight():
+        flying.add_metric([flight.release.cpl_entry_id], flight.activating)
+        budget.add_metric([flight.release.cpl_entry_id], flight.budget)
+    yield flying
+    yield budget
+
+
+def _of_reports() -> Metric:
+    counted = CounterMetricFamily(
+        f"{PREFIX}_reports", "Reports that came, by what they were", labels=["kind"]
+    )
+    for kind, reports in health.reports().items():
+        counted.add_metric([str(kind)], reports)
+    return counted

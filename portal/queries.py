@@ -100,6 +100,8 @@ def _of_backlogs(backlogs: Sequence[Backlog], now: datetime) -> dict[str, float 
         "due_lots": sum(backlog.due for backlog in backlogs),
         "due_hubs": sum(backlog.due_hubs for backlog in backlogs),
         "leased_lots": sum(backlog.leased for backlog in backlogs),
+        "waiting_lots": sum(backlog.wait for backlog in backlogs),
+        "deadly_lots": sum(backlog.deadly for backlog in backlogs),
         "unanswered_lots": sum(backlog.unanswered for backlog in backlogs),
     }
 
@@ -109,6 +111,10 @@ def _of_the_rest(now: datetime) -> dict[str, float | None]:
     return {
         "fleet_count_age": _age(found.counted_at, now),
         "stray_reports": found.stray_reports,
+        "unreadable_reports": found.unreadable_reports,
+        "reclaims_of_an_hour": found.reclaims_of_an_hour,
+        "reclaims_of_a_day": found.reclaims_of_a_day,
+        "set_aside": found.set_aside,
         "half_made_bookings": found.half_made_bookings,
         "unfinished_allocations": found.unfinished_allocations,
         "exceptions": found.exceptions,

@@ -32,6 +32,7 @@ _VIEW = (
             "booking",
             "lot",
             "notice",
+            "oddreport",
             "strayreport",
             "maintenance",
             "incident",

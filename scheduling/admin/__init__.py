@@ -32,6 +32,7 @@ from scheduling.models import (
     Lot,
     Maintenance,
     Notice,
+    OddReport,
     Slot,
     StrayReport,
 )
@@ -392,3 +393,11 @@ class StrayReportAdmin(ReadOnlyAdmin):
     def hub_id(self, report: StrayReport) -> str:
         """Show the CHF ID as it is written."""
         return format_eui64(report.hub)
+
+
+@admin.register(OddReport)
+class OddReportAdmin(ReadOnlyAdmin):
+    """What came back and could not be recorded, as it came. There should be none."""
+
+    list_display = ("last_at", "reason", "times", "first_at")
+    ordering = ("-last_at", "-pk")

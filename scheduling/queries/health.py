@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Sum
+
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import sql
-from portal.ground.uk_time import LONDON, add_working_days, day_bounds
+from portal.ground.uk_time import LONDON, add_working_days
 from scheduling.lifecycle import OPEN, State
-from scheduling.models import Lot
+from scheduling.models import LOT_SPAN, InFlight, Lot, ReportCount, ReportKind
 from scheduling.queries import progress
 
 UNANSWERED = timedelta(hours=12)
 """After its slot, when every hub should have answered or been given up."""
 HALF_MADE = timedelta(minutes=5)
 ALLOCATING = timedelta(hours=1)
-STRAY = timedelta(days=1)
+LATELY = timedelta(days=1)
+JUST_NOW = timedelta(hours=1)
+DEATHS = 2
+"""Holders that may die with a lot before somebody should know; the lot is taken in halves from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,8 @@ class Backlog:
 
     `due` are the lots that nobody holds although their time has come, `due_hubs` the open hubs in them, and `oldest` is
     since when the first has been due; `leased` are those that a worker holds; `unanswered` those with
-    hubs that were activated, and have not answered long after their slot, unless their release is halted.
+    hubs that were activated, and have not answered long after their slot, unless their release is halted; with
+    `deadly` ones worker after worker died; those that `wait` do so for room in flight.
     """
 
     network: Network
@@ -44,6 +50,8 @@ class Backlog:
     open_hubs: int
     activating_hubs: int
     unanswered: int
+    deadly: int
+    wait: int
 
 
 BACKLOG = f"""
@@ -52,7 +60,8 @@ SELECT lot.network_id,
        min(lot.due_at) FILTER (WHERE is_due),
        count(*) FILTER (WHERE lot.lease_until > %(now)s),
        sum(open_hubs), sum(lot.activating),
-       count(*) FILTER (WHERE lot.activating > 0 AND slot.end_at < %(unanswered)s AND release.state <> %(halted)s)
+       count(*) FILTER (WHERE lot.activating > 0 AND slot.end_at < %(unanswered)s AND release.state <> %(halted)s),
+       count(*) FILTER (WHERE lot.deaths >= %(deaths)s), count(*) FILTER (WHERE lot.waits)
 FROM scheduling_lot lot
 JOIN scheduling_slot slot ON slot.id = lot.slot_id
 JOIN firmware_firmwarerelease release ON release.id = lot.release_id
@@ -66,9 +75,9 @@ GROUP BY lot.network_id
 
 def backlog(*, now: datetime) -> list[Backlog]:
     """Return what is to be done on each network, in order of name; also where there is nothing."""
-    terms = {"now": now, "unanswered": now - UNANSWERED, "halted": ReleaseState.HALTED}
+    terms = {"now": now, "unanswered": now - UNANSWERED, "halted": ReleaseState.HALTED, "deaths": DEATHS}
     found = {row[0]: row[1:] for row in sql.rows(BACKLOG, terms)}
-    nothing: tuple[Any, ...] = (0, 0, None, 0, 0, 0, 0)
+    nothing: tuple[Any, ...] = (0, 0, None, 0, 0, 0, 0, 0, 0)
     return [Backlog(network, *found.get(network.pk, nothing)) for network in Network.objects.order_by("name")]
 
 
@@ -78,6 +87,10 @@ class Standing:
 
     counted_at: datetime | None
     stray_reports: int
+    unreadable_reports: int
+    reclaims_of_an_hour: int
+    reclaims_of_a_day: int
+    set_aside: int
     half_made_bookings: int
     unfinished_allocations: int
     exceptions: int
@@ -88,12 +101,11 @@ class Standing:
     oldest_notice: datetime | None
 
 
-# the newest strays by their ids, which grow with time
 STANDING = """
 SELECT
     (SELECT counted_at FROM hubs_fleetcount LIMIT 1),
-    (SELECT count(*) FROM (SELECT received_at FROM scheduling_strayreport ORDER BY id DESC LIMIT %(most)s + 1) latest
-      WHERE received_at > %(stray)s),
+    counted.stray, counted.unreadable, reclaimed.just_now, reclaimed.lately,
+    (SELECT count(*) FROM (SELECT FROM scheduling_quarantine WHERE since IS NOT NULL LIMIT %(most)s + 1) few),
     (SELECT count(*) FROM scheduling_booking
       WHERE done_at IS NULL AND abandoned_at IS NULL AND placed_at IS NULL AND created_at < %(half_made)s),
     (SELECT count(*) FROM scheduling_allocation allocation
@@ -102,10 +114,16 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM scheduling_hubexception WHERE ended_at IS NULL LIMIT %(most)s + 1) few),
     (SELECT count(*) FROM (SELECT FROM scheduling_hubexception
                             WHERE ended_at IS NULL AND raised_at < %(decided_by)s LIMIT %(most)s + 1) few),
-    (SELECT min(effective_on) FROM hubs_changeofsupplier WHERE applied_at IS NULL AND effective_on <= %(today)s),
+    (SELECT min(effective_on)::timestamp AT TIME ZONE 'Europe/London' FROM hubs_changeofsupplier
+      WHERE applied_at IS NULL AND effective_on <= %(today)s),
     owed.all_of_them, owed.oldest
 FROM (SELECT count(*) AS all_of_them, min(owed_at) AS oldest
-      FROM scheduling_notice WHERE next_try_at IS NOT NULL) owed
+      FROM scheduling_notice WHERE next_try_at IS NOT NULL) owed,
+     (SELECT coalesce(sum(reports) FILTER (WHERE kind = %(stray)s), 0)::bigint AS stray,
+             coalesce(sum(reports) FILTER (WHERE kind = %(unreadable)s), 0)::bigint AS unreadable
+      FROM scheduling_reportcount WHERE day >= %(report_day)s) counted,
+     (SELECT count(*) AS lately, count(*) FILTER (WHERE reclaimed_at > %(just_now)s) AS just_now
+      FROM scheduling_reclaim WHERE reclaimed_at > %(lately)s) reclaimed
 """
 
 
@@ -115,17 +133,18 @@ def standing(*, now: datetime, most: int) -> Standing:
     terms = {
         "most": most,
         "today": today,
-        "stray": now - STRAY,
+        "stray": ReportKind.STRAY,
+        "unreadable": ReportKind.UNREADABLE,
+        "report_day": (now - LATELY).date(),
+        "just_now": now - JUST_NOW,
+        "lately": now - LATELY,
         "half_made": now - HALF_MADE,
         "allocating": now - ALLOCATING,
         "halted": ReleaseState.HALTED,
         "decided_by": add_working_days(now, -1),
     }
-    [(counted, stray, half_made, allocations, waiting, late, overdue, owed, oldest)] = sql.rows(
-        STANDING, terms
-    )
-    since = day_bounds(overdue)[0] if overdue else None
-    return Standing(counted, stray, half_made, allocations, waiting, late, since, owed, oldest)
+    [found] = sql.rows(STANDING, terms)
+    return Standing(*found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +169,45 @@ def rollouts() -> list[Rollout]:
         Rollout(releases[release], networks[network], found.by_state)
         for (release, network), found in sorted(counts.items())
     ]
+
+
+def in_flight() -> list[InFlight]:
+    """Return what is in flight of every release that is published or halted, with its budget."""
+    states = [ReleaseState.PUBLISHED, ReleaseState.HALTED]
+    return list(
+        InFlight.objects.filter(release__state__in=states).select_related("release").order_by("release")
+    )
+
+
+def reports() -> dict[ReportKind, int]:
+    """Return how many reports of each kind ever came; five rows a day are summed."""
+    counted = dict(ReportCount.objects.values_list("kind").annotate(Sum("reports")).order_by("kind"))
+    return {kind: int(counted.get(kind, 0)) for kind in ReportKind}
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A hub that nobody touches until DCC decides, and what failed last."""
+
+    deployment: int
+    hub: int
+    booking: str
+    release: str
+    since: datetime
+    error: str
+
+
+SET_ASIDE = """
+SELECT kept.deployment_id, deployment.hub_id, booking.reference, release.name, kept.since, kept.error
+FROM scheduling_quarantine kept
+JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
+JOIN scheduling_lot lot ON lot.id = kept.deployment_id / %(span)s
+JOIN scheduling_booking booking ON booking.id = lot.booking_id
+JOIN firmware_firmwarerelease release ON release.id = lot.release_id
+WHERE kept.since IS NOT NULL ORDER BY kept.since DESC, kept.deployment_id LIMIT %(limit)s
+"""
+
+
+def set_aside(*, limit: int) -> list[SetAside]:
+    """Return the hubs that were set aside last."""
+    return [SetAside(*row) for row in sql.rows(SET_ASIDE, {"span": LOT_SPAN, "limit": limit})]

@@ -9,7 +9,7 @@ from pytest_django.live_server_helper import LiveServer
 from portal.ground import clock
 from portal.heartbeat import Heart
 from portal.models import Heartbeat
-from scheduling.models import Lot, StrayReport
+from scheduling.models import Deployment, Lot, Quarantine
 from tests.browser.conftest import Passes, SignIn
 from tests.scheduling.world import World
 
@@ -36,11 +36,16 @@ class TestHealth:
         world.slot(start=timedelta(hours=3), room=10)
         world.book()
         Lot.objects.update(due_at=clock.now() - timedelta(minutes=7))
-        StrayReport.objects.create(
-            hub=1, deployment_id=1, phase=1, attempt=1, outcome=1, received_at=clock.now()
+        Quarantine.objects.create(
+            deployment_id=Deployment.objects.earliest("pk").pk,
+            strikes=3,
+            error="ValueError: not a report",
+            last_at=clock.now(),
+            since=clock.now(),
         )
         expect(page.get_by_text("4 things to look into")).to_be_visible(timeout=GENEROUS)
         expect(page.get_by_role("row", name="Worker").get_by_text("silent")).to_be_visible()
+        expect(page.get_by_role("row").get_by_text("ValueError: not a report")).to_be_visible()
         expect(page.get_by_text("The oldest due lot has waited: 7 min")).to_be_visible()
         passes()
 

@@ -97,6 +97,7 @@ class TestMetrics:
         assert {labels["release"] for labels, _ in found["firmware_portal_hubs"]} == {
             lot.release.cpl_entry_id
         }
+        assert ({"kind": "stray"}, 0) in found["firmware_portal_reports_total"]
         worries = {labels["check"]: value for labels, value in found["firmware_portal_worry"]}
         assert worries["oldest_due"] == 1
 
@@ -117,5 +118,5 @@ class TestMetrics:
             LotFactory.create(due_at=clock.now(), slot=slot)
         assert Lot.objects.count() == 3
 
-        with django_assert_max_num_queries(8):
+        with django_assert_max_num_queries(10):
             read(client)
