@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from hubs.gateway import Outcome, Phase, Verdict
 from scheduling.lifecycle import State
@@ -43,6 +43,14 @@ class TestADeployment:
         stamped = {name: laid.clock() if value == "now" else value for name, value in change.items()}
         with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
             Deployment.objects.update(**stamped)
+
+
+class TestADeploymentsState:
+    def test_is_one_of_the_lifecycle(self, laid: World) -> None:
+        with connection.cursor() as cursor:  # past the trigger that refuses the move
+            cursor.execute("ALTER TABLE scheduling_deployment DISABLE TRIGGER deployment_moves")
+        with pytest.raises(IntegrityError, match="deployment_state_known"), transaction.atomic():
+            Deployment.objects.update(state="lost", awaiting=False)
 
 
 class TestALot:

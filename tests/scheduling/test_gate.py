@@ -1,8 +1,11 @@
 """The Gate, row by row: every state, phase and stamp, in every release state and at every moment."""
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from django.db import IntegrityError
@@ -14,10 +17,21 @@ from hubs.gateway import Outcome, Phase, Verdict
 from hubs.models import CommunicationsHub, HubStatus
 from portal.models import User
 from scheduling.lifecycle import FINAL, Ending, State
-from scheduling.models import Command, Consent, Deployment, Lot, ProtectedWindow
+from scheduling.models import (
+    Command,
+    Consent,
+    Deployment,
+    GroupedHub,
+    HubGroup,
+    InFlight,
+    Lot,
+    ProtectedWindow,
+    Stage,
+)
 from scheduling.operations import deployments
 from tests import factories
 from tests.scheduling.rows import Row, Sent, lay_out
+from tests.scheduling.test_guards import change
 from tests.scheduling.test_whole_way import rewrite
 from tests.scheduling.world import World
 
@@ -500,6 +514,18 @@ class TestTheEndOfTheSlot:
                 why = Ending.NOT_STAGED if row.state == State.STAGING else Ending.SLOT_PASSED
             assert states()[key] == (State.MISSED, why)
 
+    def test_says_of_what_waited_for_room_that_its_turn_did_not_come(self, world: World, lay: Layer) -> None:
+        laid = lay(
+            [Row(state, Phase.ACTIVATE, is_due=False) for state in (State.STAGED, State.BOOKED)],
+            moment=AFTER_SLOT,  # type: ignore[call-arg]
+        )
+        Lot.objects.update(waits=True)
+        admit(world)
+        assert [states()[key] for key in laid] == [
+            (State.MISSED, Ending.NO_TURN),
+            (State.MISSED, Ending.SLOT_PASSED),
+        ]
+
     def test_is_not_there_a_moment_before(self, world: World, lay: Layer) -> None:
         lay(self.ROWS, moment=AFTER_SLOT - timedelta(microseconds=1))  # type: ignore[call-arg]
         admit(world)
@@ -646,3 +672,129 @@ class TestEligibility:
         CommunicationsHub.objects.update(import_supplier=world.southern, gas_supplier=world.northern)
         Lot.objects.update(is_override=True)
         assert admit(world) == {(key, Phase.ACTIVATE)}
+
+
+class TestLooksAgain:
+    """What was due and not admitted is due again soon, and no later than its slot's end."""
+
+    def test_soon_at_what_was_due_and_at_nothing_else(self, world: World, lay: Layer) -> None:
+        before, soon = timedelta(seconds=10), timedelta(seconds=30)
+        laid = lay(
+            [
+                Row(State.BOOKED, Phase.ACTIVATE),
+                Row(State.ACTIVATING, Phase.ACTIVATE),
+                Row(State.BOOKED, Phase.ACTIVATE, is_due=False),
+            ],
+            moment=AFTER_SLOT - before,  # type: ignore[call-arg]
+        )
+        now = world.clock()
+        assert admit(world) == set()
+        waits, activating, later = (Deployment.objects.get(pk=key).next_at for key in laid)
+        assert waits == world.slots[0].end_at == now + before
+        assert activating == now + soon
+        assert later == now + timedelta(minutes=5)
+        world.clock.move(minutes=-10)
+        Deployment.objects.filter(state=State.BOOKED).update(next_at=world.clock())
+        Lot.objects.update(lease_until=None)
+        admit(world)
+        assert set(Deployment.objects.filter(state=State.BOOKED).values_list("next_at", flat=True)) == {
+            world.clock() + soon
+        }
+
+    def test_after_the_slot_at_what_is_still_activating(self, world: World, lay: Layer) -> None:
+        [key] = lay([Row(State.ACTIVATING, Phase.ACTIVATE)], moment=AFTER_SLOT)  # type: ignore[call-arg]
+        assert admit(world) == set()
+        assert Deployment.objects.get(pk=key).next_at == world.clock() + timedelta(seconds=30)
+
+
+class TestBudgets:
+    """How many activations the Gate admits: of the open stage, then of what may be in flight."""
+
+    ROWS = [
+        *[Row(State.STAGED, Phase.ACTIVATE)] * 6,
+        Row(State.ACTIVATING, Phase.VERIFY),
+        Row(State.STAGING, Phase.STAGE),
+        Row(State.STAGED, Phase.ACTIVATE, is_due=False),
+    ]
+
+    def limit(self, world: World, *, in_flight: int = 50, sizes: Sequence[int] = (50,)) -> None:
+        """Let the release have had this policy when it was published."""
+        policy = world.release.policy
+        policy.in_flight_floor, policy.stage_sizes = in_flight, list(sizes)
+        policy.save()
+
+    def activated(self, world: World) -> list[int]:
+        """Pass the Gate; return who is told to activate, and see that nobody else has to wait."""
+        told = admit(world)
+        assert len({phase for _, phase in told} & {Phase.VERIFY, Phase.STAGE}) == 2
+        return sorted(key for key, phase in told if phase == Phase.ACTIVATE)
+
+    @pytest.mark.parametrize(
+        ("limits", "goes"),
+        [
+            ({"in_flight": 4}, 4),
+            ({"sizes": (3, 50)}, 3),
+            ({"in_flight": 2, "sizes": (3,)}, 2),
+            ({"sizes": ()}, 6),
+            ({}, 6),
+        ],
+        ids=["in flight", "stage", "both", "no stages", "room for all"],
+    )
+    def test_are_taken_in_the_order_of_the_hubs_and_no_further(
+        self, world: World, lay: Layer, limits: dict[str, Any], goes: int
+    ) -> None:
+        self.limit(world, **limits)
+        laid = lay(self.ROWS)
+        activates = sorted(key for key, row in laid.items() if row == self.ROWS[0])
+        assert self.activated(world) == activates[:goes]
+        assert InFlight.objects.get().activating == goes
+        assert Stage.objects.get().admitted == goes
+        assert set(Deployment.objects.filter(pk__in=activates[:goes]).values_list("stage", flat=True)) == {1}
+        # the others wait as they are, to go as soon as there is room
+        for key in activates[goes:]:
+            assert (states()[key][0], Deployment.objects.get(pk=key).next_at) == (State.STAGED, world.clock())
+
+    def test_are_empty_once_they_are_taken(self, world: World, lay: Layer) -> None:
+        self.limit(world, in_flight=6, sizes=(4, 50))
+        lay(self.ROWS)
+        assert len(self.activated(world)) == 4
+        Lot.objects.update(lease_until=None)
+        assert admit(world) == set()
+
+    def test_are_each_models_own(self, world: World, lay: Layer) -> None:
+        self.limit(world, sizes=(2, 50))
+        other = factories.HubModelFactory.create()
+        world.release.hub_models.add(other)
+        world.hubs(3)
+        two = dataclasses.replace(world, model=other)
+        two.hubs(3)
+        world.slot(start=SLOT_AT, room=6)
+        world.book()
+        world.clock.move(hours=5)
+        lay_out(world, [Row(State.STAGED, Phase.ACTIVATE)] * 6)
+        told = {key for key, _ in admit(world)}
+        models = Deployment.objects.filter(pk__in=told).values_list("model", flat=True)
+        assert Counter(models) == {world.model.pk: 2, other.pk: 2}
+
+
+class TestProtection:
+    """Groups and changes of supplier protect their own hubs, in their own time."""
+
+    def test_is_that_of_the_windows_own_group(self, world: World, lay: Layer) -> None:
+        protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
+        now = world.clock()
+        window = {"start_at": now - SLOT_AT, "end_at": now + SLOT_AT, "scope": ProtectedWindow.Scope.GROUP}
+        groups = []
+        for key in (protected, other):
+            kept = {"supplier": world.northern, "hubs": 1, "made_by": world.person}
+            groups.append(HubGroup.objects.create(**kept, name=f"{key}", created_at=now, changed_at=now))
+            GroupedHub.objects.create(group=groups[-1], hub=Deployment.objects.get(pk=key).hub_id)
+        world.protect(**window, group=groups[0])  # type: ignore[arg-type]
+        assert admit(world) == {(other, Phase.ACTIVATE)}
+
+    def test_is_that_of_the_day_of_the_change(self, world: World, lay: Layer) -> None:
+        protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
+        for key, days in ((protected, 0), (other, 20)):
+            hub = CommunicationsHub.objects.get(pk=Deployment.objects.get(pk=key).hub_id)
+            change(world, hub, (world.clock() + timedelta(days=days)).date())
+        assert admit(world) == {(other, Phase.ACTIVATE)}

@@ -40,7 +40,10 @@ def answer(key: int, *, phase: Phase = Phase.READ, version: int | None = OLD) ->
 
 def record(world: World, *reports: Report) -> None:
     """Record reports that came together."""
-    deployments.record_reports(reports=reports, now=world.clock.move(seconds=1))
+    try:
+        deployments.record_reports(reports=reports, now=world.clock.move(seconds=1))
+    except (LookupError, IntegrityError) as error:
+        pytest.fail(f"an answer was taken for what it is not: {error!r}")
 
 
 class TestAnAnswer:
@@ -87,6 +90,13 @@ class TestAnAnswer:
         assert Command.objects.get().outcome == Outcome.DONE
         assert Deployment.objects.get().phase == Phase.STAGE
 
+    def test_to_what_never_left_is_nobodys(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(is_sent=False))])
+        record(world, answer(key))
+        assert Command.objects.get().answered_at is None
+        assert Deployment.objects.get().awaiting
+        assert StrayReport.objects.get().deployment_id == key
+
     def test_that_is_nobodys_is_kept_once(self, world: World, lay: Lay) -> None:
         [key] = lay([READING])
         forged = replace(answer(key), attempt=7)
@@ -114,6 +124,21 @@ class TestADeployment:
         assert Deployment.objects.get(pk=awaits).phase == Phase.STAGE
         for key, row in before.items():
             assert Deployment.objects.filter(pk=key).values().get() == row
+
+    def test_begins_its_next_phase_with_no_try_and_no_miss(self, world: World, lay: Lay) -> None:
+        [key] = lay([replace(READING, tries=2, missed_for=timedelta(minutes=9))])
+        record(world, answer(key))
+        deployment = Deployment.objects.get()
+        assert (deployment.tries, deployment.first_miss_at) == (0, None)
+
+    def test_keeps_its_tries_and_its_first_miss_while_nobody_is_there(self, world: World, lay: Lay) -> None:
+        known, new = lay([replace(READING, tries=2, missed_for=timedelta(minutes=9)), READING])
+        first = Deployment.objects.get(pk=known).first_miss_at
+        silent = [replace(answer(key), outcome=Outcome.UNREACHABLE, version=None) for key in (known, new)]
+        record(world, *silent)
+        assert Deployment.objects.get(pk=known).tries == 2
+        assert Deployment.objects.get(pk=known).first_miss_at == first
+        assert Deployment.objects.get(pk=new).first_miss_at == world.clock()
 
     def test_of_a_hub_that_needs_nothing_gives_its_place_back(self, world: World, lay: Lay) -> None:
         key, _ = lay([READING, READING])

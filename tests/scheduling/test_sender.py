@@ -10,6 +10,7 @@ from firmware.models import ReleaseState
 from firmware.operations import decisions
 from hubs.gateway import Command as Instruction
 from hubs.gateway import Phase, Receipt, Verdict
+from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
 from scheduling.models import Command, Deployment, Lot
 from scheduling.operations import deployments
@@ -115,6 +116,8 @@ class TestHandsOver:
                 valid_until=now + timedelta(minutes=9),
             )
         assert send(world, Recorder()) == [(key, Phase.STAGE, 1)]
+        for stamped in (Command.objects.exclude(sent_at=None), Command.objects.exclude(verdict=None)):
+            assert list(stamped.values_list("phase", "attempt")) == [(Phase.STAGE, 1)]
 
     def test_fifty_at_a_time_and_each_once(self, world: World, lay: Lay) -> None:
         sizes: list[int] = []
@@ -244,6 +247,20 @@ class TestReceipts:
             expected = world.clock() if key in handed else later[key]
             assert Deployment.objects.get(pk=key).next_at == expected
 
+    @pytest.mark.parametrize("change", [{"phase": Phase.VERIFY}, {"attempt": 2}, {"awaiting": False}])
+    def test_that_say_too_late_change_nothing_where_an_answer_was_faster(
+        self, world: World, lay: Lay, change: dict[str, object]
+    ) -> None:
+        class Slow(Answering):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                Deployment.objects.update(**change)
+                return super().send(commands=commands, now=now)
+
+        lay([Row(State.ACTIVATING, Phase.ACTIVATE, is_due=False, awaits=Sent(is_sent=False))] * 2)
+        later = dict(Deployment.objects.values_list("id", "next_at"))
+        assert len(send(world, Slow(Verdict.EXPIRED))) == 2
+        assert dict(Deployment.objects.values_list("id", "next_at")) == later
+
     def test_of_a_release_that_is_halted_there_are_none(self, world: World, lay: Lay) -> None:
         lay(ROWS)
         stop(world, "halted")
@@ -252,3 +269,62 @@ class TestReceipts:
         gateway = Answering(Verdict.ACCEPTED)
         assert send(world, gateway) == []
         assert gateway.handed == []
+
+
+class TestBetweenTwoHandfuls:
+    """Between two times of fifty the halt, the moment and the token are asked again."""
+
+    ROWS = [
+        *[Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(is_sent=False))] * 100,
+        *[Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(is_sent=True, verdict=None))] * 20,
+    ]
+
+    def send(self, world: World, meanwhile: Callable[[], object]) -> list[int]:
+        """Send, while something happens during the first handful; return how many were handed over at a time."""
+        sizes: list[int] = []
+
+        class Interrupted(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                sizes.append(len(commands))
+                receipts = super().send(commands=commands, now=now)
+                if len(sizes) == 1:
+                    meanwhile()
+                return receipts
+
+        Lot.objects.update(due_at=world.clock(), lease_until=None)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        deployments.send(claimed=claimed, gateway=Interrupted(), clock=world.clock)
+        return [size for size in sizes if size]
+
+    def unstamped(self) -> int:
+        return Command.objects.filter(sent_at=None).count()
+
+    def test_all_goes_out_when_nothing_happens(self, world: World, lay: Lay) -> None:
+        lay(self.ROWS)
+        assert self.send(world, lambda: None) == [50, 50, 20]
+        assert self.unstamped() == 0
+
+    @pytest.mark.parametrize("stopped", ["halted", "withdrawn"])
+    def test_a_stop_keeps_the_rest_and_what_surely_did_not_leave_is_unstamped(
+        self, world: World, lay: Lay, stopped: str
+    ) -> None:
+        lay(self.ROWS)
+        assert self.send(world, lambda: stop(world, stopped)) == [50]
+        assert self.unstamped() == 50  # the last twenty may have left with another sender, long ago
+
+    def test_a_new_token_ends_the_sending(self, world: World, lay: Lay) -> None:
+        lay(self.ROWS)
+        with pytest.raises(deployments.LeaseLost):
+            self.send(world, lambda: Lot.objects.update(token=99))
+        assert CommandLog.objects.count() == 50
+
+    def test_a_last_moment_that_has_come_keeps_what_it_is_of(self, world: World, lay: Lay) -> None:
+        lay(self.ROWS)
+        Command.objects.update(valid_until=world.clock() + timedelta(seconds=1))
+        assert self.send(world, lambda: world.clock.move(seconds=1)) == [50]
+        assert self.unstamped() == 50
+
+    def test_after_a_while_all_the_rules_are_asked_again(self, world: World, lay: Lay) -> None:
+        lay(self.ROWS)
+        assert self.send(world, lambda: world.clock.move(seconds=2)) == [50]
