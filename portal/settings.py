@@ -244,15 +244,21 @@ CACHES: dict[str, dict[str, Any]] = {
 
 # Celery: it only wakes, the schedule and every result are rows
 
-CELERY_BROKER_URL = broker_url(database=0)
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": 3600,
-    "global_keyprefix": env("REDIS_PREFIX", default=""),
-    # a server that hangs is given up, and asked again
-    "socket_timeout": 5,
-    "socket_connect_timeout": 5,
-    "socket_keepalive": True,
-}
+# Redis unless another is named, such as amqp://user:password@host:5672/portal for RabbitMQ.
+CELERY_BROKER_URL: str = env("BROKER_URL", default="") or broker_url(database=0)
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        "visibility_timeout": 3600,
+        "global_keyprefix": env("REDIS_PREFIX", default=""),
+        # a server that hangs is given up, and asked again
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+    }
+    if urlsplit(CELERY_BROKER_URL).scheme.startswith(("redis", "sentinel"))
+    else {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+)
+CELERY_BROKER_HEARTBEAT = 20  # seconds; RabbitMQ's own, so that either side sees when the other is gone
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"

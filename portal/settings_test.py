@@ -11,7 +11,8 @@ from portal.settings import CACHES, CELERY_BROKER_TRANSPORT_OPTIONS, DATABASES
 # Django gives each worker of a parallel run a database of its own; this keeps their keys apart too.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 CACHES["default"]["KEY_PREFIX"] = _worker
-CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"] = _worker
+if "global_keyprefix" in CELERY_BROKER_TRANSPORT_OPTIONS:  # else another broker than Redis was named
+    CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"] = _worker
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if "EMAIL_URL" not in os.environ:  # else this process was started to speak to a mail server of a test

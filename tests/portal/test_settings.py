@@ -1,10 +1,14 @@
 """Tests of the settings: production starts with all that it needs, or not at all."""
 
+import inspect
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import amqp
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -150,3 +154,45 @@ class TestRedisAddresses:
         ).stdout
 
         assert printed.split() == [cache, broker]
+
+
+class TestBroker:
+    """Redis, or whatever BROKER_URL names: each is told only what it understands."""
+
+    def told(self, **environment: str) -> dict[str, Any]:
+        """Return what a production process gives Celery."""
+        names = ["CELERY_BROKER_URL", "CELERY_BROKER_TRANSPORT_OPTIONS"]
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import json; from portal import settings; "
+                f"print(json.dumps([getattr(settings, name) for name in {names}]))",
+            ],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]} | COMPLETE | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(zip(("url", "options"), json.loads(done.stdout), strict=True))
+
+    def test_is_redis_by_itself(self) -> None:
+        told = self.told(REDIS_PREFIX="portal-")
+
+        assert told["url"] == "redis://redis.invalid:6379/0"
+        assert told["options"]["visibility_timeout"] > 0
+        assert told["options"]["global_keyprefix"] == "portal-"
+
+    @pytest.mark.parametrize(
+        "url",
+        ["amqp://portal:secret@rabbit.invalid:5672/portal", "amqps://portal:secret@rabbit.invalid/portal"],
+    )
+    def test_is_another_by_its_url_alone_and_told_nothing_of_redis(self, url: str) -> None:
+        told = self.told(BROKER_URL=url)
+
+        assert told["url"] == url
+        understood = inspect.signature(amqp.Connection).parameters
+        assert told["options"]
+        assert set(told["options"]) <= set(understood)
+        assert told["options"]["confirm_publish"] is True
