@@ -12,7 +12,7 @@ from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot
 from scheduling.operations import bookings, notices
 from tests.scheduling.world import World
 
-READ_ONLY = ("notice", "slot", "booking", "lot", "strayreport")
+READ_ONLY = ("notice", "slot", "booking", "lot", "strayreport", "finding", "reconciliation")
 
 
 @pytest.fixture

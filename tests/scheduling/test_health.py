@@ -9,7 +9,22 @@ from pytest_django import DjangoAssertNumQueries
 from firmware.models import ReleaseState
 from hubs.models import ChangeOfSupplier
 from scheduling.lifecycle import State
-from scheduling.models import Allocation, Booking, HubException, HubSelection, Lot, Notice, Slot, StrayReport
+from scheduling.models import (
+    LOT_SPAN,
+    Allocation,
+    Booking,
+    Deployment,
+    HubException,
+    HubSelection,
+    InFlight,
+    Lot,
+    Notice,
+    Quarantine,
+    Reclaim,
+    ReportCount,
+    ReportKind,
+    Slot,
+)
 from scheduling.queries import health
 from scheduling.queries.health import Backlog, Standing
 from tests.factories import (
@@ -99,6 +114,15 @@ class TestBacklog:
         assert found.unanswered == unanswered
         assert found.activating_hubs == 1
 
+    def test_finds_lots_with_which_workers_die_and_those_that_wait(self, now: datetime) -> None:
+        lot(now=now, due=MINUTE, deaths=1)
+        lot(now=now, due=MINUTE, deaths=2)
+        lot(now=now, due=MINUTE, waits=True)
+
+        found = north(now)
+
+        assert (found.deadly, found.wait) == (1, 1)
+
     def test_asks_no_more_when_there_is_more(
         self, now: datetime, django_assert_num_queries: DjangoAssertNumQueries
     ) -> None:
@@ -116,25 +140,43 @@ def standing(now: datetime, *, most: int = 100) -> Standing:
 
 class TestStanding:
     def test_finds_nothing_in_an_empty_portal(self, now: datetime) -> None:
-        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, None, 0, None)
+        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, None)
 
     def test_knows_when_the_fleet_was_counted(self, now: datetime) -> None:
         FleetCountFactory.create(counted_at=now - MINUTE)
 
         assert standing(now).counted_at == now - MINUTE
 
-    def test_counts_stray_reports_of_a_day(self, now: datetime) -> None:
-        for number, age in enumerate((1, 23, 25)):
-            StrayReport.objects.create(
-                hub=number,
-                deployment_id=1,
-                phase=1,
-                attempt=1,
-                outcome=1,
-                received_at=now - timedelta(hours=age),
+    def test_counts_the_reports_since_yesterday_that_should_not_have_come(self, now: datetime) -> None:
+        for days, kind, reports in (
+            (0, ReportKind.STRAY, 1),
+            (1, ReportKind.STRAY, 2),
+            (2, ReportKind.STRAY, 4),
+            (1, ReportKind.UNREADABLE, 8),
+            (0, ReportKind.ANSWER, 16),
+        ):
+            ReportCount.objects.create(day=now.date() - timedelta(days=days), kind=kind, reports=reports)
+
+        found = standing(now)
+
+        assert (found.stray_reports, found.unreadable_reports) == (3, 8)
+
+    def test_counts_the_lots_taken_over_in_an_hour_and_in_a_day(self, now: datetime) -> None:
+        for minutes in (1, 59, 61, 23 * 60, 25 * 60):
+            at = now - minutes * MINUTE
+            Reclaim.objects.create(lot_id=1, token=minutes, lease_until=at, reclaimed_at=at)
+
+        found = standing(now)
+
+        assert (found.reclaims_of_an_hour, found.reclaims_of_a_day) == (2, 4)
+
+    def test_counts_the_hubs_set_aside_and_not_those_that_failed_once(self, now: datetime) -> None:
+        for deployment, since in ((1, now), (2, None)):
+            Quarantine.objects.create(
+                deployment_id=deployment, strikes=1, error="x", last_at=now, since=since
             )
 
-        assert standing(now).stray_reports == 2
+        assert standing(now).set_aside == 1
 
     def test_counts_bookings_that_stay_half_made(self, now: datetime) -> None:
         for age, facts in (
@@ -259,3 +301,44 @@ class TestRollouts:
         )
 
         assert health.rollouts() == []
+
+
+class TestInFlight:
+    def test_says_what_is_activating_and_what_may_be(self, world: World) -> None:
+        InFlight.objects.create(release=world.release, floor=50, percent=10, ceiling=10_000, activating=7)
+
+        [found] = health.in_flight()
+
+        assert found.release == world.release
+        assert (found.activating, found.budget) == (7, 50)
+
+
+class TestReports:
+    def test_sums_each_kind_over_all_days(self, now: datetime) -> None:
+        for days, reports in ((0, 5), (400, 6)):
+            ReportCount.objects.create(
+                day=now.date() - timedelta(days=days), kind=ReportKind.LATE, reports=reports
+            )
+
+        found = health.reports()
+
+        assert found[ReportKind.LATE] == 11
+        assert found[ReportKind.ANSWER] == 0
+
+
+class TestSetAside:
+    def test_names_the_hubs_that_wait_for_a_decision(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        world.slot(start=timedelta(hours=3), room=10)
+        booking = world.book()
+        deployment = Deployment.objects.get()
+        Quarantine.objects.create(
+            deployment_id=deployment.pk, strikes=3, error="ValueError", last_at=world.clock()
+        )
+        assert health.set_aside(limit=5) == []
+        Quarantine.objects.update(since=world.clock())
+
+        [found] = health.set_aside(limit=5)
+
+        assert (found.hub, found.booking, found.error) == (hub.chf_id, booking.reference, "ValueError")
+        assert found.deployment // LOT_SPAN == Lot.objects.get().pk
