@@ -1,17 +1,20 @@
 """
-A carrier over HTTP: three requests, signed both ways (`hubs.signatures`), of JSON lines (`hubs.wire`).
+A carrier over HTTP: four requests, signed both ways (`hubs.signatures`), of JSON lines (`hubs.wire`).
 
-    POST /v1/commands           commands, answered by a receipt for each, in order
-    GET  /v1/reports?limit=N    reports, oldest first
-    POST /v1/acknowledgements   ids of reports that are recorded
+    POST /v1/commands               commands, answered by a receipt for each, in order
+    GET  /v1/reports?limit=N        reports, oldest first
+    POST /v1/acknowledgements       ids of reports that are recorded
+    GET  /v1/log?after=P&limit=N    commands as the carrier received them; a carrier may do without
 
-A request that found nobody, or nobody in time, is made again, at most twice and after a pause. All three may be:
-a key is carried out once however often it is sent, reports come until they are acknowledged, and acknowledging
-twice is acknowledging once. Each is signed anew, since a carrier takes a nonce once. A halt that is committed
-meanwhile is not asked, so `Patience.total` also says for how long a batch that was being sent may still arrive.
+A request that found nobody, or nobody in time, is made again, at most twice and after a pause. All of them may be:
+a key is carried out once however often it is sent, reports come until they are acknowledged, acknowledging twice is
+acknowledging once, and reading changes nothing. Each is signed anew, since a carrier takes a nonce once. A halt
+that is committed meanwhile is not asked, so `Patience.total` also says for how long a batch that was being sent may
+still arrive.
 """
 
 import contextlib
+import itertools
 import logging
 import random
 import secrets
@@ -21,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -38,9 +41,11 @@ from hubs.gateway import (
     CommandRefused,
     GatewayUnavailable,
     Receipt,
+    ReceivedCommand,
     Report,
     UnreadableReport,
 )
+from portal.ground import clock
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +76,13 @@ class _NotNow(Exception):
 
 
 class HttpCarrier:
-    """A `HubGateway` to the carrier at CARRIER_URL. One thread uses it at a time."""
+    """A `HubGateway`, and `Accountable`, to the carrier at CARRIER_URL. One thread uses it at a time."""
 
     def __init__(self, *, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
         self._secrets: Sequence[str] = settings.CARRIER_SECRETS
         self._pool, self._base = _pool_for(settings.CARRIER_URL)
-        self._told = (datetime.now(UTC), time.monotonic())
+        self._told: tuple[datetime, float] | None = None
 
     def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
         """
@@ -117,12 +122,29 @@ class HttpCarrier:
         if reports:
             self._ask_plainly("POST", "/v1/acknowledgements", wire.write_acknowledgement(reports))
 
-    def _tell(self, now: datetime) -> None:
+    def received(self, *, after: int, limit: int) -> Sequence[ReceivedCommand]:
+        """
+        Return up to `limit` commands from the carrier's log, those beyond position `after`, in its order.
+
+        :raises GatewayUnavailable: if none could be fetched, or the carrier keeps no log
+        """
+        answer = self._ask_plainly("GET", f"/v1/log?after={after}&limit={limit}")
+        try:
+            entries = wire.read_log(answer)
+        except wire.Unreadable as refusal:
+            raise GatewayUnavailable(f"The carrier's log makes no sense: {refusal}.") from None
+        positions = [after, *(entry.position for entry in entries)]
+        if any(later <= earlier for earlier, later in itertools.pairwise(positions)):
+            raise GatewayUnavailable("The carrier's log is not in its order.")
+        return entries[:limit]
+
+    def _tell(self, now: datetime) -> tuple[datetime, float]:
         """Go by the database's clock, as everybody does: a host whose own is wrong signs the right moment."""
         self._told = (now, time.monotonic())
+        return self._told
 
     def _moment(self) -> datetime:
-        now, at = self._told
+        now, at = self._told or self._tell(clock.now())  # not every method is told
         return now + timedelta(seconds=time.monotonic() - at)
 
     def _ask_plainly(self, method: str, path: str, body: bytes = b"") -> bytes:

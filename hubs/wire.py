@@ -1,5 +1,5 @@
 """
-How commands, receipts and reports are written on the way between the portal and a carrier, and read again.
+How commands, receipts, reports and logs are written on the way between the portal and a carrier, and read again.
 
 Every body is JSON, one object a line in UTF-8: what cannot be read costs its own line and no other. Hubs are
 written as people write them, since many readers of JSON round numbers beyond 53 bits. Moments carry their offset.
@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TypeVar
 
-from hubs.gateway import Command, Outcome, Phase, Receipt, Report, UnreadableReport, Verdict
+from hubs.gateway import (
+    Command,
+    Outcome,
+    Phase,
+    Receipt,
+    ReceivedCommand,
+    Report,
+    UnreadableReport,
+    Verdict,
+)
 from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 
 TEXT_LIMIT = 500
@@ -173,6 +182,55 @@ def read_acknowledgement(body: bytes) -> list[int]:
     :raises Unreadable: if one is none
     """
     return _read_all(body, lambda fields: _number(fields, "id", most=BIGINT))
+
+
+# -- the carrier's log ---------------------------------------------------------------------------------------
+
+
+def write_log(entries: Sequence[ReceivedCommand]) -> bytes:
+    """Write a body of a log's entries."""
+    return _write(
+        {
+            "position": entry.position,
+            "deployment": entry.deployment,
+            "phase": Phase(entry.phase).name.lower(),
+            "attempt": entry.attempt,
+            "hub": format_eui64(entry.hub),
+            "digest": entry.digest,
+            "version": entry.version,
+            "received_at": entry.received_at.isoformat(),
+            "valid_until": entry.valid_until.isoformat(),
+            "is_accepted": entry.is_accepted,
+        }
+        for entry in entries
+    )
+
+
+def read_log(body: bytes) -> list[ReceivedCommand]:
+    """
+    Read a body of a log's entries.
+
+    :raises Unreadable: if a single one makes no sense: a log with gaps proves nothing
+    """
+    return _read_all(body, _entry)
+
+
+def _entry(fields: Fields) -> ReceivedCommand:
+    is_accepted = _field(fields, "is_accepted")
+    if not isinstance(is_accepted, bool):
+        raise Unreadable("is_accepted is neither true nor false")
+    return ReceivedCommand(
+        position=_number(fields, "position", most=BIGINT),
+        deployment=_number(fields, "deployment", most=BIGINT),
+        phase=_named(fields, "phase", Phase).value,
+        attempt=_number(fields, "attempt", most=SMALLINT),
+        hub=_hub(fields),
+        digest=_digest(fields),
+        version=_number(fields, "version", most=FILE_VERSION),
+        received_at=_moment(fields, "received_at"),
+        valid_until=_moment(fields, "valid_until"),
+        is_accepted=is_accepted,
+    )
 
 
 # -- why a body was refused ----------------------------------------------------------------------------------

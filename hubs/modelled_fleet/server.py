@@ -30,8 +30,8 @@ Thing = TypeVar("Thing")
 
 BODY_LIMIT = 256 * 1024
 """Bytes of a request: room for 50 commands or 10,000 acknowledgements."""
-REPORT_LIMIT = 5_000
-"""Reports in one answer."""
+PAGE_LIMIT = 5_000
+"""Reports, or entries of the log, in one answer."""
 
 
 class Refused(Exception):
@@ -75,7 +75,7 @@ class Nonces:
         :raises Refused: if it was taken before, or may have been before this process began
         """
         with self._lock:
-            self._forget(before=(now - 2 * signatures.WINDOW).timestamp() * 1000)
+            self._forget(before=(now - signatures.WINDOW).timestamp() * 1000)
             if signed.moment < self._since:
                 raise Refused(HTTPStatus.UNAUTHORIZED, "signed before this server began")
             if signed.nonce in self._seen:
@@ -84,7 +84,8 @@ class Nonces:
             self._in_order.append((signed.moment, signed.nonce))
 
     def _forget(self, *, before: float) -> None:
-        # in the order of coming, which is that of signing but for the window: hence twice its length
+        # They are in the order of coming: one that was signed ahead of time holds up those behind it, no longer
+        # than twice the window.
         while self._in_order and self._in_order[0][0] < before:
             self._seen.discard(self._in_order.popleft()[1])
 
@@ -103,6 +104,7 @@ class FleetApplication:
             ("POST", "/v1/commands"): self._take_commands,
             ("GET", "/v1/reports"): self._hand_over_reports,
             ("POST", "/v1/acknowledgements"): self._forget_reports,
+            ("GET", "/v1/log"): self._read_back,
         }
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -170,14 +172,25 @@ class FleetApplication:
         return wire.write_receipts(self._fleet.send(commands=commands, now=now))
 
     def _hand_over_reports(self, asked: Asked, now: datetime) -> bytes:
-        [limit] = parse_qs(asked.query).get("limit", [""])[:1]
-        if not (limit.isascii() and limit.isdigit()):
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "limit is not a whole number")
-        return wire.write_reports(self._fleet.collect(limit=min(int(limit[:9]), REPORT_LIMIT), now=now))
+        limit = min(_number(asked, "limit"), PAGE_LIMIT)
+        return wire.write_reports(self._fleet.collect(limit=limit, now=now))
 
     def _forget_reports(self, asked: Asked, now: datetime) -> bytes:
         self._fleet.acknowledge(reports=_readable(wire.read_acknowledgement, asked.body))
         return b""
+
+    def _read_back(self, asked: Asked, now: datetime) -> bytes:
+        limit = min(_number(asked, "limit"), PAGE_LIMIT)
+        return wire.write_log(self._fleet.received(after=_number(asked, "after"), limit=limit))
+
+
+def _number(asked: Asked, name: str) -> int:
+    [text] = parse_qs(asked.query).get(name, [""])[:1]
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= wire.BIGINT):
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"{name} is not a whole number from 0 to {wire.BIGINT}"
+        )
+    return int(text)
 
 
 def _readable(read: Callable[[bytes], list[Thing]], body: bytes) -> list[Thing]:

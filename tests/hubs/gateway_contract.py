@@ -12,7 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hubs.gateway import Command, CommandRefused, HubGateway, Outcome, Phase, Receipt, Report, Verdict
+from hubs.gateway import (
+    Accountable,
+    Command,
+    CommandRefused,
+    HubGateway,
+    Outcome,
+    Phase,
+    Receipt,
+    Report,
+    Verdict,
+)
 
 NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -166,3 +176,35 @@ class GatewayContract:
 
         assert len(first) == 2
         assert len(gateway.collect(limit=9, now=LATER)) == 3
+
+
+class AccountableContract:
+    """The promises of `Accountable`: what the carrier received can be read back."""
+
+    def test_reads_back_the_log_in_its_order_and_each_key_once(self, gateway, hub):
+        stage = command(Phase.STAGE, hub=hub, token=3)
+        read = command(Phase.READ, hub=hub, token=3)
+        gateway.send(commands=[stage, read, stage], now=NOW)
+        gateway.send(commands=[stage], now=LATER)
+        gateway.send(commands=[command(Phase.VERIFY, hub=hub, token=3)], now=LATER + timedelta(seconds=1))
+        gateway.send(commands=[command(Phase.ACTIVATE, hub=hub, token=2)], now=NOW)  # refused: not received
+
+        assert isinstance(gateway, Accountable)
+        first, *others = gateway.received(after=0, limit=10)
+
+        assert {one.phase for one in (first, others[0])} == {Phase.READ, Phase.STAGE}
+        assert [(one.phase, one.is_accepted) for one in others[1:]] == [(Phase.VERIFY, False)]
+        assert [one.position for one in others] == sorted(one.position for one in others)
+        [held] = [one for one in (first, others[0]) if one.phase == Phase.STAGE]
+        assert (held.deployment, held.attempt, held.hub, held.digest, held.version) == (
+            2048, 1, hub, DIGEST, NEW,
+        )  # fmt: skip
+        assert (held.received_at, held.valid_until, held.is_accepted) == (NOW, LATER, True)
+
+    def test_reads_on_after_a_position(self, gateway, hub):
+        gateway.send(
+            commands=[command(Phase.READ, hub=hub, deployment=number) for number in range(5)], now=NOW
+        )
+        log = gateway.received(after=0, limit=10)
+        assert gateway.received(after=log[1].position, limit=2) == log[2:4]
+        assert gateway.received(after=log[-1].position, limit=2) == []

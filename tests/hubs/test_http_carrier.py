@@ -35,7 +35,7 @@ from hubs.modelled_fleet.models import CommandLog, FleetReport
 from tests.factories import FleetHubFactory, NetworkProfileFactory
 from tests.hubs import carrier
 from tests.hubs.carrier import SECRET, CarrierOnVirtualTime, Line, VirtualClock
-from tests.hubs.gateway_contract import LATER, NOW, OLD, GatewayContract, ask, command
+from tests.hubs.gateway_contract import LATER, NOW, OLD, AccountableContract, GatewayContract, ask, command
 
 ONCE = replace(carrier.PATIENT, tries=1)
 HASTY = Patience(connect=5, read=0.3, total=1.0, tries=3, pause=0.01)
@@ -82,7 +82,7 @@ def read(hub):
     return command(Phase.READ, hub=hub)
 
 
-class TestHttpCarrier(GatewayContract):
+class TestHttpCarrier(GatewayContract, AccountableContract):
     """Over a real socket, to the modelled fleet."""
 
     def test_is_what_the_setting_can_name(self, settings: Settings) -> None:
@@ -299,6 +299,43 @@ class TestAcknowledge:
             impatient.acknowledge(reports=[report.id])
 
         assert impatient.collect(limit=9, now=LATER) == [report]
+
+
+class TestReceived:
+    ENTRY = (
+        b'{"position": %d, "deployment": 1, "phase": "read", "attempt": 1, "hub": "00-DB-12-34-56-78-90-A0",'
+        b' "digest": "", "version": 0, "received_at": "2026-03-29T00:30:00+00:00",'
+        b' "valid_until": "2026-03-29T01:30:00+00:00", "is_accepted": true}\n'
+    )
+
+    def test_says_that_a_carrier_keeps_no_log(self, gateway, line):
+        line.faults.append(carrier.saying("404 Not Found", b""))
+
+        with pytest.raises(GatewayUnavailable, match="404"):
+            gateway.received(after=0, limit=9)
+
+    @pytest.mark.parametrize("positions", [(5,), (4,), (6, 6), (7, 6)])
+    def test_does_not_read_in_circles(self, gateway, line, positions):
+        line.faults.append(carrier.saying("200 OK", b"".join(self.ENTRY % each for each in positions)))
+
+        with pytest.raises(GatewayUnavailable, match="not in its order"):
+            gateway.received(after=5, limit=9)
+
+    def test_signs_by_the_databases_clock_though_nobody_says_the_time(self, line, settings, monkeypatch):
+        monkeypatch.setattr("hubs.http_carrier.clock.now", lambda: NOW)
+
+        assert HttpCarrier(patience=ONCE).received(after=0, limit=9) == []
+
+    def test_takes_no_log_with_gaps(self, gateway, line):
+        line.faults.append(carrier.saying("200 OK", self.ENTRY % 6 + b"{}\n" + self.ENTRY % 8))
+
+        with pytest.raises(GatewayUnavailable, match="line 2: is_accepted is missing"):
+            gateway.received(after=5, limit=9)
+
+    def test_takes_no_more_than_it_asked_for(self, gateway, line):
+        line.faults.append(carrier.saying("200 OK", b"".join(self.ENTRY % each for each in range(1, 5))))
+
+        assert [entry.position for entry in gateway.received(after=0, limit=2)] == [1, 2]
 
 
 class TestPatience:

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
-from hubs.gateway import Accountable, HubGateway, Outcome, Phase, Verdict, connect
+from hubs.gateway import HubGateway, Outcome, Phase, Verdict, connect
 from hubs.modelled_fleet.gateway import SEND_LIMIT, ModelledFleet
 from hubs.modelled_fleet.models import (
     CommandLog,
@@ -20,7 +20,17 @@ from hubs.modelled_fleet.models import (
     NetworkProfile,
 )
 from tests.factories import FleetHubFactory, HubModelFactory, NetworkProfileFactory
-from tests.hubs.gateway_contract import DIGEST, LATER, NEW, NOW, OLD, GatewayContract, ask, command
+from tests.hubs.gateway_contract import (
+    DIGEST,
+    LATER,
+    NEW,
+    NOW,
+    OLD,
+    AccountableContract,
+    GatewayContract,
+    ask,
+    command,
+)
 
 
 @pytest.fixture
@@ -43,7 +53,7 @@ def behave(**profile: float) -> None:
     NetworkProfile.objects.update(**profile)
 
 
-class TestModelledFleet(GatewayContract):
+class TestModelledFleet(GatewayContract, AccountableContract):
     def test_is_what_the_setting_names(self):
         assert isinstance(connect(), ModelledFleet)
 
@@ -108,36 +118,6 @@ class TestSend:
         gateway.send(commands=[command(Phase.STAGE, hub=hub)], now=NOW)
 
         assert CommandLog.objects.get().acts_at == NOW + timedelta(seconds=20)
-
-
-class TestReceived:
-    def test_returns_the_log_in_its_order_and_each_key_once(self, gateway, hub):
-        stage = command(Phase.STAGE, hub=hub, token=3)
-        read = command(Phase.READ, hub=hub, token=3)
-        gateway.send(commands=[stage, read, stage], now=NOW)
-        gateway.send(commands=[stage], now=LATER)
-        gateway.send(commands=[command(Phase.VERIFY, hub=hub, token=3)], now=LATER + timedelta(seconds=1))
-        gateway.send(commands=[command(Phase.ACTIVATE, hub=hub, token=2)], now=NOW)  # refused: not received
-
-        first, *others = gateway.received(after=0, limit=10)
-
-        assert isinstance(gateway, Accountable)
-        assert {one.phase for one in (first, others[0])} == {Phase.READ, Phase.STAGE}
-        assert [(one.phase, one.is_accepted) for one in others[1:]] == [(Phase.VERIFY, False)]
-        assert [one.position for one in others] == sorted(one.position for one in others)
-        [held] = [one for one in (first, others[0]) if one.phase == Phase.STAGE]
-        assert (held.deployment, held.attempt, held.hub, held.digest, held.version) == (
-            2048, 1, hub, DIGEST, NEW,
-        )  # fmt: skip
-        assert (held.received_at, held.valid_until, held.is_accepted) == (NOW, LATER, True)
-
-    def test_goes_on_after_a_position(self, gateway, hub):
-        gateway.send(
-            commands=[command(Phase.READ, hub=hub, deployment=number) for number in range(5)], now=NOW
-        )
-        log = gateway.received(after=0, limit=10)
-        assert gateway.received(after=log[1].position, limit=2) == log[2:4]
-        assert gateway.received(after=log[-1].position, limit=2) == []
 
 
 class TestCollect:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubs import wire
-from hubs.gateway import Command, Outcome, Phase, Receipt, Report, UnreadableReport, Verdict
+from hubs.gateway import Command, Outcome, Phase, Receipt, ReceivedCommand, Report, UnreadableReport, Verdict
 
 BIGINT, SMALLINT, VERSION = 2**63 - 1, 2**15 - 1, 2**32 - 1
 
@@ -45,6 +45,19 @@ reports = st.builds(
     outcome=st.sampled_from(Outcome),
     version=st.none() | st.integers(0, VERSION),
     observed_at=moments,
+)
+entries = st.builds(
+    ReceivedCommand,
+    position=st.integers(0, BIGINT),
+    deployment=st.integers(0, BIGINT),
+    phase=st.sampled_from(Phase).map(int),
+    attempt=st.integers(0, SMALLINT),
+    hub=hubs,
+    digest=st.just("") | st.text("0123456789abcdef", min_size=64, max_size=64),
+    version=st.integers(0, VERSION),
+    received_at=moments,
+    valid_until=moments,
+    is_accepted=st.booleans(),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -210,6 +223,17 @@ class TestReports:
         [read] = wire.read_reports(line)
 
         assert read.text == r'{"id": 1, "phase": "\x00\x1b[31m\x0d\xff\xed\xa0\x80"}'
+
+
+class TestLog:
+    @given(st.lists(entries))
+    def test_survives_the_way(self, sent):
+        assert wire.read_log(wire.write_log(sent)) == sent
+
+    @given(st.binary() | anything.map(lambda value: json.dumps(value).encode()))
+    def test_is_never_refused_in_another_way(self, body):
+        with suppress(wire.Unreadable):
+            assert wire.read_log(body) == []
 
 
 class TestAcknowledgement:
