@@ -50,7 +50,7 @@ class TestTheLease:
         claimed = deployments.claim(now=due.clock())
         assert claimed
         due.clock.move(seconds=50)
-        assert deployments.admit(claimed=claimed, image_whole=True, clock=due.clock) == 3
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=due.clock).commands == 3
         due.clock.move(seconds=50)
         assert deployments.claim(now=due.clock()) is None
         assert deployments.send(claimed=claimed, gateway=Recorder(), clock=due.clock) == 3

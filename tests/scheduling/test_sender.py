@@ -143,7 +143,7 @@ class TestHandsOver:
         for lot in Lot.objects.all():
             assert deployments.admit(
                 claimed=deployments.Claim(lot, lot.token), image_whole=True, clock=world.clock
-            )
+            ).commands
         _, second, _ = Lot.objects.order_by("id")
         gateway = Recorder()
         claimed = deployments.Claim(second, second.token)
