@@ -56,11 +56,12 @@ PG_SETTINGS: Final = {
     "log_min_duration_statement": "'1s'",
     "dynamic_shared_memory_type": "mmap",  # the /dev/shm of a container is often too small
 }
-PG_TEST_SETTINGS: Final = {
-    "shared_buffers": "'128MB'",
-    "fsync": "off",
-    "full_page_writes": "off",
+PG_SETTINGS_OF: Final = {
+    "test": {"shared_buffers": "'128MB'", "fsync": "off", "full_page_writes": "off"},
+    # Servers that a test stops, starves and kills: data that the operating system has is safe enough.
+    "faults": {"shared_buffers": "'32MB'", "fsync": "off", "max_connections": "30", "jit": "off"},
 }
+"""What the servers of a kind of profile have otherwise; none of them keeps data safe."""
 
 
 class Account(NamedTuple):
@@ -120,10 +121,14 @@ def _version_in_path(path: Path) -> float:
 
 
 class Services:
-    """The two servers of one profile of one checkout: `demo` and `benchmark` keep data safe, `test` is quick."""
+    """The two servers of one profile of one checkout: `demo` and `benchmark` keep data safe, `test` is quick.
+
+    A dash and more words after the kind of a profile name servers of their own: `faults-1`, `faults-2`.
+    """
 
     def __init__(self, *, profile: str) -> None:
         self.profile = profile
+        self._kind = profile.partition("-")[0]
         base = Path(os.environ.get("PORTAL_EMBEDDED_DIR") or BASE_DIR / ".embedded").absolute()
         self._base = base / profile
         self._key = hashlib.sha256(str(self._base).encode()).hexdigest()[:10]
@@ -366,7 +371,7 @@ class Services:
             self._end_postmaster()
             shutil.rmtree(data, ignore_errors=True)  # half-made by an interrupted start
             self._init_postgresql(data)
-        settings = PG_SETTINGS | (PG_TEST_SETTINGS if self.profile == "test" else {})
+        settings = PG_SETTINGS | PG_SETTINGS_OF.get(self._kind, {})
         settings |= {"unix_socket_directories": f"'{self.sockets}'", "port": str(PORT)}
         self._write(data / "postgresql.auto.conf", "".join(f"{k} = {v}\n" for k, v in settings.items()))
         begun = log.stat().st_size if log.exists() else 0
@@ -405,7 +410,7 @@ class Services:
         version = re.search(r"\d+", self._run(self._pg_bin / "postgres", "-V"))
         if version and int(version[0]) >= 17:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        quick = ["--no-sync"] if self.profile == "test" else []
+        quick = ["--no-sync"] if self._kind in PG_SETTINGS_OF else []
         self._run(
             *(self._pg_bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"),
             *locale,
@@ -471,7 +476,7 @@ class Services:
             "pidfile": str(data / "redis.pid"),
             "logfile": str(log),
             "save": "",
-            "appendonly": "no" if self.profile == "test" else "yes",
+            "appendonly": "no" if self._kind in PG_SETTINGS_OF else "yes",
             "maxmemory-policy": "noeviction",  # a broker forgets nothing by itself
         }
         self._run(

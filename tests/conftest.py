@@ -27,6 +27,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 StartCelery = Callable[..., "subprocess.Popen[bytes]"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let whoever runs the tests say how many storms there are to be, and which (see `tests.faults`)."""
+    parser.addoption("--runs", type=int, default=20, help="random runs of tests/faults (default 20)")
+    parser.addoption("--seed", type=int, default=1, help="seed of the first of them; the others count on")
+
+
 def pytest_configure() -> None:
     """Start the servers that no URL names; the workers of a parallel run inherit the addresses."""
     if django_settings.EMBEDDED:

@@ -9,9 +9,10 @@ from hubs.gateway import Phase
 from hubs.modelled_fleet.models import CommandLog, FleetHub, NetworkProfile
 from portal.ground import clock
 from scheduling.lifecycle import FINAL, Ending, State
-from scheduling.models import LOT_SPAN, Command, Deployment, Lot, StrayReport
+from scheduling.models import Command, Deployment, Lot
 from scheduling.operations.deployments import SEND
 from tests.conftest import StartCelery, eventually, kill
+from tests.faults import judge
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -45,39 +46,6 @@ def world(transactional_db: None) -> World:
     return world
 
 
-def ledger_balances() -> None:
-    """Assert that what was booked is what ended and what is open, in the rows and in the lots' counts."""
-    for lot in Lot.objects.all():
-        rows = dict(
-            Deployment.objects.filter(id__range=(lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1))
-            .values_list("state")
-            .annotate(Count("id"))
-        )
-        assert rows == {state: getattr(lot, state) for state in State if getattr(lot, state)}
-        assert sum(rows.values()) == lot.size
-
-
-def oracle_shows_no_breach() -> None:
-    """Assert from the fleet's own log: no hub activated twice, none outside its slot, nothing unasked."""
-    twice = (
-        CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True)
-        .values("hub")
-        .annotate(times=Count("id"))
-        .filter(times__gt=1)
-    )
-    assert not twice.exists()
-    assert not FleetHub.objects.filter(activations__gt=1).exists()
-    slots = {lot.pk: lot.slot for lot in Lot.objects.select_related("slot")}
-    for lot, received, acted in CommandLog.objects.filter(phase=Phase.ACTIVATE, is_applied=True).values_list(
-        "lot", "received_at", "acted_at"
-    ):
-        assert slots[lot].holds(received)
-        assert slots[lot].holds(acted)
-    commanded = set(Command.objects.values_list("deployment_id", "phase", "attempt"))
-    assert set(CommandLog.objects.values_list("deployment", "phase", "attempt")) <= commanded
-    assert not StrayReport.objects.exists()
-
-
 def in_mid_lot(phase: Phase) -> bool:
     """Say whether some commands of a phase have left and others have not."""
     counts = Command.objects.filter(phase=phase).aggregate(
@@ -102,8 +70,9 @@ class TestKillingTheWorker:
         )
 
         assert set(Deployment.objects.values_list("state", flat=True)) <= set(FINAL)
-        ledger_balances()
-        oracle_shows_no_breach()
+        assert eventually(lambda: not judge.breaches(), within=60), (
+            judge.breaches()
+        )  # bookings are done later
         lots = Lot.objects.all()
         assert sum(lot.succeeded for lot in lots) > HUBS * 0.9
         # every hub had its turn: what a dead worker had not stamped as sent was sent by the next
@@ -119,4 +88,3 @@ class TestKillingTheWorker:
         # success is what the fleet itself runs
         succeeded = Deployment.objects.filter(state=State.SUCCEEDED).values("hub")
         assert not FleetHub.objects.filter(pk__in=succeeded).exclude(running_version=worlds.NEW).exists()
-        assert not lots.exclude(due_at=None).exists()
