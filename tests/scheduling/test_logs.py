@@ -5,7 +5,7 @@ import json
 import logging
 import smtplib
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.mail import EmailMessage
@@ -13,11 +13,12 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.test import Client
 from pytest_django import Settings
 
+from hubs.gateway import Command, Receipt, Report
 from hubs.models import CommunicationsHub
 from portal.ground import logs
 from portal.models import User
-from scheduling.models import Notice
-from scheduling.operations import notices
+from scheduling.models import Deployment, Lot, Notice
+from scheduling.operations import deployments, notices
 from tests.scheduling.world import World
 
 MPANS = (1234567890126, 1400000000106, 2000051234560)
@@ -107,3 +108,40 @@ class TestJourney:
         unsent = {line["notice"] for line in lines if "notice" in line}
         assert unsent == set(Notice.objects.filter(sent_at=None).values_list("pk", flat=True))
         assert CommunicationsHub.objects.count() == len(MPANS) + 1
+
+
+class Broken:
+    """A gateway of whom every command brings out the same mistake."""
+
+    def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
+        """Fail, as a mistake in the code would."""
+        raise ValueError(f"no hub at {POSTCODES[0]}")
+
+    def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
+        """Bring nothing."""
+        return []
+
+    def acknowledge(self, *, reports: Sequence[int]) -> None:
+        """Take nothing."""
+
+
+class TestCarryingOut:
+    def test_says_which_release_booking_lot_and_command_failed(
+        self, world: World, written: io.StringIO
+    ) -> None:
+        world.hubs(1)
+        world.slot(start=timedelta(hours=3), room=10)
+        booking = world.book()
+        world.clock.move(minutes=10)
+
+        deployments.carry_out(gateway=Broken(), clock=world.clock, lots=1)
+
+        [line] = [
+            line for line in map(json.loads, written.getvalue().splitlines()) if line["level"] == "ERROR"
+        ]
+        lot = Lot.objects.get()
+        assert line["release"] == world.release.cpl_entry_id
+        assert line["booking"] == booking.reference
+        assert line["lot"] == lot.pk
+        assert line["command"] == f"{Deployment.objects.get().pk}/READ/1"
+        assert "ValueError: no hub at [postcode]" in line["exception"]
