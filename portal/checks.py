@@ -61,7 +61,7 @@ class Check:
     @property
     def worry_when(self) -> str:
         """The limit in words; empty where there is none."""
-        if self.unit is Unit.ANSWER:
+        if self.unit is Unit.ANSWER and self.least is not None:
             return "no"
         if self.least is not None:
             return "none" if self.least == 1 else f"under {self.written(self.least)}"
@@ -114,14 +114,15 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             "Redis answers",
             Unit.ANSWER,
             least=1,
-            then="Start Redis, empty if need be. Until then nothing wakes the workers, and nobody can sign in.",
+            then="Start Redis, empty if need be. Until then nobody can sign in, and, unless BROKER_URL names another "
+            "broker, nothing wakes the workers.",
         ),
         Check(
             "fleet_count_age",
             "Since the last count of the fleet",
             Unit.SECONDS,
             most=180,
-            then="Beat wakes a worker for it every minute, through Redis: with all three well, look into the "
+            then="Beat wakes a worker for it every minute, through the broker: with all three well, look into the "
             "worker's log.",
             is_awaited=True,
         ),
@@ -174,6 +175,35 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             "Reports since yesterday that could not be read",
             most=0,
             then="Show the carrier what it sent: it is kept as it came, with the reason, under Odd reports.",
+        ),
+    ),
+    "The books": (
+        Check(
+            "excesses",
+            "Commands of the last 7 days that reached a hub and that nobody admitted",
+            most=0,
+            then="Every release was halted for it. Find out from Findings how it came, before anything is resumed.",
+        ),
+        Check(
+            "differences",
+            "Differences that the last reconciliation found",
+            most=0,
+            then="See Findings: counts do not agree with what they count. Mend them with the command reconcile once "
+            "you know why.",
+        ),
+        Check(
+            "reconciliation_age",
+            "Since the last reconciliation ended",
+            Unit.SECONDS,
+            most=21_600,
+            then="It reads everything, a portion every two minutes: see the log of reconcile.",
+            is_awaited=True,
+        ),
+        Check(
+            "log_was_read",
+            "The last reconciliation could read the carrier's log",
+            Unit.ANSWER,
+            is_awaited=True,
         ),
     ),
     "Bookings and decisions": (

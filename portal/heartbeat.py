@@ -2,7 +2,7 @@
 Let the worker and beat processes say that they live.
 
 Written by the process itself, outside tasks, on a short connection of its own, and dated by the database. A process
-that hangs, is stopped, or waits for Redis cannot say so, and that is what silence means here. The clean end of a
+that hangs, is stopped, or waits for the broker cannot say so, and that is what silence means here. The clean end of a
 process takes its row away; the row of one that was killed stays for a day, so that people can see what is gone.
 """
 
@@ -105,7 +105,7 @@ class WorkerHeartbeat(bootsteps.StartStopStep):
     """
     A worker's heartbeat: on the timer of the process that takes the tasks, not in one that carries them out.
 
-    So it stops when that process hangs or has lost Redis, and nobody mistakes it for one that works.
+    So it stops when that process hangs or has lost the broker, and nobody mistakes it for one that works.
     """
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")

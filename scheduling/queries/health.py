@@ -27,6 +27,8 @@ HALF_MADE = timedelta(minutes=5)
 ALLOCATING = timedelta(hours=1)
 LATELY = timedelta(days=1)
 JUST_NOW = timedelta(hours=1)
+EXCESS = timedelta(days=7)
+"""For so long an excess stays before everybody's eyes."""
 DEATHS = 2
 """Holders that may die with a lot before somebody should know; the lot is taken in halves from then on."""
 
@@ -91,6 +93,10 @@ class Standing:
     reclaims_of_an_hour: int
     reclaims_of_a_day: int
     set_aside: int
+    excesses: int
+    differences: int
+    reconciled_at: datetime | None
+    log_was_read: bool | None
     half_made_bookings: int
     unfinished_allocations: int
     exceptions: int
@@ -106,6 +112,10 @@ SELECT
     (SELECT counted_at FROM hubs_fleetcount LIMIT 1),
     counted.stray, counted.unreadable, reclaimed.just_now, reclaimed.lately,
     (SELECT count(*) FROM (SELECT FROM scheduling_quarantine WHERE since IS NOT NULL LIMIT %(most)s + 1) few),
+    (SELECT count(*) FROM scheduling_finding WHERE is_excess AND found_at > %(this_week)s),
+    (SELECT count(*) FROM scheduling_finding finding
+      WHERE NOT is_excess AND finding.reconciliation_id = reconciled.id),
+    reconciled.finished_at, NOT reconciled.log_silent,
     (SELECT count(*) FROM scheduling_booking
       WHERE done_at IS NULL AND abandoned_at IS NULL AND placed_at IS NULL AND created_at < %(half_made)s),
     (SELECT count(*) FROM scheduling_allocation allocation
@@ -124,6 +134,8 @@ FROM (SELECT count(*) AS all_of_them, min(owed_at) AS oldest
       FROM scheduling_reportcount WHERE day >= %(report_day)s) counted,
      (SELECT count(*) AS lately, count(*) FILTER (WHERE reclaimed_at > %(just_now)s) AS just_now
       FROM scheduling_reclaim WHERE reclaimed_at > %(lately)s) reclaimed
+LEFT JOIN (SELECT id, finished_at, log_silent FROM scheduling_reconciliation
+           WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1) reconciled ON true
 """
 
 
@@ -136,6 +148,7 @@ def standing(*, now: datetime, most: int) -> Standing:
         "stray": ReportKind.STRAY,
         "unreadable": ReportKind.UNREADABLE,
         "report_day": (now - LATELY).date(),
+        "this_week": now - EXCESS,
         "just_now": now - JUST_NOW,
         "lately": now - LATELY,
         "half_made": now - HALF_MADE,

@@ -38,6 +38,7 @@ class TestWritten:
             (Check("x", "X", Unit.ANSWER), 1.0, "yes"),
             (Check("x", "X", Unit.ANSWER), 0.0, "no"),
             (Check("x", "X"), None, "none"),
+            (Check("x", "X", Unit.ANSWER, is_awaited=True), None, "never"),
             (Check("x", "X", is_awaited=True), None, "never"),
         ],
     )

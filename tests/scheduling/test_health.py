@@ -10,17 +10,21 @@ from firmware.models import ReleaseState
 from hubs.models import ChangeOfSupplier
 from scheduling.lifecycle import State
 from scheduling.models import (
+    EXCESSES,
     LOT_SPAN,
     Allocation,
     Booking,
     Deployment,
+    Finding,
     HubException,
     HubSelection,
     InFlight,
     Lot,
+    Mismatch,
     Notice,
     Quarantine,
     Reclaim,
+    Reconciliation,
     ReportCount,
     ReportKind,
     Slot,
@@ -140,7 +144,7 @@ def standing(now: datetime, *, most: int = 100) -> Standing:
 
 class TestStanding:
     def test_finds_nothing_in_an_empty_portal(self, now: datetime) -> None:
-        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, None)
+        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, 0, None)
 
     def test_knows_when_the_fleet_was_counted(self, now: datetime) -> None:
         FleetCountFactory.create(counted_at=now - MINUTE)
@@ -177,6 +181,45 @@ class TestStanding:
             )
 
         assert standing(now).set_aside == 1
+
+    def test_knows_what_the_last_reconciliation_found(self, now: datetime) -> None:
+        passes = [
+            Reconciliation.objects.create(
+                started_at=now - hours * timedelta(hours=1),
+                finished_at=finished,
+                log_from=0,
+                log_to=0,
+                log_done=finished is not None,
+                lots_done=finished is not None,
+                log_silent=silent,
+            )
+            for hours, finished, silent in (
+                (9, now - timedelta(hours=8), False),
+                (5, now - timedelta(hours=4), True),
+                (1, None, False),
+            )
+        ]
+        for one, kind, found_at in (
+            (0, Mismatch.LOT, now - timedelta(hours=8)),
+            (1, Mismatch.LOT, now - timedelta(hours=4)),
+            (1, Mismatch.TALLY, now - timedelta(hours=4)),
+            (0, Mismatch.UNADMITTED, now - timedelta(days=6)),
+            (0, Mismatch.OTHER_HUB, now - timedelta(days=8)),
+        ):
+            Finding.objects.create(
+                reconciliation=passes[one],
+                kind=kind,
+                is_excess=kind in EXCESSES,
+                subject="x",
+                words="x",
+                found_at=found_at,
+            )
+
+        found = standing(now)
+
+        assert (found.excesses, found.differences) == (1, 2)
+        assert found.reconciled_at == now - timedelta(hours=4)
+        assert found.log_was_read is False
 
     def test_counts_bookings_that_stay_half_made(self, now: datetime) -> None:
         for age, facts in (
