@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from hubs.gateway import Command as Instruction
 from hubs.gateway import Receipt
@@ -43,6 +44,22 @@ class TestClaim:
         second = deployments.claim(now=due.clock.move(seconds=1))
         assert second
         assert second.token > first.token
+
+
+    def test_takes_one_lot_however_the_database_joins(self, world: World) -> None:
+        """What looks for a lot and locks it is asked once: each further look would lock another one."""
+        first, *others = world.hubs(12)
+        for number in range(12):
+            world.slot(start=timedelta(hours=2, minutes=number), room=1, length=timedelta(minutes=1))
+        world.book(world.choose_ids(f"{first}\n"))
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE scheduling_lot")  # it knows of one lot, and joins accordingly
+        world.book()
+        world.clock.move(hours=1)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        assert Lot.objects.exclude(lease_until=None).get() == claimed.lot
+        assert Lot.objects.count() == len(others) + 1
 
 
 class TestTheLease:

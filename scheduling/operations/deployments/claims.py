@@ -55,13 +55,14 @@ class LeaseLost(Exception):
     """Another worker has the lot by now; whatever was under way here is its business."""
 
 
+# materialised: looked for once, whichever way the join goes, since each further look would lock another lot
 CLAIM = """
-UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id, lease_until FROM scheduling_lot
     WHERE due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
-    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due
-WHERE lot.id = due.id
+    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
+FROM due WHERE lot.id = due.id
 RETURNING lot.id, lot.token, due.lease_until
 """
 
