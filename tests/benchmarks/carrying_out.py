@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -32,9 +32,14 @@ from tests.benchmarks.world import Tell, World
 WORKERS = 2
 DEPLOYMENTS = "scheduling_deployment"
 LOTS = "scheduling_lot"
+COMMANDS = "scheduling_command"
+HUBS = "hubs_communicationshub"
 IMAGE_SIZE = 200_000
+POLICY = {"in_flight_floor": 10_000, "in_flight_ceiling": 10_000, "stage_sizes": []}
+"""No stages, and the most that a policy has in flight as a rule: what is measured is not the waiting."""
 SPARE = 1.4
 """Hubs in the fleet for each that is booked: some may not be booked, whoever leads them."""
+SAID = 4_000
 STALLED = 120
 """Seconds without a hub that ends, after which something is wrong."""
 # Every hub is led by one Supplier, shared with none, and runs the same version: what is measured is the carrying
@@ -51,16 +56,29 @@ UPDATE bare_scheduling_lot SET lease_until = clock_timestamp() + interval '1 min
 WHERE id = (SELECT id FROM bare_scheduling_lot WHERE due_at <= clock_timestamp()
               AND (lease_until IS NULL OR lease_until <= clock_timestamp())
             ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id
+RETURNING id, token
 """
-BARE_UPDATE = """
-WITH ended AS (
-    UPDATE bare_scheduling_deployment SET state = 'succeeded', awaiting = false, next_at = NULL, attempt = attempt + 1,
-        moved_at = clock_timestamp(), ended_at = clock_timestamp()
-    WHERE id BETWEEN %(lot)s * 2048 AND %(lot)s * 2048 + 2047 AND state = 'booked' RETURNING 1)
-UPDATE bare_scheduling_lot SET due_at = NULL, lease_until = NULL, booked = 0, succeeded = (SELECT count(*) FROM ended)
+# What is known of a hub after a step: its deployment's state, and the command with its outcome; in the end its
+# version too.
+BARE_STEP = """
+WITH moved AS (
+    UPDATE bare_scheduling_deployment SET state = %(state)s, phase = %(phase)s, attempt = attempt + 1,
+        moved_at = clock_timestamp(), next_at = CASE WHEN NOT %(is_last)s THEN clock_timestamp() END,
+        ended_at = CASE WHEN %(is_last)s THEN clock_timestamp() END
+    WHERE id BETWEEN %(lot)s * 2048 AND %(lot)s * 2048 + 2047 RETURNING id, hub_id, attempt),
+told AS (
+    INSERT INTO bare_scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until, sent_at,
+                                         verdict, answered_at, outcome)
+    SELECT id, %(phase)s, attempt, 1, clock_timestamp(), clock_timestamp(), clock_timestamp(), 1, clock_timestamp(), 1
+    FROM moved),
+versions AS (
+    UPDATE bare_hubs_communicationshub hub SET installed_version_id = %(version)s FROM moved
+    WHERE %(is_last)s AND hub.chf_id = moved.hub_id)
+UPDATE bare_scheduling_lot SET due_at = CASE WHEN NOT %(is_last)s THEN clock_timestamp() END, lease_until = NULL
 WHERE id = %(lot)s
 """
+STEPS = ("staging", "staged", "activating", "succeeded")
+"""Where a hub is after it was read, staged, activated and read back."""
 
 
 def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, Any]:
@@ -69,7 +87,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
 
     Two Celery workers and a timetable, on this machine; measured once, since the hubs are done afterwards.
     """
-    world = _world(hubs, fleet or int(hubs * SPARE) + 1_000, tell)
+    world = booked(hubs=hubs, fleet=fleet, tell=tell)
     try:
         return _measure(world, hubs, tell)
     finally:
@@ -78,8 +96,9 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
 
 def _measure(world: World, hubs: int, tell: Tell) -> dict[str, Any]:
     tell("bare claim and update of the same rows")
-    bare = _bare(hubs)
-    _make_due(world)
+    once = _bare(hubs, STEPS[-1:], world.release.version_id)
+    bare = _bare(hubs, STEPS, world.release.version_id)
+    make_due()
     tell("carrying out")
     with meter.measured() as cost, _crew(world) as crew:
         began = time.perf_counter()
@@ -108,17 +127,33 @@ def _measure(world: World, hubs: int, tell: Tell) -> dict[str, Any]:
             "hubs_per_s": round(hubs / took),
         },
         "limit": {
-            "statement": "claim a lot and update its deployments to final, two connections, no trigger",
+            "statement": "for each of the four steps: claim a lot, update its deployments, insert their commands with "
+            "outcomes; in the end their hubs' version; two connections, no trigger",
             **bare.as_measured(hubs=hubs),
         },
+        **_ratio(took, cpu, bare),
+        "once": {
+            "statement": "the same in one step, from booked to succeeded",
+            **once.as_measured(hubs=hubs),
+            **_ratio(took, cpu, once),
+        },
+    }
+
+
+def _ratio(took: float, cpu: float | None, bare: meter.Cost) -> dict[str, float | None]:
+    """Return hubs a second ÷ those of the bare loop: by the clock, and by processor time."""
+    return {
         "ratio": round(bare.wall_s / took, 3),
         "ratio_cpu": None if cpu is None or bare.cpu_s is None else round(bare.cpu_s / cpu, 3),
     }
 
 
-def _world(hubs: int, fleet: int, tell: Tell) -> World:
+def booked(*, hubs: int, fleet: int | None, tell: Tell) -> World:
+    """Make a world in which one Supplier has booked `hubs` hubs, in one large slot of each network."""
+    fleet = fleet or int(hubs * SPARE) + 1_000
     # an image of an ordinary size: it is hashed again before every lot is staged
-    world = worlds.make(hubs=fleet, room=hubs, tell=tell, content=random.Random(1).randbytes(IMAGE_SIZE))
+    content = random.Random(1).randbytes(IMAGE_SIZE)
+    world = worlds.make(hubs=fleet, room=hubs, tell=tell, content=content, policy=POLICY)
     tell("giving every hub to one Supplier")
     version = FirmwareVersion.objects.exclude(pk=world.release.version_id).order_by("pk")[0]
     sql.run(ONE_SUPPLIER, {"supplier": world.supplier.pk, "version": version.pk})
@@ -132,9 +167,6 @@ def _world(hubs: int, fleet: int, tell: Tell) -> World:
         Slot(network=network, start_at=start, end_at=start + timedelta(hours=12), capacity=2 * hubs + 2_000)
         for network in Network.objects.order_by("pk")
     )
-    policy = world.release.policy
-    policy.in_flight_floor = policy.in_flight_ceiling
-    policy.save()
     tell(f"booking {hubs:,} hubs")
     booking = bookings.book(
         selection=world.choose(), timing=Timing(Booking.Plan.EARLIEST), by=world.person, clock=clock.now
@@ -145,7 +177,7 @@ def _world(hubs: int, fleet: int, tell: Tell) -> World:
     return world
 
 
-def _make_due(world: World) -> None:
+def make_due() -> None:
     """Let the slots have begun, and everything be due now."""
     now = clock.now()
     Slot.objects.update(start_at=now - timedelta(minutes=1))
@@ -154,29 +186,48 @@ def _make_due(world: World) -> None:
     database.tidy(DEPLOYMENTS, LOTS)
 
 
-def _bare(hubs: int) -> meter.Cost:
-    """Claim and update the same rows in tables of their own, with as many connections as there are workers."""
-    with database.twin(table=DEPLOYMENTS) as deployments, database.twin(table=LOTS) as lots:
+def _bare(hubs: int, steps: Sequence[str], version: int) -> meter.Cost:
+    """
+    Claim lots and update their rows in tables of their own, with as many connections as there are workers.
+
+    Each lot is claimed once for each of the `steps`.
+    """
+    with (
+        database.twin(table=DEPLOYMENTS) as deployments,
+        database.twin(table=LOTS) as lots,
+        database.twin(table=COMMANDS),
+        database.twin(table=HUBS) as fleet,
+    ):
         sql.run(f"INSERT INTO {deployments} SELECT * FROM {DEPLOYMENTS} ORDER BY id", {})
         sql.run(f"INSERT INTO {lots} SELECT * FROM {LOTS} ORDER BY id", {})
-        sql.run(f"UPDATE {lots} SET due_at = clock_timestamp()", {})
-        database.tidy(deployments, lots)
-        threads = [threading.Thread(target=_bare_loop) for _ in range(WORKERS)]
+        sql.run(
+            f"INSERT INTO {fleet} ({database.plain_columns(HUBS)}) SELECT {database.plain_columns(HUBS)} FROM {HUBS} "
+            f"WHERE chf_id IN (SELECT hub_id FROM {DEPLOYMENTS}) ORDER BY chf_id",
+            {},
+        )
+        # the first step of each lot counts in `token`, which the claim moves on
+        sql.run(f"UPDATE {lots} SET due_at = clock_timestamp(), token = 0", {})
+        database.tidy(deployments, lots, fleet)
+        threads = [threading.Thread(target=_bare_loop, args=(steps, version)) for _ in range(WORKERS)]
         with meter.measured() as cost:
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        [(done,)] = sql.rows(f"SELECT count(*) FROM {deployments} WHERE state = 'succeeded'", {})
+        [(done,)] = sql.rows(
+            f"SELECT count(*) FROM {deployments} WHERE state = %(last)s", {"last": steps[-1]}
+        )
     if done != hubs:
         raise database.UnableToMeasure(f"The bare loop ended {done:,} of {hubs:,} hubs.")
     return cost
 
 
-def _bare_loop() -> None:
+def _bare_loop(steps: Sequence[str], version: int) -> None:
     try:
         while claimed := sql.rows(BARE_CLAIM, {}):
-            sql.run(BARE_UPDATE, {"lot": claimed[0][0]})
+            [(lot, turn)] = claimed
+            terms = {"lot": lot, "state": steps[turn - 1], "phase": turn, "version": version}
+            sql.run(BARE_STEP, {**terms, "is_last": turn == len(steps)})
     finally:
         connections.close_all()
 
@@ -196,6 +247,10 @@ class Crew:
         self._log = log
         self._cpu_of: dict[int, float] = {}
 
+    def said(self) -> str:
+        """Return the last that they said."""
+        return self._log.read_text()[-SAID:]
+
     def look(self) -> None:
         """
         Add up what they cost so far.
@@ -204,7 +259,7 @@ class Crew:
         """
         for program in self.programs:
             if program.poll() is not None:
-                raise database.UnableToMeasure(f"A worker ended: {self._log.read_text()[-2000:]}")
+                raise database.UnableToMeasure(f"A worker ended:\n{self.said()}")
             leader = psutil.Process(program.pid)
             for process in (leader, *leader.children(recursive=True)):
                 try:
@@ -275,7 +330,7 @@ def _wait(hubs: int, crew: Crew, tell: Tell) -> None:
                 crew.first_peak_mb = crew.peak_mb
         if time.monotonic() - since > STALLED:
             raise database.UnableToMeasure(
-                f"Nothing ended for {STALLED} s, {left:,} hubs are left: {_states()}."
+                f"Nothing ended for {STALLED} s, {left:,} hubs are left: {_states()}.\n{crew.said()}"
             )
         if time.monotonic() - told > 10:
             told = time.monotonic()

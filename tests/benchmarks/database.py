@@ -114,6 +114,18 @@ def twin(*, table: str, indexes: bool = True) -> Iterator[str]:
             cursor.execute(f"DROP TABLE {name}")
 
 
+def plain_columns(table: str) -> str:
+    """Return the columns of a table that are stored and not generated, as a list for a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+               WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''""",
+            [table],
+        )
+        listed: str = cursor.fetchone()[0]
+    return listed
+
+
 def _key(table: str) -> str:
     with connection.cursor() as cursor:
         return connection.introspection.get_primary_key_column(cursor, table) or ""

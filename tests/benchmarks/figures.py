@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, carrying_out, fleet, pages, registrations, upload
+from tests.benchmarks import booking, carrying_out, fleet, halt, pages, registrations, upload
 from tests.benchmarks.world import Tell
 
 
@@ -41,6 +41,9 @@ FIGURES = {
         carrying_out.run,
         1_000_000,
         "so many hubs from due to final through Celery, with a fleet that answers at once, against a bare loop",
+    ),
+    "halt": Figure(
+        halt.run, 200_000, "a halt while 50 senders are busy: until it is committed, and admitted after it"
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

@@ -1,8 +1,10 @@
 """What the benchmarks stand on: a fleet, a release for all of it, a Supplier's person, a month of slots."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from django.core.management import call_command
 from django.db import connection
@@ -44,18 +46,26 @@ class World:
         )
 
 
-def make(*, hubs: int, room: int, tell: Tell, content: bytes | None = None) -> World:
+def make(
+    *,
+    hubs: int,
+    room: int,
+    tell: Tell,
+    content: bytes | None = None,
+    policy: Mapping[str, Any] = MappingProxyType({}),
+) -> World:
     """
     Make a fleet of so many hubs, and slots of an hour with room for at least `room` on every network.
 
-    The image of the release is stored if there is `content`; otherwise nothing can be staged.
+    The image of the release is stored if there is `content`; otherwise nothing can be staged. `policy` has what its
+    policy says beyond the ordinary.
     """
     tell(f"making a fleet of {hubs:,} hubs")
     call_command("load_fleet", hubs=hubs, seed=SEED, quiet=True)
     now = clock.now()
     leads = FleetCount.objects.filter(lead__isnull=False).values("lead").annotate(led=Sum("hubs"))
     supplier = Supplier.objects.get(pk=leads.order_by("-led").values_list("lead", flat=True)[0])
-    release = _release(now, content)
+    release = _release(now, content, policy)
     CapacityPattern.objects.bulk_create(
         CapacityPattern(
             network=network,
@@ -76,7 +86,7 @@ def _networks() -> list[Network]:
     return list(Network.objects.filter(pk__in=FleetCount.objects.values("network")).order_by("pk"))
 
 
-def _release(now: datetime, content: bytes | None) -> FirmwareRelease:
+def _release(now: datetime, content: bytes | None, policy: Mapping[str, Any]) -> FirmwareRelease:
     """Publish a release over every installed version of every model on every network."""
     installed = list(FirmwareVersion.objects.order_by("pk"))
     release = factories.FirmwareReleaseFactory.create(
@@ -89,7 +99,9 @@ def _release(now: datetime, content: bytes | None) -> FirmwareRelease:
         factories.AvailabilityPeriodFactory.create(
             release=release, network=network, start_at=now, end_at=now + NIGHTS
         )
-    factories.RolloutPolicyFactory.create(release=release, cut_off="1 hours", staging_opens="4 hours")
+    factories.RolloutPolicyFactory.create(
+        **{"release": release, "cut_off": "1 hours", "staging_opens": "4 hours", **policy}
+    )
     return FirmwareRelease.objects.get(pk=release.pk)  # the spans of its policy read as spans
 
 
