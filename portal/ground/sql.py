@@ -28,6 +28,11 @@ def array(values: Iterable[object]) -> str:
     return "{" + ",".join(map(_element, values)) + "}"
 
 
+def numbers(values: Iterable[int]) -> str:
+    """Write whole numbers as PostgreSQL reads an array: quicker still, where there are thousands."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 def _element(value: object) -> str:
     match value:
         case None:

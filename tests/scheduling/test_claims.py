@@ -45,7 +45,6 @@ class TestClaim:
         assert second
         assert second.token > first.token
 
-
     def test_takes_one_lot_however_the_database_joins(self, world: World) -> None:
         """What looks for a lot and locks it is asked once: each further look would lock another one."""
         first, *others = world.hubs(12)

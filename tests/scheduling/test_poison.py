@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from firmware.operations import decisions
 from hubs.gateway import Command as Instruction
-from hubs.gateway import CommandRefused, GatewayUnavailable, Phase, Receipt, Report, UnreadableReport
+from hubs.gateway import CommandRefused, GatewayUnavailable, Outcome, Phase, Receipt, Report, UnreadableReport
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
@@ -99,6 +100,37 @@ class TestAPoisonedCommand:
         booked.clock.move(hours=4)
         booked.work()
         assert set(Deployment.objects.values_list("state", flat=True)) == {State.SUCCEEDED}
+
+
+class TestAnAdapterThatBreaks:
+    """It raises something that says nothing of what the carrier has taken, and then nobody may go on."""
+
+    @pytest.fixture
+    def sent(self, booked: World) -> Callable[[Exception], set[bool]]:
+        """Return what breaks an adapter after its carrier took 50, in the moment of a halt, and says who is stamped."""
+
+        def send(error: Exception) -> set[bool]:
+            class Broken(ModelledFleet):
+                def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                    super().send(commands=commands, now=now)
+                    decisions.halt(release=booked.release, by=booked.staff, reason="x", now=booked.clock())
+                    raise error
+
+            deployments.carry_out(gateway=Broken(), clock=booked.clock, lots=1)
+            taken = CommandLog.objects.values("deployment")
+            stamps = Command.objects.filter(deployment_id__in=taken).values_list("sent_at", flat=True)
+            assert len(stamps) == sender.SEND
+            return {stamp is not None for stamp in stamps}
+
+        return send
+
+    def test_leaves_the_stamp_on_what_may_have_arrived(self, sent: Callable[[Exception], set[bool]]) -> None:
+        assert sent(ValueError("half of the answer is missing")) == {True}
+
+    def test_is_believed_where_it_says_that_nothing_was_taken(
+        self, sent: Callable[[Exception], set[bool]]
+    ) -> None:
+        assert sent(CommandRefused("none of these")) == {False}
 
 
 class TestACarrierThatIsAway:
@@ -251,11 +283,18 @@ class TestWhatComesBackBroken:
         deployments.carry_out(gateway=ModelledFleet(), clock=booked.clock, lots=1)
         good = [
             Report(
-                number, row.deployment, Phase(row.phase), row.attempt, row.hub, 1, 0x01000001, booked.clock()
-            )  # type: ignore[arg-type]
+                number,
+                row.deployment,
+                Phase(row.phase),
+                row.attempt,
+                row.hub,
+                Outcome.DONE,
+                0x01000001,
+                booked.clock(),
+            )
             for number, row in enumerate(CommandLog.objects.order_by("id"), 1)
         ]
-        beyond = Report(999, 2**63, Phase.READ, 2**40, 5, 1, 2**70, booked.clock())  # type: ignore[arg-type]
+        beyond = Report(999, 2**63, Phase.READ, 2**40, 5, Outcome.DONE, 2**70, booked.clock())
         acknowledged = self.collect(booked, *good[:60], beyond, *good[60:])
 
         assert len(acknowledged) == 121

@@ -1,6 +1,6 @@
 """One worker's hold on one lot: a lease that runs out with its holder, and a token that outlives nobody."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,10 +25,15 @@ WHOLE = 1 << (LOT_SIZE - 1).bit_length()
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One worker's hold on one lot, or on the part of it that the claim reaches: only this token may write for it."""
+    """
+    One worker's hold on one lot, or on the part of it that the claim reaches: only this token may write for it.
+
+    `aside` are the deployments in it that nobody touches; only this holder adds to them while it has the lot.
+    """
 
     lot: Lot
     token: int
+    aside: list[int] = field(default_factory=list)
 
     @property
     def first(self) -> int:
@@ -45,10 +50,9 @@ OURS = "deployment.id BETWEEN %(first)s AND %(last)s AND deployment.id <> ALL (%
 """The deployments that a claim may touch: those that it reaches but for those that are set aside."""
 
 
-def ours(*, claimed: Claim, now: datetime) -> dict[str, Any]:
+def ours(*, claimed: Claim) -> dict[str, Any]:
     """Return the parameters of `OURS`."""
-    left_alone = aside.of(first=claimed.first, last=claimed.last, now=now)
-    return {"first": claimed.first, "last": claimed.last, "aside": left_alone}
+    return {"first": claimed.first, "last": claimed.last, "aside": claimed.aside}
 
 
 class LeaseLost(Exception):
@@ -85,7 +89,8 @@ def claim(*, now: datetime) -> Claim | None:
     if run_out:
         Reclaim.objects.create(lot_id=lot_id, token=token - 1, lease_until=run_out, reclaimed_at=now)
         _reach_less(lot, why="Worker after worker died with it.", now=now)
-    return Claim(lot, token)
+    left_alone = aside.of(first=lot_id * LOT_SPAN, last=(lot_id + 1) * LOT_SPAN - 1, now=now)
+    return Claim(lot, token, left_alone)
 
 
 def enter(*, claimed: Claim, clock: Clock) -> datetime:
@@ -136,17 +141,16 @@ def hand_back(
     if lot is None:
         return
     first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
-    left_alone = aside.of(first=first, last=last, now=now)
     if again_at is None:
         again_at = _reach_on(lot, now)
-        if waits or left_alone:
+        if waits or claimed.aside:
             again_at = again_at or now + LOOK_AGAIN
     sql.run(
         HAND_BACK,
         {
             "first": first,
             "last": last,
-            "aside": left_alone,
+            "aside": claimed.aside,
             "lot": lot.pk,
             "token": claimed.token,
             "now": now,

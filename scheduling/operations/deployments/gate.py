@@ -177,11 +177,16 @@ WHERE {OURS} AND ended_at IS NULL AND next_at <= %(now)s
 
 
 class Admission(NamedTuple):
-    """How many commands the Gate wrote, at which moment, and whether hubs wait for room: in flight, or in a stage."""
+    """
+    How many commands the Gate wrote, at which moment, and whether hubs wait for room: in flight, or in a stage.
+
+    `protection` is what it asked about windows, as parameters of a statement.
+    """
 
     commands: int
     at: datetime
     waits: bool
+    protection: Mapping[str, Any]
 
 
 @transaction.atomic(durable=True)
@@ -212,7 +217,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
         placing.free_places(places={lot.slot_id: gone})
     [(commands, left)] = sql.rows(ADMIT, terms | _budget(lot.release_id, terms))
     sql.run(LOOK_LATER, terms | {"waits": left > 0})
-    return Admission(commands, now, waits=left > 0)
+    return Admission(commands, now, waits=left > 0, protection=terms)
 
 
 def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +245,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     stops = protection(lot=lot, now=now)
     return {
         **stops,
-        **ours(claimed=claimed, now=now),
+        **ours(claimed=claimed),
         "token": claimed.token,
         "now": now,
         "slot_end": slot.end_at,

@@ -9,7 +9,7 @@ from portal.ground import sql
 def keys(things: Sequence[Command] | Sequence[Receipt] | Sequence[Report]) -> dict[str, str]:
     """Return the keys as the parameters `deployments`, `phases` and `attempts`."""
     return {
-        "deployments": sql.array(thing.deployment for thing in things),
-        "phases": sql.array(int(thing.phase) for thing in things),
-        "attempts": sql.array(thing.attempt for thing in things),
+        "deployments": sql.numbers([thing.deployment for thing in things]),
+        "phases": sql.numbers([thing.phase.value for thing in things]),
+        "attempts": sql.numbers([thing.attempt for thing in things]),
     }

@@ -239,15 +239,15 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
 
 
 def _key(report: Report) -> tuple[int, int, int, int]:
-    return report.deployment, int(report.phase), report.attempt, report.hub
+    return report.deployment, report.phase.value, report.attempt, report.hub
 
 
 def _report_terms(reports: Sequence[Report], now: datetime) -> dict[str, Any]:
     return {
         **keys(reports),
-        "outcomes": sql.array(int(report.outcome) for report in reports),
+        "outcomes": sql.numbers([report.outcome.value for report in reports]),
         "versions": sql.array(report.version for report in reports),
-        "hubs": sql.array(report.hub for report in reports),
+        "hubs": sql.numbers([report.hub for report in reports]),
         "accepted": int(Verdict.ACCEPTED),
         "now": now,
     }
@@ -322,9 +322,9 @@ def _reactions(
         attempts.append(key[2])
         chosen.append(numbers[kind])
     return {
-        "deployments": sql.array(deployments),
-        "attempts": sql.array(attempts),
-        "chosen": sql.array(chosen),
+        "deployments": sql.numbers(deployments),
+        "attempts": sql.numbers(attempts),
+        "chosen": sql.numbers(chosen),
         "numbers": sql.array(range(len(decided))),
         "phases": sql.array(int(phase) for phase, _, _ in decided),
         "states": sql.array(str(reaction.state) for _, reaction, _ in decided),

@@ -13,11 +13,12 @@ from django.db import transaction
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs import gateway as door
-from hubs.gateway import GatewayUnavailable, HubGateway, Phase, Receipt, Verdict
+from hubs.gateway import CommandRefused, GatewayUnavailable, HubGateway, Phase, Receipt, Verdict
 from portal.ground import logs, sql
 from portal.ground.clock import Clock
 from scheduling.operations.deployments import aside
 from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, ours
+from scheduling.operations.deployments.gate import Admission
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.protection import NOT_NOW, protection
 
@@ -28,6 +29,8 @@ STAMPED = 1_000
 """Commands stamped at a time: a worker that dies leaves at most so many of which nobody knows whether they left."""
 FRESH = timedelta(seconds=2)
 """So long after the stamp, all the rules are asked again."""
+PHASES = {phase.value: phase for phase in Phase}
+WITH_IMAGE = (Phase.STAGE, Phase.ACTIVATE)
 UNAVAILABLE = (GatewayUnavailable, OSError)
 """Nothing was learned, and no hub is at fault; OSError for adapters that let the line's own error through."""
 
@@ -47,7 +50,7 @@ UPDATE scheduling_command command SET sent_at = coalesce(command.sent_at, %(now)
 FROM leaving
 WHERE command.deployment_id = leaving.deployment_id AND command.phase = leaving.phase
   AND command.attempt = leaving.attempt
-RETURNING command.deployment_id, command.phase, command.attempt, leaving.hub_id, command.valid_until
+RETURNING command.deployment_id, command.phase, command.attempt, leaving.hub_id, command.valid_until::text
 """.replace("{OURS}", OURS)  # noqa: S608 - our own constants
 # the Gate takes these back when it next looks, or, when the stop is over by then, lets them leave
 KEPT_BACK = f"""
@@ -89,6 +92,32 @@ WHERE lot.id = %(lot)s AND lot.token = %(token)s
 """
 
 
+def send_all(
+    *,
+    claimed: Claim,
+    gateway: HubGateway,
+    clock: Clock,
+    admission: Admission,
+    keep_going: Callable[[datetime], bool] = lambda _: True,
+) -> bool:
+    """
+    Hand over everything that was admitted and may be sent now; say whether that was all.
+
+    What the Gate has just asked about protected windows is not asked again for the first thousand.
+
+    :raises LeaseLost: as `send` does
+    :raises GatewayUnavailable: as `send` does
+    """
+    asked: Admission | None = admission
+    while True:
+        stamped, left = _send(claimed, gateway, clock, keep_going, asked)
+        if left == stamped < STAMPED:
+            return True
+        if not keep_going(clock()):
+            return False
+        asked = None
+
+
 def send(
     *,
     claimed: Claim,
@@ -106,9 +135,20 @@ def send(
     :raises LeaseLost: if the lot or the carrier says that another worker has it
     :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); what did not leave is unstamped
     """
-    stamped = _stamp(claimed, clock)
+    return _send(claimed, gateway, clock, keep_going, None)[1]
+
+
+def _send(
+    claimed: Claim,
+    gateway: HubGateway,
+    clock: Clock,
+    keep_going: Callable[[datetime], bool],
+    asked: Admission | None,
+) -> tuple[int, int]:
+    """Do what `send` says; return how many commands were stamped, and how many of them may have left."""
+    stamped = _stamp(claimed, clock, asked)
     if not stamped.commands:
-        return 0
+        return 0, 0
     sending = _Sending(claimed, gateway, clock, keep_going, stamped)
     try:
         for start in range(0, len(stamped.commands), SEND):
@@ -117,7 +157,7 @@ def send(
             sending.hand_over(stamped.commands[start : start + SEND])
     finally:
         sending.settle()
-    return len(sending.left)
+    return len(stamped.commands), len(sending.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +216,9 @@ class _Sending:
             self.left.update(command.deployment for command in commands)
             raise
         except Exception as error:
+            if not isinstance(error, CommandRefused):
+                # who knows how far they came: only a carrier that says so has surely taken none
+                self.left.update(command.deployment for command in commands)
             if len(commands) == 1:
                 self._strike(commands[0], error)
                 return
@@ -195,12 +238,13 @@ class _Sending:
         with logs.bound(command=f"{command.deployment}/{command.phase.name}/{command.attempt}"):
             logger.exception("a command fails by itself")
         aside.strike(deployment=command.deployment, error=f"{type(error).__name__}: {error}", now=self._now)
+        self._claimed.aside.append(command.deployment)
 
     def settle(self) -> None:
         """Write the receipts, and take the stamp from what surely did not leave."""
         if self._receipts:
-            verdicts = [int(receipt.verdict) for receipt in self._receipts]
-            sql.run(RECEIPTS, {**keys(self._receipts), "verdicts": sql.array(verdicts)})
+            verdicts = sql.numbers([receipt.verdict.value for receipt in self._receipts])
+            sql.run(RECEIPTS, {**keys(self._receipts), "verdicts": verdicts})
             if late := [receipt for receipt in self._receipts if receipt.verdict is Verdict.EXPIRED]:
                 sql.run(LOOK_NOW, {**keys(late), "now": self._now})
         if kept := [command for command in self._stamped.commands if command.deployment not in self.left]:
@@ -208,15 +252,16 @@ class _Sending:
 
 
 @transaction.atomic(durable=True)
-def _stamp(claimed: Claim, clock: Clock) -> _Stamped:
+def _stamp(claimed: Claim, clock: Clock, asked: Admission | None) -> _Stamped:
     """Ask every rule that can have changed, choose the next commands and stamp them, before any of them leaves."""
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
     state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
+    is_fresh = asked is not None and now - asked.at < FRESH
     terms = {
-        **ours(claimed=claimed, now=now),
+        **ours(claimed=claimed),
         "now": now,
-        **protection(lot=lot, now=now),
+        **(asked.protection if asked is not None and is_fresh else protection(lot=lot, now=now)),
         "verify": int(Phase.VERIFY),
         "activate": int(Phase.ACTIVATE),
         "published": state == ReleaseState.PUBLISHED,
@@ -227,18 +272,16 @@ def _stamp(claimed: Claim, clock: Clock) -> _Stamped:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
         return _Stamped((), now, state)
-    commands = [
-        door.Command(
-            deployment=deployment,
-            phase=Phase(phase),
-            attempt=attempt,
-            hub=hub,
-            lot=lot.pk,
-            token=claimed.token,
-            valid_until=valid_until,
-            digest=lot.release.digest if phase in (Phase.STAGE, Phase.ACTIVATE) else "",
-            version=lot.release.version.number if phase in (Phase.STAGE, Phase.ACTIVATE) else 0,
+    image = lot.release.digest, lot.release.version.number
+    # few different moments: each is read once
+    moments: dict[str, datetime] = {}
+    commands = []
+    for deployment, number, attempt, hub, until in sql.rows(STAMP, terms):
+        if (valid_until := moments.get(until)) is None:
+            valid_until = moments[until] = datetime.fromisoformat(until)
+        phase = PHASES[number]
+        digest, version = image if phase in WITH_IMAGE else ("", 0)
+        commands.append(
+            door.Command(deployment, phase, attempt, hub, lot.pk, claimed.token, valid_until, digest, version)
         )
-        for deployment, phase, attempt, hub, valid_until in sql.rows(STAMP, terms)
-    ]
     return _Stamped(commands, now, state)

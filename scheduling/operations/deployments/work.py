@@ -77,11 +77,9 @@ def advance(
     """
     image_whole = _image_is_whole(claimed.lot, clock)
     admission = gate.admit(claimed=claimed, image_whole=image_whole, clock=clock)
-    is_whole = True
-    while sender.send(claimed=claimed, gateway=gateway, clock=clock, keep_going=keep_going):
-        if not keep_going(clock()):
-            is_whole = False
-            break
+    is_whole = sender.send_all(
+        claimed=claimed, gateway=gateway, clock=clock, admission=admission, keep_going=keep_going
+    )
     hand_back(
         claimed=claimed, now=admission.at, waits=admission.waits, again_at=None if is_whole else clock()
     )
