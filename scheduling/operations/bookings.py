@@ -406,7 +406,7 @@ def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
     lots = list(
         booking.lots.filter(change_until__gt=now)
         .order_by("id")
-        .select_for_update()
+        .select_for_update(no_key=True)
         .values_list("id", "slot_id")
     )
     freed = cancel_lots(lots=lots, ending=Ending.BY_SUPPLIER, now=now)

@@ -327,7 +327,12 @@ def _why(outlook: Outlook) -> str:
 def _lock(booking: Booking, now: datetime) -> None:
     """Lock the booking and the lots that can still be changed; what is read afterwards stays as it is."""
     list(Booking.objects.filter(pk=booking.pk).select_for_update(no_key=True).values_list("pk"))
-    list(booking.lots.filter(change_until__gt=now).order_by("id").select_for_update().values_list("pk"))
+    list(
+        booking.lots.filter(change_until__gt=now)
+        .order_by("id")
+        .select_for_update(no_key=True)
+        .values_list("pk")
+    )
 
 
 def _gather(booking: Booking, part: Part, now: datetime, to: Destination | None = None) -> Outlook:

@@ -137,7 +137,7 @@ def _lock(bookings: QuerySet[Booking], asked: QuerySet[Consent], *, skip: bool =
         .select_related("booking__supplier", "booking__release__policy", "supplier", "slot__network")
     )
     waiting: Counter[int | None] = Counter()
-    lots = Lot.objects.filter(consent__in=consents).order_by("id").select_for_update()
+    lots = Lot.objects.filter(consent__in=consents).order_by("id").select_for_update(no_key=True)
     for consent, hubs in lots.values_list("consent", F("provisional") + F("held")):
         waiting[consent] += hubs
     return [_Question(consent, waiting[consent.pk]) for consent in consents]

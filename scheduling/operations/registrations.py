@@ -157,7 +157,10 @@ def _lock(hubs: str, now: datetime) -> set[int]:
         return set()
     sql.rows(BOOKINGS, {"lots": lots, "origin": Booking.Origin.CARRIED_OVER, "today": _midnight(now)})
     return set(
-        Lot.objects.filter(pk__in=lots).order_by("id").select_for_update().values_list("pk", flat=True)
+        Lot.objects.filter(pk__in=lots)
+        .order_by("id")
+        .select_for_update(no_key=True)
+        .values_list("pk", flat=True)
     )
 
 

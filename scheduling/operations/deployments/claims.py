@@ -137,7 +137,7 @@ def hand_back(
     then it is due at that moment, at the latest.
     """
     # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    lot = Lot.objects.select_for_update().filter(pk=claimed.lot.pk, token=claimed.token).first()
+    lot = Lot.objects.select_for_update(no_key=True).filter(pk=claimed.lot.pk, token=claimed.token).first()
     if lot is None:
         return
     first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
@@ -164,7 +164,7 @@ def hand_back(
 @transaction.atomic(durable=True)
 def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
     """Hand a lot back whose carrying out raised `error`, as if its holder had died with it."""
-    lot = Lot.objects.select_for_update().filter(pk=claimed.lot.pk, token=claimed.token).first()
+    lot = Lot.objects.select_for_update(no_key=True).filter(pk=claimed.lot.pk, token=claimed.token).first()
     if lot is None:
         return
     _reach_less(lot, why=f"{type(error).__name__}: {error}", now=now)

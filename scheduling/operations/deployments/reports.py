@@ -186,11 +186,11 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
     """
     # the hub too: an answer of the wrong one must not hide that of the right one
     first_of_key = {_key(report): report for report in reversed(reports)}
-    # in the order of their ids, as everything that locks lots does
+    # in the order of their ids, as everything that locks lots does; not their slots, nor the keys that others refer to
     lots = (
         Lot.objects.filter(pk__in={report.deployment // LOT_SPAN for report in reports})
         .order_by("id")
-        .select_for_update()
+        .select_for_update(no_key=True, of=("self",))
         .values_list("id", "release_id", "slot_id", "slot__start_at")
     )
     known = {lot: (release, slot, start) for lot, release, slot, start in lots}
