@@ -351,6 +351,63 @@ def balances_its_ledger(_: Evidence) -> list[str]:
     )
 
 
+def counts_what_is_under_way(_: Evidence) -> list[str]:
+    """Promise 13: the counters of what is in flight and in each stage are those of the rows, and within bounds."""
+    return (
+        _found(
+            "release {0} counts {1} in flight and {2} resolved, and has {3} and {4}",
+            """
+            SELECT counted.release_id, counted.activating, counted.resolved, rows.activating, rows.resolved
+            FROM scheduling_inflight counted CROSS JOIN LATERAL (
+                SELECT count(*) FILTER (WHERE deployment.state = 'activating') AS activating,
+                       count(*) FILTER (WHERE deployment.state <> 'activating') AS resolved
+                FROM scheduling_deployment deployment JOIN scheduling_lot lot
+                    ON lot.id = deployment.id / %(span)s
+                WHERE deployment.stage > 0 AND lot.release_id = counted.release_id) rows
+            WHERE (counted.activating, counted.resolved) <> (rows.activating, rows.resolved)
+               OR counted.activating > least(
+                    counted.ceiling, greatest(counted.floor, counted.resolved * counted.percent / 100))
+            """,
+        )
+        + _found(
+            "stage {1} of release {0}, of {2} hubs, counts {3} admitted and {4} resolved, and has {5} and {6}",
+            """
+            SELECT stage.release_id, stage.number, stage.size, stage.admitted, stage.resolved, rows.admitted,
+                   rows.resolved
+            FROM scheduling_stage stage CROSS JOIN LATERAL (
+                SELECT count(*) AS admitted,
+                       count(*) FILTER (WHERE deployment.state <> 'activating') AS resolved
+                FROM scheduling_deployment deployment JOIN scheduling_lot lot
+                    ON lot.id = deployment.id / %(span)s
+                WHERE deployment.stage = stage.number AND deployment.model_id = stage.model_id
+                  AND lot.release_id = stage.release_id) rows
+            WHERE (stage.admitted, stage.resolved) <> (rows.admitted, rows.resolved)
+               OR stage.admitted > stage.size
+            """,
+        )
+        + _found(
+            "{0} was activated, and is in no stage",
+            """
+            SELECT DISTINCT deployment.id FROM scheduling_deployment deployment
+            JOIN modelled_fleet_commandlog log ON log.deployment = deployment.id
+            WHERE log.phase = %(activate)s AND log.is_applied AND deployment.stage = 0
+            """,
+        )
+        + _found(
+            "{2} hubs of release {0} are {1}, and the tally has {3}",
+            """
+            SELECT release_id, state, sum(had), sum(counted) FROM (
+                SELECT lot.release_id, deployment.state, 1 AS had, 0 AS counted
+                FROM scheduling_deployment deployment JOIN scheduling_lot lot
+                    ON lot.id = deployment.id / %(span)s
+                UNION ALL SELECT release_id, state, 0, hubs FROM scheduling_tally
+                UNION ALL SELECT release_id, state, 0, hubs FROM scheduling_tallychange) both_ways
+            GROUP BY release_id, state HAVING sum(had) <> sum(counted)
+            """,
+        )
+    )
+
+
 def sells_no_place_twice(evidence: Evidence) -> list[str]:
     """Promises 5 and 6: the slots count their hubs, hold what they can, and no Supplier has more than its share."""
     found = _found(
@@ -542,6 +599,7 @@ JUDGEMENTS: tuple[Judgement, ...] = (
     waits_for_the_other_supplier,
     admits_nothing_after_a_stop,
     balances_its_ledger,
+    counts_what_is_under_way,
     sells_no_place_twice,
     believes_only_what_is_true,
     records_what_the_fleet_said,

@@ -197,7 +197,7 @@ class Lane:
         """Give Redis one command; return the beginning of its answer, or nothing if it does not answer."""
         asked = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(2)
+            line.settimeout(0.5)
             line.connect(str(self.services.redis_socket))
             line.sendall(asked.encode())
             return line.recv(1_024)

@@ -43,7 +43,7 @@ from tests.scheduling.world import World
 NEWER = 0x01000003
 LEAD = timedelta(seconds=75)
 """Of the database's time, from the making of the world to the first wind; its release opens after a minute."""
-STORM = 6.5
+STORM = 7.0
 """Real seconds in which faults begin."""
 PATIENCE, LONGEST_WAIT = 45.0, 240.0
 """Real seconds that may pass after that without anything ending, and until everything has ended."""
@@ -94,9 +94,12 @@ class Plan:
     agrees: str
     slots: int
     slot_seconds: int
+    ahead: int
     workers: tuple[int, ...]
     doubles: float
     drops: float
+    stages: tuple[int, ...]
+    in_flight: int
     policy: dict[str, str]
     profile: dict[str, float]
     defect: dict[str, float | str] | None
@@ -108,9 +111,9 @@ class Plan:
     def __str__(self) -> str:
         lines = [
             f"{self.hubs} hubs and {self.shared} shared ({self.agrees}) on {self.networks} networks, "
-            f"{self.releases} releases, {self.slots} slots of {self.slot_seconds} s from {self.day}",
+            f"{self.releases} releases, {self.slots} slots of {self.slot_seconds} s {self.ahead} s from {self.day}",
             f"workers {self.workers}, the beat doubles {self.doubles:.2f} and drops {self.drops:.2f}",
-            f"policy {self.policy}",
+            f"stages {self.stages}, in flight {self.in_flight}, policy {self.policy}",
             f"profile {self.profile}, defect {self.defect}",
             *map(str, sorted(self.blows, key=lambda blow: blow.start)),
             *map(str, self.decrees),
@@ -130,10 +133,13 @@ def plan(*, seed: int) -> Plan:
         shared=luck.choice([0, 20, 40]),
         agrees=luck.choice(["at once", "by silence", "later", "never", "objects"]),
         slots=luck.choice([1, 2, 2, 3]),
-        slot_seconds=luck.choice([50, 90, 140]),
+        slot_seconds=luck.choice([80, 120, 200]),
+        ahead=luck.choice([20, 60]),
         workers=tuple(luck.randint(1, 2) for _ in range(luck.randint(1, 2))),
         doubles=luck.choice([0.0, 0.3]),
         drops=luck.choice([0.0, 0.3]),
+        stages=luck.choice([(5_000,), (20, 5_000), (10, 40, 5_000)]),
+        in_flight=luck.choice([15, 50, 500]),
         policy={
             "silence_deadline": f"{luck.randint(12, 30)} seconds",
             "retry_interval": f"{luck.randint(4, 12)} seconds",
@@ -239,6 +245,8 @@ def build(drawn: Plan) -> Scene:
     NetworkProfile.objects.update(**drawn.profile)
     RolloutPolicy.objects.update(
         cut_off="5 seconds",
+        stage_sizes=list(drawn.stages),
+        in_flight_floor=drawn.in_flight,
         explicit_consent_within="10 minutes" if drawn.agrees == "never" else "1 seconds",
         **drawn.policy,
     )
@@ -276,7 +284,7 @@ def _people(scene: Scene, here: World, drawn: Plan) -> None:
     length = timedelta(seconds=drawn.slot_seconds)
     for number in range(drawn.slots):
         here.slot(
-            start=LEAD + timedelta(seconds=20) + number * length,
+            start=LEAD + timedelta(seconds=drawn.ahead) + number * length,
             # the last one takes the rest, so that the first can be full
             room=everybody if number == drawn.slots - 1 else everybody // drawn.slots,
             length=length,

@@ -292,6 +292,21 @@ class TestBalancesItsLedger:
             assert plant(judge.balances_its_ledger, statement), statement
 
 
+class TestCountsWhatIsUnderWay:
+    def test_finds_counters_that_are_not_those_of_the_rows(self, plant: Plant) -> None:
+        for statement in [
+            "UPDATE scheduling_inflight SET activating = activating + 1",
+            "UPDATE scheduling_inflight SET resolved = resolved - 1",
+            "UPDATE scheduling_stage SET admitted = admitted + 1",
+            "UPDATE scheduling_stage SET resolved = resolved - 1",
+            "UPDATE scheduling_stage SET size = 1",
+            f"UPDATE scheduling_deployment SET stage = 0 WHERE id = {ONE}",
+            f"UPDATE scheduling_deployment SET state = 'activating' WHERE id = {ONE}",
+            "DELETE FROM scheduling_tallychange",
+        ]:
+            assert plant(judge.counts_what_is_under_way, statement), statement
+
+
 class TestSellsNoPlaceTwice:
     def test_finds_a_place_or_a_hub_with_two_owners(self, plant: Plant) -> None:
         for statement in [
