@@ -353,17 +353,22 @@ def balances_its_ledger(_: Evidence) -> list[str]:
 
 def counts_what_is_under_way(_: Evidence) -> list[str]:
     """Promise 13: the counters of what is in flight and in each stage are those of the rows, and within bounds."""
+    # who came back because it was surely not reached keeps the number of its stage, and does not count
+    admitted = (
+        "deployment.stage > 0 AND deployment.phase IN (%(activate)s, %(verify)s)"
+        " AND deployment.state IN ('activating', 'succeeded', 'failed', 'unconfirmed')"
+    )
     return (
         _found(
             "release {0} counts {1} in flight and {2} resolved, and has {3} and {4}",
-            """
+            f"""
             SELECT counted.release_id, counted.activating, counted.resolved, rows.activating, rows.resolved
             FROM scheduling_inflight counted CROSS JOIN LATERAL (
                 SELECT count(*) FILTER (WHERE deployment.state = 'activating') AS activating,
                        count(*) FILTER (WHERE deployment.state <> 'activating') AS resolved
                 FROM scheduling_deployment deployment JOIN scheduling_lot lot
                     ON lot.id = deployment.id / %(span)s
-                WHERE deployment.stage > 0 AND lot.release_id = counted.release_id) rows
+                WHERE {admitted} AND lot.release_id = counted.release_id) rows
             WHERE (counted.activating, counted.resolved) <> (rows.activating, rows.resolved)
                OR counted.activating > least(
                     counted.ceiling, greatest(counted.floor, counted.resolved * counted.percent / 100))
@@ -371,7 +376,7 @@ def counts_what_is_under_way(_: Evidence) -> list[str]:
         )
         + _found(
             "stage {1} of release {0}, of {2} hubs, counts {3} admitted and {4} resolved, and has {5} and {6}",
-            """
+            f"""
             SELECT stage.release_id, stage.number, stage.size, stage.admitted, stage.resolved, rows.admitted,
                    rows.resolved
             FROM scheduling_stage stage CROSS JOIN LATERAL (
@@ -379,7 +384,7 @@ def counts_what_is_under_way(_: Evidence) -> list[str]:
                        count(*) FILTER (WHERE deployment.state <> 'activating') AS resolved
                 FROM scheduling_deployment deployment JOIN scheduling_lot lot
                     ON lot.id = deployment.id / %(span)s
-                WHERE deployment.stage = stage.number AND deployment.model_id = stage.model_id
+                WHERE {admitted} AND deployment.stage = stage.number AND deployment.model_id = stage.model_id
                   AND lot.release_id = stage.release_id) rows
             WHERE (stage.admitted, stage.resolved) <> (rows.admitted, rows.resolved)
                OR stage.admitted > stage.size

@@ -27,6 +27,11 @@ PRISTINE = "pristine"
 BANNER = (". scheduling.", "---", "- ***", "***", "*", ".>", "[tasks]", "__ ", "Configuration", ". ")
 HARNESS = "storm"
 """Our own connections, which no fault breaks."""
+ACTIVITY = """
+SELECT pid, state, wait_event_type, wait_event, date_trunc('second', pg_catalog.clock_timestamp() - state_change),
+       regexp_replace(left(query, 120), '\\s+', ' ', 'g')
+FROM pg_stat_activity WHERE usename = 'portal' ORDER BY pid
+"""
 FULL_DISK = """
 CREATE SCHEMA storm;
 CREATE TABLE storm.full_disk (name text NOT NULL);
@@ -235,6 +240,14 @@ class Lane:
         for process in (*self.workers, *self.beats):
             tell(process, signal.SIGCONT)
         self.as_superuser(READ_AND_WRITE, "TRUNCATE storm.full_disk")
+
+    def whereabouts(self) -> list[str]:
+        """Say what everybody is at who should have been done."""
+        return [
+            f"workers {[worker.pid for worker in self.living()]}, beats {[beat.pid for beat in self.living('beat')]}",
+            f"in the queue {self.ask_redis('LLEN', 'celery')!r}, handed out {self.ask_redis('HLEN', 'unacked')!r}",
+            *(" ".join(map(str, row)) for row in self.asked_as_superuser(ACTIVITY)),
+        ]
 
     def words(self) -> dict[str, list[str]]:
         """Return the lines that everybody at work has written, by name."""

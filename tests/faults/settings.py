@@ -25,3 +25,4 @@ EMAIL_HOST = "127.0.0.1"
 MEDIA_ROOT = embedded.current().state / "media"
 EMAIL_TIMEOUT = 1.0
 LOGGING["formatters"]["line"]["fmt"] = "%(asctime)s %(process)d %(levelname)-7s %(name)s: %(message)s"
+LOGGING["loggers"]["celery.app.trace"] = {"level": "INFO"}

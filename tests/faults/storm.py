@@ -28,7 +28,7 @@ from hubs.models import CommunicationsHub
 from portal.ground import clock, sql
 from portal.models import User
 from scheduling import tasks
-from scheduling.models import Booking, Consent, Deployment, HubSelection
+from scheduling.models import LOT_SPAN, Booking, Consent, Deployment, HubSelection
 from scheduling.operations import bookings, consents, selections
 from scheduling.queries.plans import Timing
 from tests import factories
@@ -512,6 +512,7 @@ def _let_end(weather: _Weather) -> None:
     while weather.moment() < min(since + PATIENCE, until):
         weather.go_on()
         _lift_halts(weather)
+        _take_back(weather)
         if (still := _left()) != left:
             left, since = still, weather.moment()
         if any(still):
@@ -522,6 +523,8 @@ def _let_end(weather: _Weather) -> None:
         tasks.owe_notices()
         if not any(_left()):
             return
+    weather.say("patience is over")
+    weather.told += lane.whereabouts()
 
 
 def _lift_halts(weather: _Weather) -> None:
@@ -534,6 +537,19 @@ def _lift_halts(weather: _Weather) -> None:
         else:
             resume(scene, release)
             weather.say(f"release {release.pk} resumed at last")
+
+
+TAKE_BACK = """
+WITH taken_back AS (DELETE FROM scheduling_quarantine WHERE since IS NOT NULL RETURNING deployment_id)
+UPDATE scheduling_lot SET due_at = clock_timestamp()
+WHERE id IN (SELECT deployment_id / %(span)s FROM taken_back)
+"""
+
+
+def _take_back(weather: _Weather) -> None:
+    """Let the portal try again what it set aside: the storm was to blame, not the hub."""
+    if lots := sql.run(TAKE_BACK, {"span": LOT_SPAN}):
+        weather.say(f"hubs of {lots} lots taken back that had been set aside")
 
 
 LEFT = """
