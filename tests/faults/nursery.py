@@ -7,6 +7,7 @@ own. The dead are kept until the run is over, so that nothing else is given thei
 
 import contextlib
 import json
+import mmap
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from typing import Any, Literal
 import psutil
 
 from portal.celery import TIMETABLE, app
+from portal.ground import stopping
 from portal.heartbeat import LivingScheduler
 
 OURS = ("portal", "scheduling", "firmware", "hubs", "django", "celery", "kombu", "tests.faults.carrier")
@@ -127,6 +129,8 @@ def _grow_up(order: Order) -> None:
     output = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    # a program that is started shares with nobody whether it was asked to stop; a fork would
+    stopping._everyone = mmap.mmap(-1, 1)
     try:
         if order.skew:
             _put_forward(order.skew)
