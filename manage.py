@@ -26,7 +26,8 @@ def main() -> None:
         os.environ.setdefault("DEMO", "true")
         os.environ.setdefault("PORTAL_PROFILE", "benchmark")
     os.environ.setdefault(
-        "DJANGO_SETTINGS_MODULE", "portal.settings_test" if command == "test" else "portal.settings"
+        "DJANGO_SETTINGS_MODULE",
+        "portal.settings_test" if command in ("test", "prove") else "portal.settings",
     )
     bootstrap.enter_environment(command=command)
 
@@ -45,7 +46,7 @@ def start_servers(*, command: str) -> None:
     """Start PostgreSQL and Redis for this checkout, where the settings ask for them."""
     from django.conf import settings
 
-    if settings.EMBEDDED and command not in ("demo", "help"):  # demo starts them itself: it can start over
+    if settings.EMBEDDED and command not in ("demo", "help", "prove"):  # those two start their own
         from portal import embedded
 
         embedded.current().ensure(wanted=settings.EMBEDDED)

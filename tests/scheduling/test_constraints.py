@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, transaction
 
 from hubs.gateway import Outcome, Phase, Verdict
 from scheduling.lifecycle import State
-from scheduling.models import Command, Deployment, Lot, Notice
+from scheduling.models import Allocation, Command, Deployment, Lot, Notice
 from scheduling.operations import notices
 from tests.scheduling.rows import Row, Sent, lay_out
 from tests.scheduling.world import World
@@ -106,3 +106,13 @@ class TestANotice:
         stamps = {"sent_at": world.clock()} if is_sent else {"next_try_at": None}
         with pytest.raises(IntegrityError, match="notice_owed_or_sent"), transaction.atomic():
             Notice.objects.update(**stamps)
+
+
+class TestAnAllocation:
+    def test_is_one_a_day_for_a_release_and_a_supplier(self, world: World) -> None:
+        now = world.clock()
+        one = {"release": world.release, "supplier": world.northern, "begun_at": now, "finished_at": now}
+        Allocation.objects.create(**one, day=now.date())
+        Allocation.objects.create(**one, day=now.date() + timedelta(days=1))
+        with pytest.raises(IntegrityError, match="allocation_once_a_day"), transaction.atomic():
+            Allocation.objects.create(**one, day=now.date())

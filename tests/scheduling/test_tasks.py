@@ -71,8 +71,11 @@ class TestDeliveredThreeTimes:
 
     def test_or_with_words_of_another_version_of_the_portal_does_the_same(self, world: World) -> None:
         app.loader.import_default_modules()
-        for task in tasks().values():
-            task(asked_by="a newer version", times=2)  # type: ignore[call-arg]
+        for name, task in tasks().items():
+            try:
+                task(asked_by="a newer version", times=2)  # type: ignore[call-arg]
+            except TypeError as error:
+                pytest.fail(f"{name} does not take words that it does not know: {error}")
         assert CommandLog.objects.exists()
 
 
