@@ -374,7 +374,7 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
         """Turn what an operation refuses after the form was found valid into a sentence."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
-        except (releases.UnableToUpload, releases.UnableToChange, stored_images.ImageChanged) as refusal:
+        except (releases.UnableToUpload, releases.UnableToChange, stored_images.ImageUnusable) as refusal:
             self.message_user(request, str(refusal), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
@@ -620,6 +620,6 @@ def _stored(release: FirmwareRelease) -> str:
     """Return the sentence on a stored file that is no longer the image, or nothing."""
     try:
         stored_images.verify_stored_image(release=release)
-    except stored_images.ImageChanged as changed:
+    except stored_images.ImageUnusable as changed:
         return str(changed)
     return ""

@@ -235,7 +235,7 @@ class ReleaseForm(forms.ModelForm[FirmwareRelease]):
                 stored_images.verify_stored_image(release=self.instance)
                 with self.instance.image.open("rb") as stored:
                     releases.examine(claim=claim, content=stored)
-        except stored_images.ImageChanged as error:
+        except stored_images.ImageUnusable as error:
             self.add_error("file", str(error))
         except releases.UnableToUpload as error:
             for field, sentences in error.faults.items():

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,18 @@ def start_celery(transactional_db: None, tmp_path: Path) -> Iterator[StartCelery
         broker.default_channel.client.flushdb()
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(kind: str, *words: str, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(
+        kind: str,
+        *words: str,
+        folder: Path = django_settings.BASE_DIR,
+        wrapped_in: Sequence[str] = (),
+        **environment: str,
+    ) -> "subprocess.Popen[bytes]":
         said = tmp_path / f"celery-{len(started)}.log"  # a pipe that nobody reads would stop it when full
         with said.open("wb") as output:
             program = subprocess.Popen(
                 [
+                    *wrapped_in,
                     sys.executable,
                     "-m",
                     "celery",
@@ -104,7 +111,7 @@ def start_celery(transactional_db: None, tmp_path: Path) -> Iterator[StartCelery
                     *CELERY_OPTIONS[kind],
                     *words,
                 ],
-                cwd=django_settings.BASE_DIR,
+                cwd=folder,
                 env=os.environ | {"DATABASE_URL": database_url()} | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

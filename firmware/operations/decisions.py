@@ -174,7 +174,7 @@ def publish(*, release: FirmwareRelease, by: "User", now: datetime) -> FirmwareR
         raise UnableToPublish(obstacle)
     try:
         stored_images.verify_stored_image(release=locked)
-    except stored_images.ImageChanged as error:
+    except stored_images.ImageUnusable as error:
         raise UnableToPublish(str(error)) from error
     reach = queries.reach(release=locked)
     _move(locked, ReleaseState.PUBLISHED, UnableToPublish, published_at=now)
@@ -238,7 +238,7 @@ def resume(*, release: FirmwareRelease, by: "User", reason: str, now: datetime) 
         raise UnableToResume("You signed the resumption off. Ask somebody else to resume the release.")
     try:
         stored_images.verify_stored_image(release=locked)
-    except stored_images.ImageChanged as error:
+    except stored_images.ImageUnusable as error:
         raise UnableToResume(str(error)) from error
     _move(locked, ReleaseState.PUBLISHED, UnableToResume)
     Halt.objects.filter(pk=standing.pk).update(lifted_by=by, lifted_at=now, lifted_reason=reason)

@@ -103,7 +103,7 @@ def upload(*, particulars: Particulars, content: IO[bytes], author: "User", now:
     Create a draft from an image and what was typed about it.
 
     :raises UnableToUpload: if the two do not agree, or the image is none, naming fields and both values
-    :raises stored_images.ImageChanged: if a damaged file bears the image's name
+    :raises stored_images.ImageUnusable: if a damaged file bears the image's name, or images cannot be read here
     """
     image = _accept(particulars, content)
     release = FirmwareRelease.objects.create(
@@ -140,7 +140,7 @@ def change(
 
     :raises UnableToChange: if it is published or ended, or was changed since
     :raises UnableToUpload: if the image and what was typed do not agree
-    :raises stored_images.ImageChanged: if the stored image is not the one that was uploaded
+    :raises stored_images.ImageUnusable: if the stored image is not the one that was uploaded, or cannot be read here
     """
     locked = FirmwareRelease.objects.select_for_update(no_key=True).get(pk=release.pk)
     if locked.state not in EDITABLE:

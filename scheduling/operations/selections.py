@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from socket import gethostname
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from django.conf import settings
@@ -54,6 +55,10 @@ class UnableToChoose(Exception):
 
 class LeaseLost(Exception):
     """Another reader has the file by now."""
+
+
+class NotHere(Exception):
+    """This host cannot see the folder that all hosts share, which says nothing about the file."""
 
 
 @transaction.atomic
@@ -219,6 +224,12 @@ def read_next(*, clock: Clock, keep_going: KeepGoing = always) -> bool:
             _give_up(kept, str(fault), clock())
         except LeaseLost:
             logger.warning("the file of selection %s was taken over by another reader", kept.pk)
+        except NotHere as error:
+            logger.error(
+                "%s cannot read files: give it every host's MEDIA_ROOT", gethostname(), exc_info=error
+            )
+            SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(lease_until=None)
+            return False
         except SystemExit:  # broken off, which is no death: the next one goes on at once
             SelectionFile.objects.filter(pk=kept.pk, token=kept.token).update(lease_until=None)
             raise
@@ -299,8 +310,10 @@ def _mine(kept: SelectionFile, **changes: object) -> None:
 def _opened(kept: SelectionFile) -> IO[bytes]:
     try:
         stored: IO[bytes] = default_storage.open(kept.stored).open()
-    except FileNotFoundError as error:
-        raise UnreadableFile("The file is no longer there. Upload it again.") from error
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and default_storage.exists(FOLDER):
+            raise UnreadableFile("The file is no longer there. Upload it again.") from error
+        raise NotHere from error  # an unmounted folder is an empty one
     return stored
 
 

@@ -1,5 +1,7 @@
 """Uploading releases, and changing them."""
 
+import errno
+import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -292,4 +294,30 @@ class TestVerifyStoredImage:
             )
 
         with pytest.raises(stored_images.ImageChanged, match=release.digest):
+            stored_images.verify_stored_image(release=release)
+
+    @pytest.mark.parametrize("trouble", ["not mounted", "mounted empty", "broken"])
+    def test_says_of_a_host_that_cannot_see_images_that_it_knows_nothing(
+        self,
+        trouble: str,
+        particulars: Build,
+        content: bytes,
+        author: User,
+        now: datetime,
+        media_root: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        release = upload(particulars(), content, author, now)
+        media_root.rename(media_root.with_name("elsewhere"))
+        if trouble == "mounted empty":
+            media_root.mkdir()
+        if trouble == "broken":
+            media_root.with_name("elsewhere").rename(media_root)
+
+            def broken(*_: object) -> None:
+                raise OSError(errno.ESTALE, "Stale file handle")
+
+            monkeypatch.setattr(images, "digest_of", broken)
+
+        with pytest.raises(stored_images.ImageUnavailable, match=socket.gethostname()):
             stored_images.verify_stored_image(release=release)

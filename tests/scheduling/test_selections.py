@@ -354,6 +354,19 @@ class TestReadNext:
 
         self.check(world, large)
 
+    def test_leaves_the_file_to_other_hosts_where_this_one_lacks_the_shared_folder(
+        self, world: World, large: HubSelection, media: Path
+    ) -> None:
+        media.rename(media.with_name("elsewhere"))
+        for _ in range(selections.DEATHS + 1):
+            assert not selections.read_next(clock=world.clock)
+        file = SelectionFile.objects.get()
+        assert (file.lease_until, file.deaths, file.failure) == (None, 0, "")
+        media.with_name("elsewhere").rename(media)
+        self.read(world)
+
+        self.check(world, large)
+
     @pytest.mark.parametrize("step", ["_stage", "_settle"])
     def test_hands_the_file_back_when_it_is_broken_off_which_is_no_death(
         self, step: str, world: World, large: HubSelection, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,10 @@ def carry_out(
                 now = clock()
                 hand_back(claimed=claimed, now=now, again_at=now + LOOK_AGAIN)
                 return done
+            except stored_images.ImageUnavailable as unavailable:
+                logger.error("nothing is staged here: %s", unavailable)
+                hand_back(claimed=claimed, now=clock())  # due at once: another host may stage them
+                return done
             except (OperationalError, InterfaceError):
                 raise  # the database's trouble, not the lot's
             except Exception as error:
@@ -73,6 +77,7 @@ def advance(
     Take every due deployment of the lot one step further, and hand the lot back.
 
     :raises LeaseLost: if the lot was taken over meanwhile; nothing is half done then
+    :raises ImageUnavailable: if this host cannot read images; the lot is not handed back then
     :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); the lot is not handed back then
     """
     image_whole = _image_is_whole(claimed.lot, clock)
