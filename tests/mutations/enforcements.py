@@ -168,7 +168,19 @@ THE_SLOT = (
         "%(activate_until)s",
         LAST_MOMENTS,
     ),
-    edit(1, "sender: not after its last moment", SENDER, " AND command.valid_until > %(now)s", "", UNTAKEN),
+    Enforcement(
+        1,
+        "sender: not after its last moment",
+        Edit(
+            SENDER,
+            " AND command.valid_until > %(now)s",
+            "",
+            also=(
+                ("[command for command in commands if self._now < command.valid_until]", "list(commands)"),
+            ),
+        ),
+        (UNTAKEN,),
+    ),
     gate(
         1,
         "due and not before",
