@@ -560,8 +560,8 @@ THE_BYTES = (
         9,
         "a file that is gone is no image",
         STORED,
-        "    except OSError as error:\n        raise ImageChanged(",
-        "    except OSError as error:\n        return\n        raise ImageChanged(",
+        "    except OSError as error:\n        is_gone",
+        "    except OSError as error:\n        return\n        is_gone",
         HASHED,
     ),
     edit(
@@ -593,7 +593,7 @@ THE_BYTES = (
         DECISIONS,
         (
             "        stored_images.verify_stored_image(release=locked)\n"
-            "    except stored_images.ImageChanged as error:\n"
+            "    except stored_images.ImageUnusable as error:\n"
             "        raise UnableToPublish"
         ),
         "        pass\n    except stored_images.ImageChanged as error:\n        raise UnableToPublish",
@@ -605,7 +605,7 @@ THE_BYTES = (
         DECISIONS,
         (
             "        stored_images.verify_stored_image(release=locked)\n"
-            "    except stored_images.ImageChanged as error:\n"
+            "    except stored_images.ImageUnusable as error:\n"
             "        raise UnableToResume"
         ),
         "        pass\n    except stored_images.ImageChanged as error:\n        raise UnableToResume",
@@ -780,9 +780,27 @@ THE_HALT = (
         ),
         f"{RACES}::TestAHalt",
     ),
-    gate(11, "staging of what is published", '"may_stage": published and ', '"may_stage": ', STOPPED),
-    gate(
-        11, "activation of what is published", '"may_activate": published and ', '"may_activate": ', STOPPED
+    Enforcement(
+        11,
+        "staging of what is published, whether or not the others are held",
+        Edit(
+            GATE,
+            '"may_stage": published and ',
+            '"may_stage": ',
+            also=(("        sql.run(HOLD, terms)\n", "        pass\n"),),
+        ),
+        (STOPPED,),
+    ),
+    Enforcement(
+        11,
+        "activation of what is published, whether or not the others are held",
+        Edit(
+            GATE,
+            '"may_activate": published and ',
+            '"may_activate": ',
+            also=(("        sql.run(HOLD, terms)\n", "        pass\n"),),
+        ),
+        (STOPPED,),
     ),
     gate(
         11,
