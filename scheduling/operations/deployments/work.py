@@ -85,6 +85,8 @@ def advance(
     is_whole = sender.send_all(
         claimed=claimed, gateway=gateway, clock=clock, admission=admission, keep_going=keep_going
     )
+    if admission.commands:
+        logger.info("%s commands admitted", admission.commands)
     hand_back(
         claimed=claimed, now=admission.at, waits=admission.waits, again_at=None if is_whole else clock()
     )
