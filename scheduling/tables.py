@@ -60,7 +60,7 @@ class BookedHubTable(ListTable):
     network = tables.Column()
     slot_start = cell("moment", verbose_name="Slot")
     state = cell("state")
-    ending = tables.Column(accessor="ending__label", verbose_name="Why", default="–")
+    why = tables.Column(verbose_name="Why", default="–")
     moved_at = cell("moment", verbose_name="Since")
     change = cell("change", verbose_name="Change")
 

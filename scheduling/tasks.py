@@ -17,6 +17,7 @@ from scheduling.operations import (
     deployments,
     exceptions,
     notices,
+    quarantine,
     reconciliation,
     registrations,
     selections,
@@ -119,8 +120,9 @@ def allocate(**_: object) -> None:
 
 @shared_task
 def keep_exceptions(**_: object) -> None:
-    """Put hubs that were missed twice before DCC, and take out of its queue what is booked or done."""
+    """Put hubs that were missed twice before DCC, and take out of its lists what is booked, done or over."""
     now = clock.now()
+    quarantine.sweep(keep_going=stopping.keep_going)
     exceptions.raise_missed_twice(now=now, keep_going=stopping.keep_going)
     exceptions.settle(now=now, keep_going=stopping.keep_going)
 

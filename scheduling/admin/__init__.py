@@ -23,6 +23,7 @@ from portal.ground import clock
 from portal.ground.access import user_of
 from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.admin.exceptions import ExemptionAdmin, HubExceptionAdmin
+from scheduling.admin.quarantine import QuarantineAdmin
 from scheduling.admin.reconciliation import FindingAdmin, ReconciliationAdmin
 from scheduling.lifecycle import State
 from scheduling.models import (
@@ -33,6 +34,8 @@ from scheduling.models import (
     Maintenance,
     Notice,
     OddReport,
+    Reclaim,
+    ReportCount,
     Slot,
     StrayReport,
 )
@@ -40,7 +43,13 @@ from scheduling.operations import slots, windows
 from scheduling.queries import capacity, caps, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
-__all__ = ["ExemptionAdmin", "FindingAdmin", "HubExceptionAdmin", "ReconciliationAdmin"]
+__all__ = [
+    "ExemptionAdmin",
+    "FindingAdmin",
+    "HubExceptionAdmin",
+    "QuarantineAdmin",
+    "ReconciliationAdmin",
+]
 
 MAIL_POLICY = {
     "default-src": [NONE],
@@ -400,4 +409,27 @@ class OddReportAdmin(ReadOnlyAdmin):
     """What came back and could not be recorded, as it came. There should be none."""
 
     list_display = ("last_at", "reason", "times", "first_at")
+    search_fields = ("reason", "text")
+    search_help_text = "Words of the reason, or of what came"
     ordering = ("-last_at", "-pk")
+
+
+@admin.register(ReportCount)
+class ReportCountAdmin(ReadOnlyAdmin):
+    """How many reports of each kind came, day by day."""
+
+    list_display = ("day", "kind", "reports")
+    list_filter = ("kind",)
+    date_hierarchy = "day"
+    ordering = ("-day", "kind")
+
+
+@admin.register(Reclaim)
+class ReclaimAdmin(ReadOnlyAdmin):
+    """Lots whose worker died or hung, and that another one took over."""
+
+    list_display = ("reclaimed_at", "lot_id", "token", "lease_until")
+    search_fields = ("=lot_id",)
+    search_help_text = "Number of the lot"
+    date_hierarchy = "reclaimed_at"
+    ordering = ("-reclaimed_at", "-id")

@@ -35,7 +35,7 @@ from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.models import Decision, Exemption, HubException
 from scheduling.operations import exceptions as acts
 from scheduling.operations import exemptions
-from scheduling.queries import exceptions
+from scheduling.queries import exceptions, quarantine
 from scheduling.queries.exceptions import Portion
 
 PAGE = 100
@@ -219,6 +219,7 @@ class HubExceptionAdmin(ReadOnlyAdmin):
             hubs=sum(one.hubs for one, _ in groups),
             overrides=exceptions.overrides_to_approve(),
             latest=exceptions.latest_decisions(limit=LATEST),
+            set_aside=quarantine.count(),
         )
 
     def group(self, request: HttpRequest) -> HttpResponse:

@@ -293,6 +293,13 @@ class Quarantine(models.Model):
     last_at = models.DateTimeField()
     since = models.DateTimeField("set aside since", null=True)
 
+    class Meta:
+        verbose_name = "hub set aside"
+        verbose_name_plural = "hubs set aside"
+        indexes = [
+            models.Index(fields=["since"], condition=Q(since__isnull=False), name="quarantine_set_aside"),
+        ]
+
     def __str__(self) -> str:
         return f"Deployment {self.deployment_id}"
 

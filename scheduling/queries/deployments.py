@@ -8,7 +8,8 @@ from datetime import datetime
 from hubs.gateway import Outcome, Phase
 from hubs.models import CommunicationsHub, Supplier
 from scheduling.lifecycle import FINAL, Ending, State
-from scheduling.models import LOT_SPAN, Booking, Command, Deployment, Lot
+from scheduling.models import Booking, Command, Deployment, Lot
+from scheduling.queries import quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,11 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One deployment of a hub: where it stands and what happened, in order of time."""
+    """One deployment of a hub: where it stands, since when it is set aside, and what happened, in order of time."""
 
     deployment: Deployment
     lot: Lot
+    aside_since: datetime | None
     happenings: Sequence[Happening]
 
 
@@ -52,6 +54,12 @@ NOT_DONE = {
     Outcome.EXPIRED: "Not carried out in time, so nothing was done",
 }
 
+SET_ASIDE = (
+    "Set aside: DCC looks into it",
+    "Updating this hub kept failing, so nothing more is asked of it until DCC has decided. Your other hubs go on, and "
+    "you need not do anything.",
+)
+
 
 def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[Story]:
     """
@@ -69,14 +77,23 @@ def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[S
         "admitted_at", "attempt"
     ):
         commands[command.deployment_id].append(command)
+    aside = quarantine.since(deployments=[deployment.pk for deployment in own if deployment.ended_at is None])
     return [
-        Story(deployment, lots[deployment.lot_id], _happenings(deployment, lots, commands[deployment.pk]))
+        Story(
+            deployment,
+            lots[deployment.lot_id],
+            aside.get(deployment.pk),
+            _happenings(
+                deployment, lots[deployment.lot_id], commands[deployment.pk], aside.get(deployment.pk)
+            ),
+        )
         for deployment in own
     ]
 
 
-def _happenings(deployment: Deployment, lots: dict[int, Lot], commands: Sequence[Command]) -> list[Happening]:
-    lot = lots[deployment.pk // LOT_SPAN]
+def _happenings(
+    deployment: Deployment, lot: Lot, commands: Sequence[Command], aside_since: datetime | None
+) -> list[Happening]:
     came = lot.booking.origin == Booking.Origin.CARRIED_OVER
     booked = "Came with the hub, booked in" if came else "Booked in"
     told = [Happening(lot.booking.created_at, f"{booked} {lot.booking.reference}", str(lot.release))]
@@ -91,6 +108,8 @@ def _happenings(deployment: Deployment, lots: dict[int, Lot], commands: Sequence
             words = DONE[phase] if outcome is Outcome.DONE else NOT_DONE[outcome]
             version = "" if command.version is None else f"It runs {command.version:08X}."
             told.append(Happening(command.answered_at, words, version))
+    if aside_since:
+        told.append(Happening(aside_since, *SET_ASIDE))
     if deployment.state in FINAL and deployment.ended_at:
         ending = Ending(deployment.ending).label if deployment.ending else ""
         told.append(Happening(deployment.ended_at, State(deployment.state).label, ending))

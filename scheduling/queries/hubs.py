@@ -12,25 +12,31 @@ from portal.ground import sql
 from scheduling.eligibility import Refusal
 from scheduling.lifecycle import State
 from scheduling.models import Deployment, Lot
-from scheduling.queries import eligibility
+from scheduling.queries import eligibility, quarantine
 
 
 @dataclass(frozen=True, slots=True)
 class OpenDeployment:
-    """Where a hub is booked now. Only the Supplier that booked sees more than the state."""
+    """
+    Where a hub is booked now. Only the Supplier that booked sees more than the state.
+
+    `is_set_aside` says that carrying it out kept failing, and that DCC looks into it.
+    """
 
     state: State
     release: str
     reference: str
     change_until: datetime | None = None
+    is_set_aside: bool = False
 
 
 def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, OpenDeployment]:
-    """Return where the hubs of one page are booked now, by CHF ID; two queries."""
+    """Return where the hubs of one page are booked now, by CHF ID; three queries."""
     deployments = list(Deployment.objects.filter(hub__in=hubs, ended_at=None))
     lots = Lot.objects.select_related("release", "booking").in_bulk(
         {deployment.lot_id for deployment in deployments}
     )
+    aside = quarantine.since(deployments=[deployment.pk for deployment in deployments])
     found = {}
     for deployment in deployments:
         lot = lots[deployment.lot_id]
@@ -40,6 +46,7 @@ def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, 
             lot.release.name if own else "Booked by the other Supplier",
             lot.booking.reference if own else "",
             lot.change_until if own else None,
+            own and deployment.pk in aside,
         )
     return found
 

@@ -20,7 +20,7 @@ from hubs.models import FleetCount
 from portal.ground import clock
 from portal.ground.uk_time import LONDON
 from scheduling.forms import CancelForm, ChangeForm
-from scheduling.lifecycle import CANCELLABLE, Ending, State
+from scheduling.lifecycle import CANCELLABLE, OPEN, State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
 from scheduling.operations import changes
@@ -32,6 +32,7 @@ from scheduling.queries import (
     parts,
     previews,
     progress,
+    quarantine,
     standings,
 )
 from scheduling.queries.bookings import HubLine
@@ -64,13 +65,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BookedLine:
-    """One hub of a booking, with the page on which it can be changed, if it still can."""
+    """One hub of a booking, why it stands where it does, and the page on which it can be changed, if it still can."""
 
     hub: int
     network: str
     slot_start: datetime
     state: State
-    ending: Ending
+    why: str
     moved_at: datetime
     change: str
 
@@ -208,6 +209,7 @@ class BookedHubsView(OneBookingView, TemplateView):
         after = _key(self.request.GET.get("after", "")) or 0
         rows = bookings.hubs(booking=self.booking, after=after, limit=HUBS + 1, state=state)
         shown = rows[:HUBS]
+        aside = quarantine.since(deployments=[hub.deployment for hub in shown if hub.state in OPEN])
         here = reverse("scheduling:booked-hubs", args=[self.booking.reference])
         chosen = f"state={state}&" if state else ""
         return super().get_context_data(
@@ -216,7 +218,7 @@ class BookedHubsView(OneBookingView, TemplateView):
             state=state,
             here=here,
             progress=progress.of_lots(lots=self.booking.lots.all()),
-            table=BookedHubTable([self.line(hub) for hub in shown]),
+            table=BookedHubTable([self.line(hub, hub.deployment in aside) for hub in shown]),
             has_hubs=bool(shown),
             shown=f"{len(shown)} hub{'' if len(shown) == 1 else 's'} on this page",
             first=f"{here}?{chosen}" if after else "",
@@ -224,15 +226,15 @@ class BookedHubsView(OneBookingView, TemplateView):
             **kwargs,
         )
 
-    def line(self, hub: HubLine) -> BookedLine:
-        """Add to a hub where it can be changed, if it still can."""
+    def line(self, hub: HubLine, is_set_aside: bool) -> BookedLine:
+        """Add to a hub where it can be changed, if it still can, and that DCC looks into it, if it does."""
         can_change = hub.state in CANCELLABLE and hub.change_until > self.now
         return BookedLine(
             hub.hub,
             hub.network,
             hub.slot_start,
             hub.state,
-            hub.ending,
+            "DCC looks into it" if is_set_aside else hub.ending.label,
             hub.moved_at,
             change_address(self.booking.reference, hub.hub) if can_change else "",
         )

@@ -1,0 +1,177 @@
+"""
+Decide about hubs that were set aside because carrying them out kept failing (see `deployments.aside`).
+
+Either the hub is taken back, and goes on where it was, or its deployment ends. What is decided is decided under the
+locks of the lots, as everything that moves deployments: of two who decide at once the second finds nothing left, and
+of a decision and a report the first comes to be. Nobody else waits for a decision but whoever counts on the outcome.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from firmware import queries as releases
+from hubs.identifiers import format_eui64
+from portal.ground import audit, sql
+from portal.ground.stopping import KeepGoing, always
+from scheduling.lifecycle import Ending, State
+from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Quarantine
+from scheduling.operations.deployments.reports import WAKE_WAITING
+from scheduling.operations.exceptions import MAY_DECIDE
+from scheduling.queries import quarantine
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+MOST = 1_000
+"""Hubs about which one decision can be."""
+
+
+class UnableToDecide(Exception):
+    """Nothing was decided; the message says why and what to do."""
+
+
+# A command without a receipt is sent again under its key at once, whatever its hub was waiting for: until then nobody
+# knows that it has arrived. Whoever awaits the answer to one that did arrive waits on.
+GO_ON = """
+UPDATE scheduling_deployment deployment SET next_at = %(now)s
+FROM scheduling_command command
+WHERE deployment.id = ANY (%(deployments)s) AND deployment.awaiting AND deployment.next_at > %(now)s
+  AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+  AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
+  AND command.valid_until > %(now)s
+"""
+
+
+@transaction.atomic(durable=True)
+def take_back(*, deployments: Collection[int], by: "User", reason: str, now: datetime) -> int:
+    """
+    Let hubs that were set aside go on where they were, by the ids of their deployments; return how many there were.
+
+    Their lots are due at once. Those about which something was decided meanwhile, or that ended, are left alone.
+
+    :raises UnableToDecide: with the sentence that the person reads
+    """
+    kept = _kept(deployments, by, reason)
+    ids = [one.deployment for one in kept]
+    sql.run(GO_ON, {"deployments": ids, "now": now})
+    Quarantine.objects.filter(pk__in=ids).delete()
+    Lot.objects.filter(pk__in={pk // LOT_SPAN for pk in ids}).update(due_at=now)
+    _record(kept, "quarantine.taken_back", by, reason, now)
+    return len(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How many hubs ended in which way."""
+
+    missed: int
+    unconfirmed: int
+
+
+# an activation that began may have happened, whatever came of it
+END = """
+UPDATE scheduling_deployment
+SET state = CASE state WHEN 'activating' THEN 'unconfirmed' ELSE 'missed' END, ending = %(set_aside)s,
+    awaiting = false, next_at = NULL, moved_at = %(now)s, ended_at = %(now)s
+WHERE id = ANY (%(deployments)s) AND ended_at IS NULL
+RETURNING id, state
+"""
+# a lot without an open hub is never due again
+SETTLE = """
+UPDATE scheduling_lot SET due_at = NULL
+WHERE id = ANY (%(lots)s) AND provisional + booked + staging + staged + activating + held = 0
+"""
+
+
+@transaction.atomic(durable=True)
+def end(*, deployments: Collection[int], by: "User", reason: str, now: datetime) -> Ended:
+    """
+    End the deployments of hubs that were set aside, by their ids: missed, or unconfirmed where activation had begun.
+
+    They keep their places in their slots, and go back to their bookers, as other missed hubs do. Those about which
+    something was decided meanwhile, or that ended by themselves, are left alone.
+
+    :raises UnableToDecide: with the sentence that the person reads
+    """
+    kept = _kept(deployments, by, reason)
+    ids = [one.deployment for one in kept]
+    ended = dict(sql.rows(END, {"deployments": ids, "set_aside": Ending.SET_ASIDE, "now": now}))
+    Quarantine.objects.filter(pk__in=ids).delete()
+    sql.run(SETTLE, {"lots": sorted({pk // LOT_SPAN for pk in ids})})
+    unconfirmed = {pk for pk, state in ended.items() if state == State.UNCONFIRMED}
+    # what they held in flight is free for others
+    for release in sorted({one.release for one in kept if one.deployment in unconfirmed}):
+        freed = sum(one.release == release and one.deployment in unconfirmed for one in kept)
+        sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + freed // LOT_SIZE})
+    _record(kept, "quarantine.ended", by, reason, now)
+    return Ended(missed=len(ended) - len(unconfirmed), unconfirmed=len(unconfirmed))
+
+
+def _kept(deployments: Collection[int], by: "User", reason: str) -> list[quarantine.Kept]:
+    """Lock the lots, and return which of the deployments are set aside and have not ended."""
+    if not by.has_perm(MAY_DECIDE):
+        raise UnableToDecide("Only a DCC release manager can decide about hubs that were set aside.")
+    if not reason.strip():
+        raise UnableToDecide("Say in a few words why: it stays on record.")
+    if len(deployments) > MOST:
+        raise UnableToDecide(
+            f"These are {len(deployments):,} hubs; a decision can be about {MOST:,} at most. Filter the list, and "
+            "decide about them in several steps."
+        )
+    lots = Lot.objects.filter(pk__in={pk // LOT_SPAN for pk in deployments})
+    list(lots.order_by("id").select_for_update().values_list("pk"))
+    kept = quarantine.open_among(deployments=deployments)
+    if not kept:
+        raise UnableToDecide(
+            "None of these hubs is set aside any more: somebody has decided about them, or they have ended "
+            "meanwhile. The list shows what is left."
+        )
+    return kept
+
+
+def _record(kept: Collection[quarantine.Kept], verb: str, by: "User", reason: str, now: datetime) -> None:
+    for release in sorted({one.release for one in kept}):
+        concerned = [one for one in kept if one.release == release]
+        audit.record(
+            actor=by,
+            verb=verb,
+            subject=releases.subject(release_id=release),
+            reason=reason,
+            facts={
+                "hubs": len(concerned),
+                "which": [
+                    {"chf_id": format_eui64(one.hub), "deployment": one.deployment, "was": one.state}
+                    for one in concerned
+                ],
+            },
+            now=now,
+        )
+
+
+# In small portions, since a broken adapter can have struck very many; what is being struck at this moment is passed.
+SWEEP = """
+DELETE FROM scheduling_quarantine WHERE deployment_id IN (
+    SELECT kept.deployment_id FROM scheduling_quarantine kept
+    JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
+    WHERE deployment.ended_at IS NOT NULL
+    ORDER BY kept.deployment_id LIMIT %(limit)s FOR UPDATE OF kept SKIP LOCKED)
+"""
+SWEPT = 10_000
+
+
+def sweep(*, keep_going: KeepGoing = always) -> int:
+    """
+    Forget the strikes of deployments that have ended without a decision: by a late report, or by being cancelled.
+
+    Returns how many were forgotten.
+    """
+    forgotten = 0
+    while keep_going():
+        forgotten += (swept := sql.run(SWEEP, {"limit": SWEPT}))
+        if swept < SWEPT:
+            break
+    return forgotten
