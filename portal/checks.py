@@ -156,7 +156,9 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             "set_aside",
             "Hubs set aside, because carrying them out kept failing",
             most=0,
-            then="Each is named on the health page with its error. Nobody touches it until DCC has decided.",
+            then="Each is named on the health page with its error. Nobody touches it until DCC has decided, under Hubs "
+            "set aside: mend what fails and take it back, or end it. One that was being activated keeps its stage of "
+            "the release open until then.",
         ),
         Check(
             "unanswered_lots",

@@ -111,7 +111,9 @@ STANDING = """
 SELECT
     (SELECT counted_at FROM hubs_fleetcount LIMIT 1),
     counted.stray, counted.unreadable, reclaimed.just_now, reclaimed.lately,
-    (SELECT count(*) FROM (SELECT FROM scheduling_quarantine WHERE since IS NOT NULL LIMIT %(most)s + 1) few),
+    (SELECT count(*) FROM (SELECT FROM scheduling_quarantine kept
+                             JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
+                            WHERE kept.since IS NOT NULL AND deployment.ended_at IS NULL LIMIT %(most)s + 1) few),
     (SELECT count(*) FROM scheduling_finding WHERE is_excess AND found_at > %(this_week)s),
     (SELECT count(*) FROM scheduling_finding finding
       WHERE NOT is_excess AND finding.reconciliation_id = reconciled.id),
@@ -217,10 +219,11 @@ JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
 JOIN scheduling_lot lot ON lot.id = kept.deployment_id / %(span)s
 JOIN scheduling_booking booking ON booking.id = lot.booking_id
 JOIN firmware_firmwarerelease release ON release.id = lot.release_id
-WHERE kept.since IS NOT NULL ORDER BY kept.since DESC, kept.deployment_id LIMIT %(limit)s
+WHERE kept.since IS NOT NULL AND deployment.ended_at IS NULL
+ORDER BY kept.since DESC, kept.deployment_id LIMIT %(limit)s
 """
 
 
 def set_aside(*, limit: int) -> list[SetAside]:
-    """Return the hubs that were set aside last."""
+    """Return the hubs that were set aside last, of those whose deployment has not ended by itself meanwhile."""
     return [SetAside(*row) for row in sql.rows(SET_ASIDE, {"span": LOT_SPAN, "limit": limit})]
