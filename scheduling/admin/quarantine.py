@@ -12,6 +12,8 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from hubs.gateway import Phase
 from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
@@ -118,19 +120,20 @@ class QuarantineAdmin(ReadOnlyAdmin):
 
     list_display = (
         "hub",
+        "problem",
         "release",
-        "supplier",
-        "network",
-        "slot",
         "stands",
         "asked",
         "strikes",
-        "problem",
         "since",
+        "supplier",
+        "network",
+        "slot",
     )
     list_filter = (ReleaseFilter, SupplierFilter, NetworkFilter, StateFilter)
     search_fields = ("error",)
     search_help_text = "CHF ID, booking reference, or words of the error"
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("since", "deployment_id")
     actions = ("take_back", "end")
     fields = (
@@ -153,6 +156,12 @@ class QuarantineAdmin(ReadOnlyAdmin):
         """Show those that are set aside and have not ended."""
         return quarantine.every_open()
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Name the list by what is in it."""
+        return super().changelist_view(request, {"title": "Hubs set aside", **(extra_context or {})})
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -170,9 +179,9 @@ class QuarantineAdmin(ReadOnlyAdmin):
         return request.user.has_perm(MAY_DECIDE)
 
     @admin.display(description="CHF ID", ordering="chf_id")
-    def hub(self, kept: Any) -> str:
-        """Show the CHF ID as it is written."""
-        return format_eui64(kept.chf_id)
+    def hub(self, kept: Any) -> SafeString:
+        """Show the CHF ID as it is written, in one piece."""
+        return format_html('<span class="nowrap">{}</span>', format_eui64(kept.chf_id))
 
     @admin.display(ordering="release_name")
     def release(self, kept: Any) -> str:

@@ -12,7 +12,19 @@ from scheduling.models import Booking, CapacityPattern, Lot, Notice, Slot
 from scheduling.operations import bookings, notices
 from tests.scheduling.world import World
 
-READ_ONLY = ("notice", "slot", "booking", "lot", "strayreport", "finding", "reconciliation")
+READ_ONLY = (
+    "notice",
+    "slot",
+    "booking",
+    "lot",
+    "strayreport",
+    "oddreport",
+    "reportcount",
+    "reclaim",
+    "quarantine",
+    "finding",
+    "reconciliation",
+)
 
 
 @pytest.fixture

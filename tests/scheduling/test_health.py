@@ -174,11 +174,18 @@ class TestStanding:
 
         assert (found.reclaims_of_an_hour, found.reclaims_of_a_day) == (2, 4)
 
-    def test_counts_the_hubs_set_aside_and_not_those_that_failed_once(self, now: datetime) -> None:
-        for deployment, since in ((1, now), (2, None)):
+    def test_counts_the_hubs_set_aside_and_not_those_that_failed_once_or_have_ended(
+        self, world: World, now: datetime
+    ) -> None:
+        world.hubs(3)
+        world.slot(start=timedelta(hours=3), room=10)
+        world.book()
+        one, other, gone = Deployment.objects.order_by("id")
+        for deployment, since in ((one, now), (other, None), (gone, now)):
             Quarantine.objects.create(
-                deployment_id=deployment, strikes=1, error="x", last_at=now, since=since
+                deployment_id=deployment.pk, strikes=1, error="x", last_at=now, since=since
             )
+        Deployment.objects.filter(pk=gone.pk).update(state="cancelled", ended_at=now, next_at=None)
 
         assert standing(now).set_aside == 1
 

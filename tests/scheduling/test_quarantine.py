@@ -325,7 +325,7 @@ def hand_over(poisoned: Deployment, world: World) -> None:
                 attempt=command.attempt,
                 hub=poisoned.hub_id,
                 lot=poisoned.lot_id,
-                token=command.token,
+                token=Lot.objects.get(pk=poisoned.lot_id).token,
                 valid_until=command.valid_until,
                 digest=world.release.digest,
                 version=world.release.version.number,

@@ -16,6 +16,7 @@ from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Deployment
 from scheduling.operations import bookings as acts
+from scheduling.operations.deployments import aside
 from tests.scheduling.test_views_home import queries_of
 from tests.scheduling.world import World
 
@@ -145,6 +146,17 @@ class TestBookedHubs:
 
         assert words(page(client, "booked-hubs", booking, state="failed")).count("hash did not match") == 2
         assert "No hub is in this state" in words(page(client, "booked-hubs", booking, state="succeeded"))
+
+    def test_says_that_dcc_looks_into_what_is_set_aside(self, world: World, client: Client) -> None:
+        booking = world.book()
+        poisoned = Deployment.objects.order_by("id")[0]
+        aside.set_aside(deployment=poisoned.pk, error="KeyError: 0x17", now=world.clock())
+
+        shown = words(page(client, "booked-hubs", booking))
+        assert shown.count("DCC looks into it") == 1
+        assert "KeyError" not in shown
+        end(booking, "failed", "hash_mismatch")  # by a late report
+        assert "DCC looks into it" not in words(page(client, "booked-hubs", booking))
 
     def test_pages_by_key(self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("scheduling.views.bookings.HUBS", 1)

@@ -12,6 +12,9 @@ from hubs.models import CommunicationsHub, FirmwareVersion
 from hubs.operations import count_fleet
 from scheduling.eligibility import Refusal
 from scheduling.lifecycle import State
+from scheduling.models import Deployment
+from scheduling.operations import quarantine
+from scheduling.operations.deployments import aside
 from scheduling.queries import eligibility, hubs, standings
 from scheduling.queries.hubs import OpenDeployment
 from tests.scheduling.test_views_home import queries_of
@@ -111,10 +114,10 @@ class TestHubs:
         world.hubs(40)
         world.book()
 
-        # session, user, Supplier, clock; the filter's choices; keys, their ends, the hubs; deployments, lots;
-        # questions to answer, for the menu
+        # session, user, Supplier, clock; the filter's choices; keys, their ends, the hubs; deployments, lots,
+        # which are set aside; questions to answer, for the menu
         many = queries_of(client, reverse("scheduling:hubs"))
-        assert len(few) == len(many) == 11, "\n".join(many)
+        assert len(few) == len(many) == 12, "\n".join(many)
 
 
 class TestHub:
@@ -154,6 +157,38 @@ class TestHub:
             hub.pk: OpenDeployment(State.PROVISIONAL, "Booked by the other Supplier", "")
         }
 
+    def test_says_that_dcc_looks_into_it_without_the_error(self, world: World, client: Client) -> None:
+        world.book()
+        poisoned, well = Deployment.objects.order_by("id")[:2]
+        aside.set_aside(deployment=poisoned.pk, error="KeyError: 0x17", now=world.clock())
+        aside.strike(deployment=well.pk, error="KeyError: 0x17", now=world.clock())
+
+        page = words(client.get(self.address(poisoned.hub)))
+        assert page.count("<strong>DCC looks into it</strong>") == 2  # at the head, and in its story
+        assert "nothing more is asked of it until DCC has decided" in page
+        assert "KeyError" not in page
+        assert "DCC looks into it" not in words(client.get(self.address(well.hub)))
+        assert words(client.get(reverse("scheduling:hubs"))).count("DCC looks into it") == 1
+
+    def test_says_what_dcc_decided(self, world: World, client: Client) -> None:
+        world.book()
+        poisoned = Deployment.objects.order_by("id")[0]
+        aside.set_aside(deployment=poisoned.pk, error="KeyError: 0x17", now=world.clock())
+        quarantine.end(deployments=[poisoned.pk], by=world.staff, reason="Internal", now=world.clock())
+
+        page = words(client.get(self.address(poisoned.hub)))
+        assert "DCC took the hub out, because carrying it out kept failing" in page
+        assert "DCC looks into it" not in page
+        assert "Internal" not in page
+
+    def test_tells_the_other_supplier_nothing_of_it(self, world: World, client: Client) -> None:
+        hub = shared(world)
+        world.slot(start=timedelta(hours=6), room=5)
+        world.book(world.choose_ids(f"{hub.pk:016X}", supplier=world.southern))
+        aside.set_aside(deployment=Deployment.objects.get().pk, error="x", now=world.clock())
+
+        assert "DCC looks into it" not in words(client.get(self.address(hub)))
+
     def test_asks_a_fixed_number_of_questions(self, world: World, client: Client) -> None:
         hub = world.hubs(1)[0]
         before = queries_of(client, self.address(hub))
@@ -164,8 +199,8 @@ class TestHub:
         # questions to answer, for the menu
         after = queries_of(client, self.address(hub))
         assert len(before) == 17, "\n".join(before)
-        # once booked: the lots of the open deployment and of the story, and the story's commands
-        assert len(after) <= 20, "\n".join(after)
+        # once booked: the lots of the open deployment and of the story, whether these are set aside, and its commands
+        assert len(after) <= 22, "\n".join(after)
 
 
 class TestVerdicts:
