@@ -18,7 +18,7 @@ from scheduling.models import Deployment, Lot, Quarantine, Reclaim
 from scheduling.operations import quarantine
 from tests import factories
 from tests.conftest import StartCelery, eventually, kill
-from tests.faults.test_killed_workers import ledger_balances, oracle_shows_no_breach
+from tests.faults import judge
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -100,9 +100,7 @@ class TestHubsOnWhichWorkersDie:
         assert back.state == State.SUCCEEDED
         assert (gone.state, gone.ending) == (State.MISSED, Ending.SET_ASIDE)
         assert states() == {State.SUCCEEDED: 3 * HUBS - 1, State.MISSED: 1}
-        ledger_balances()
-        oracle_shows_no_breach()
-        assert eventually(lambda: not Lot.objects.exclude(due_at=None).exists())
+        assert eventually(lambda: not judge.breaches(), within=PATIENCE), judge.breaches()
         assert not Quarantine.objects.filter(since__isnull=False).exists()
 
 
@@ -142,4 +140,4 @@ class TestAnImageThatCannotBeRead:
         assert halted.state == ReleaseState.HALTED
         assert FirmwareRelease.objects.get(pk=other.release.pk).state == ReleaseState.PUBLISHED
         assert not CommandLog.objects.filter(hub__in=poisoned, phase__gte=Phase.STAGE).exists()
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []

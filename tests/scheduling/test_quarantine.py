@@ -30,7 +30,7 @@ from scheduling.operations import bookings, deployments, exceptions, notices, qu
 from scheduling.operations.bookings import UnableToCancel
 from scheduling.operations.deployments import aside
 from scheduling.queries import quarantine as found
-from tests.faults.test_killed_workers import ledger_balances
+from tests.faults import judge
 from tests.scheduling.world import World
 
 
@@ -109,7 +109,7 @@ class TestTakeBack:
         assert poisoned.state == State.SUCCEEDED
         assert not Quarantine.objects.exists()
         assert FleetHub.objects.get(pk=poisoned.hub_id).activations == 1
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
 
     def test_leaves_a_hub_missed_whose_slot_is_over(self, world: World, manager: User) -> None:
         poisoned = set_aside(world, Phase.STAGE)
@@ -172,7 +172,7 @@ class TestEnd:
         )
         assert not Quarantine.objects.exists()
         assert Lot.objects.get().due_at is None
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
         assert bookings.finish(now=world.clock())
         entry = AuditEntry.objects.get(verb="quarantine.ended")
         assert (entry.actor, entry.reason) == (manager, "Broken")
@@ -229,7 +229,7 @@ class TestEnd:
         assert (poisoned.state, poisoned.ending) == (State.UNCONFIRMED, Ending.SET_ASIDE)
         command.refresh_from_db()
         assert command.answered_at
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
 
 
 def answer(poisoned: Deployment, command: Command, world: World) -> Report:

@@ -8,13 +8,15 @@ import pytest
 from django.db.models import Count
 
 from hubs.gateway import Outcome, Phase, Report
+from hubs.modelled_fleet.gateway import ModelledFleet
+from hubs.modelled_fleet.models import CommandLog
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Command, Deployment, Lot, Quarantine
 from scheduling.operations import deployments, quarantine
 from scheduling.operations.deployments import aside, claims
 from scheduling.queries import quarantine as found
-from tests.faults.test_killed_workers import ledger_balances
+from tests.faults import judge
 from tests.scheduling import world as worlds
 from tests.scheduling.rows import Row, Sent, lay_out
 from tests.scheduling.test_races import at_once
@@ -73,7 +75,7 @@ class TestDeciders:
         entries = AuditEntry.objects.filter(verb__startswith="quarantine.")
         assert sum(entry.facts["hubs"] for entry in entries) == HUBS
         assert not Quarantine.objects.exists()
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
 
     def test_that_read_first_and_write_then_decide_twice(self, world: World) -> None:
         """Prove that the race above is one: without the lots' locks, several believe that they have decided."""
@@ -121,14 +123,19 @@ class TestAReport:
         quarantine.sweep()
         assert not Quarantine.objects.exists()
         assert Lot.objects.get().due_at is None
-        ledger_balances()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
 
 
 class TestAWorker:
-    def test_that_holds_the_lot_leaves_due_what_is_to_be_sent_again(self, world: World) -> None:
+    def test_that_holds_the_lot_leaves_what_is_to_be_sent_again_to_the_next_look(self, world: World) -> None:
         Command.objects.update(verdict=None)  # the carrier never said that it had them
         hand_back_after_taking_back(world)
-        assert Lot.objects.get().due_at == world.clock()
+        due_at = Lot.objects.get().due_at
+        assert due_at
+        assert due_at <= world.clock() + claims.LOOK_AGAIN
+        world.clock.move(seconds=claims.LOOK_AGAIN.total_seconds())
+        deployments.carry_out(gateway=ModelledFleet(), clock=world.clock, lots=1)
+        assert list(CommandLog.objects.values_list("deployment", flat=True)) == ids()[:1]
 
     def test_that_holds_the_lot_lets_the_awaited_answer_come(self, world: World) -> None:
         hand_back_after_taking_back(world)
