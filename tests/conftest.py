@@ -49,6 +49,22 @@ def media_root(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+THAWED = """
+CREATE OR REPLACE FUNCTION firmware_part_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$
+"""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """
+    Let tests bend the policy, the periods and the models of a published release, which nobody else may.
+
+    The triggers stay where they are and do nothing; `tests/firmware/test_frozen_parts.py` puts back what they do.
+    """
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(THAWED)
+
+
 KEPT = {"ground_auditentry": "audit_only_grows", "scheduling_deployment": "deployment_is_kept"}
 """Tables that nobody empties, and the triggers that see to it."""
 

@@ -45,6 +45,10 @@ class Consent(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
+                condition=Q(state__in=["asked", "given", "lapsed", "objected", "unanswered", "withdrawn"]),
+                name="consent_state_known",
+            ),
+            models.CheckConstraint(
                 condition=Q(state="asked", answered_at=None)
                 | (~Q(state="asked") & Q(answered_at__isnull=False)),
                 name="consent_asked_or_answered",

@@ -13,6 +13,7 @@ from scheduling.models.slots import Slot
 
 LOT_SIZE = 1_000
 """Hubs in a lot at most."""
+PHASES = [int(phase) for phase in Phase]
 LOT_SPAN = 2_048
 """Ids per lot: a deployment's id is its lot's id × LOT_SPAN + its position."""
 
@@ -86,6 +87,9 @@ class Lot(models.Model):
                 name="lot_counts_add_up",
             ),
             models.CheckConstraint(condition=Q(moved__lte=F("cancelled")), name="lot_moved_are_cancelled"),
+            models.CheckConstraint(
+                condition=Q(misses_seen__lte=F("missed")), name="lot_misses_seen_are_missed"
+            ),
         ]
         indexes = [
             models.Index(fields=["due_at", "id"], condition=Q(due_at__isnull=False), name="lot_due"),
@@ -152,6 +156,13 @@ class Deployment(models.Model):
                 name="deployment_awaits_only_after_a_command",
             ),
             models.CheckConstraint(condition=Q(stage__gte=0), name="deployment_stage_from_0"),
+            models.CheckConstraint(
+                condition=Q(attempt__gte=0, tries__gte=0, phase__in=PHASES), name="deployment_counts_from_0"
+            ),
+            models.CheckConstraint(
+                condition=Q(ending=Ending.NONE) | (Q(state__in=FINAL) & ~Q(state=State.SUCCEEDED)),
+                name="deployment_ending_says_why_it_failed",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -197,6 +208,19 @@ class Command(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(verdict=None) | Q(sent_at__isnull=False), name="command_receipt_only_when_sent"
+            ),
+            models.CheckConstraint(
+                condition=Q(version=None) | Q(outcome__isnull=False),
+                name="command_version_only_when_answered",
+            ),
+            models.CheckConstraint(
+                condition=Q(valid_until__gte=F("admitted_at")), name="command_valid_after_its_admission"
+            ),
+            models.CheckConstraint(
+                condition=Q(attempt__gte=0, phase__in=PHASES)
+                & (Q(verdict=None) | Q(verdict__in=[int(verdict) for verdict in Verdict]))
+                & (Q(outcome=None) | Q(outcome__in=[int(outcome) for outcome in Outcome])),
+                name="command_says_what_is_known",
             ),
         ]
 

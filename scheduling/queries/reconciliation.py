@@ -338,14 +338,21 @@ def _differ(numbers: Mapping[str, tuple[int, int]]) -> str:
 
 ENFORCING: Mapping[str, tuple[str, ...]] = {
     "firmware_firmwarerelease": ("release_changed",),
+    "firmware_firmwarerelease_hub_models": ("release_models_frozen",),
+    "firmware_predecessor": ("release_predecessors_frozen",),
+    "firmware_availabilityperiod": ("release_periods_frozen",),
+    "firmware_rolloutpolicy": ("release_policy_frozen",),
     "firmware_signoff": ("sign_off_written",),
     "ground_auditentry": ("audit_only_grows",),
     "scheduling_deployment": (
+        "deployment_activated_in_a_stage",
         "deployment_begins",
         "deployment_is_kept",
         "deployment_is_of_one_hub",
+        "deployment_leaves_its_stage",
         "deployment_moves",
     ),
+    "scheduling_move": ("moves_stay",),
 }
 """Triggers by table without which a promise is only Python's."""
 TRIGGERS = """

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.models import Sum
 
-from firmware.models import FirmwareRelease
+from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import FirmwareVersion, FleetCount, HubModel, Network, PaymentMode, Supplier
 from hubs.operations import count_fleet
 from portal.ground import clock, sql
@@ -90,7 +90,7 @@ def _release(now: datetime, content: bytes | None, policy: Mapping[str, Any]) ->
     """Publish a release over every installed version of every model on every network."""
     installed = list(FirmwareVersion.objects.order_by("pk"))
     release = factories.FirmwareReleaseFactory.create(
-        published=True, content=content, version=factories.FirmwareVersionFactory.create(number=NEWEST)
+        content=content, version=factories.FirmwareVersionFactory.create(number=NEWEST)
     )
     release.hub_models.set(HubModel.objects.all())
     for version in installed:
@@ -102,6 +102,10 @@ def _release(now: datetime, content: bytes | None, policy: Mapping[str, Any]) ->
     factories.RolloutPolicyFactory.create(
         **{"release": release, "cut_off": "1 hours", "staging_opens": "4 hours", **policy}
     )
+    # only now: its parts are frozen with it
+    draft = FirmwareRelease.objects.filter(pk=release.pk)
+    draft.move(ReleaseState.DRAFT, ReleaseState.SUBMITTED, submitter=release.author, submitted_at=now)
+    draft.move(ReleaseState.SUBMITTED, ReleaseState.PUBLISHED, published_at=now)
     return FirmwareRelease.objects.get(pk=release.pk)  # the spans of its policy read as spans
 
 

@@ -7,8 +7,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from hubs.gateway import Outcome, Phase, Verdict
-from scheduling.lifecycle import State
-from scheduling.models import Allocation, Command, Deployment, Lot, Notice
+from scheduling.lifecycle import Ending, State
+from scheduling.models import Allocation, Command, Consent, Deployment, Lot, Notice
 from scheduling.operations import notices
 from tests.scheduling.rows import Row, Sent, lay_out
 from tests.scheduling.world import World
@@ -34,6 +34,20 @@ def laid(world: World) -> World:
         ({"state": State.FAILED, "next_at": None, "awaiting": False}, "deployment_open_or_ended"),
         ({"attempt": 0}, "deployment_awaits_only_after_a_command"),
         ({"state": State.HELD}, "deployment_awaits_only_after_a_command"),
+        ({"tries": -1}, "deployment_counts_from_0"),
+        ({"attempt": -1, "awaiting": False}, "deployment_counts_from_0"),
+        ({"phase": 5}, "deployment_counts_from_0"),
+        ({"ending": Ending.SILENT}, "deployment_ending_says_why_it_failed"),
+        (
+            {
+                "state": State.SUCCEEDED,
+                "ending": Ending.SILENT,
+                "ended_at": "now",
+                "next_at": None,
+                "awaiting": False,
+            },
+            "deployment_ending_says_why_it_failed",
+        ),
     ],
 )
 class TestADeployment:
@@ -59,6 +73,10 @@ class TestALot:
         with pytest.raises(IntegrityError, match="lot_of_at_most_1000"), transaction.atomic():
             Lot.objects.update(size=size, staging=size)
 
+    def test_has_seen_no_more_misses_than_there_are(self, laid: World) -> None:
+        with pytest.raises(IntegrityError, match="lot_misses_seen_are_missed"), transaction.atomic():
+            Lot.objects.update(misses_seen=1)
+
     def test_has_as_many_as_its_counts_say(self, laid: World) -> None:
         with pytest.raises(IntegrityError, match="lot_counts_add_up"), transaction.atomic():
             Lot.objects.update(staged=1)
@@ -71,12 +89,19 @@ class TestACommand:
             ({"answered_at": "now"}, "command_answered_at_with_outcome"),
             ({"outcome": Outcome.DONE}, "command_answered_at_with_outcome"),
             ({"verdict": Verdict.ACCEPTED}, "command_receipt_only_when_sent"),
+            ({"version": 7}, "command_version_only_when_answered"),
+            ({"valid_until": "long ago"}, "command_valid_after_its_admission"),
+            ({"phase": 5}, "command_says_what_is_known"),
+            ({"attempt": -1}, "command_says_what_is_known"),
+            ({"sent_at": "now", "verdict": 4}, "command_says_what_is_known"),
+            ({"answered_at": "now", "outcome": 10}, "command_says_what_is_known"),
         ],
     )
     def test_has_an_outcome_once_it_is_answered_and_a_receipt_once_it_is_sent(
         self, laid: World, change: dict[str, Any], constraint: str
     ) -> None:
-        stamped = {name: laid.clock() if value == "now" else value for name, value in change.items()}
+        moments = {"now": laid.clock(), "long ago": laid.clock() - timedelta(days=1)}
+        stamped = {name: moments.get(value, value) for name, value in change.items()}
         with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
             Command.objects.update(**stamped)
 
@@ -116,3 +141,12 @@ class TestAnAllocation:
         Allocation.objects.create(**one, day=now.date() + timedelta(days=1))
         with pytest.raises(IntegrityError, match="allocation_once_a_day"), transaction.atomic():
             Allocation.objects.create(**one, day=now.date())
+
+
+class TestAConsent:
+    def test_is_in_a_state_that_there_is(self, world: World) -> None:
+        world.shared(1)
+        world.slot(start=timedelta(hours=5), room=1)
+        world.book()
+        with pytest.raises(IntegrityError, match="consent_state_known"), transaction.atomic():
+            Consent.objects.update(state="perhaps", answered_at=world.clock())

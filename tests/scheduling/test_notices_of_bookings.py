@@ -11,7 +11,7 @@ from portal.models import User
 from scheduling.models import Booking, Deployment, Notice
 from scheduling.operations import changes, notices
 from scheduling.queries.parts import Destination, Part
-from tests.scheduling.world import World
+from tests.scheduling.world import World, in_no_stage
 
 
 @pytest.fixture
@@ -218,7 +218,8 @@ class TestOweMissed:
         world.clock.move(days=1, hours=3)
         Deployment.objects.update(state="staging")
         Deployment.objects.update(state="staged")
-        Deployment.objects.update(state="activating")
+        with in_no_stage():
+            Deployment.objects.update(state="activating")
         Deployment.objects.update(state="succeeded", ended_at=world.clock(), next_at=None)
         assert notices.owe_missed(now=world.clock()) == 0
 

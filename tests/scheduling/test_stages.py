@@ -54,13 +54,16 @@ def numbers(**terms: object) -> tuple[int, int, int, int]:
 
 
 def set_sizes(world: World, *sizes: int) -> None:
-    """Give the release other stages, before any of them is open."""
+    """Give the release other stages, and open none of them."""
+    Stage.objects.all().delete()
     world.release.policy.stage_sizes = list(sizes)
     world.release.policy.save()
 
 
 class TestOpenFirst:
     def test_takes_the_figures_of_the_policy(self, world: World) -> None:
+        InFlight.objects.all().delete()
+        Stage.objects.all().delete()
         stages.open_first(release=world.release.pk, now=world.clock())
 
         in_flight, stage = InFlight.objects.get(), Stage.objects.get()
@@ -99,6 +102,8 @@ class TestLock:
         assert budget == stages.Budget(48, {staged.model.pk: stages.OpenStage(1, 48)})
 
     def test_opens_what_nobody_has_opened(self, world: World) -> None:
+        InFlight.objects.all().delete()
+        Stage.objects.all().delete()
         budget = stages.lock(release=world.release.pk, now=world.clock())
         assert budget == stages.Budget(50, {world.model.pk: stages.OpenStage(1, 50)})
 
@@ -110,6 +115,7 @@ class TestLock:
 
     def test_has_no_limit_in_a_stage_without_one(self, world: World) -> None:
         set_sizes(world)
+        stages.open_first(release=world.release.pk, now=world.clock())
         budget = stages.lock(release=world.release.pk, now=world.clock())
         assert budget.stages[world.model.pk] == stages.OpenStage(1, None)
 
@@ -132,6 +138,8 @@ class TestAdvance:
         return world
 
     def test_opens_what_published_releases_lack_and_no_other(self, world: World) -> None:
+        InFlight.objects.all().delete()
+        Stage.objects.all().delete()
         draft = factories.FirmwareReleaseFactory.create()
         factories.RolloutPolicyFactory.create(release=draft)
         draft.hub_models.add(world.model)
@@ -185,8 +193,13 @@ class TestTheDatabase:
 
     def test_takes_back_what_surely_was_not_contacted(self, staged: World) -> None:
         activate(4)
-        Deployment.objects.filter(state=State.ACTIVATING).update(state=State.STAGED, stage=0)
+        Deployment.objects.filter(state=State.ACTIVATING).update(state=State.STAGED)
         assert numbers() == (0, 0, 0, 0)
+        assert set(Deployment.objects.values_list("stage", flat=True)) == {0}
+
+    def test_refuses_an_activation_in_no_stage(self, staged: World) -> None:
+        with pytest.raises(IntegrityError, match="activated in no stage"), transaction.atomic():
+            activate(1, stage=0)
 
     def test_counts_different_moves_in_one_statement(self, staged: World) -> None:
         activate(4)

@@ -21,7 +21,7 @@ from scheduling.queries import standings
 from scheduling.views.wording import time_left
 from tests import factories
 from tests.scheduling import world as worlds
-from tests.scheduling.world import World
+from tests.scheduling.world import World, in_no_stage
 
 
 def home(client: Client, world: World) -> str:
@@ -203,7 +203,8 @@ class TestTroubles:
         hubs = list(Deployment.objects.filter(pk__range=(first, last), ended_at=None).order_by("pk"))
         for deployment, state in zip(hubs, states, strict=True):
             for step in {"missed": [], "failed": ["staging"]}.get(state, ["staging", "staged", "activating"]):
-                Deployment.objects.filter(pk=deployment.pk).update(state=step)
+                with in_no_stage():
+                    Deployment.objects.filter(pk=deployment.pk).update(state=step)
             Deployment.objects.filter(pk=deployment.pk).update(
                 state=state, ended_at=world.clock(), next_at=None
             )

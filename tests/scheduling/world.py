@@ -1,7 +1,8 @@
 """A small world to book and carry out in: one release, hubs of two Suppliers, slots, and a fleet that answers."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -182,13 +183,14 @@ def make(*, now: datetime) -> World:
     staff = User.objects.create_user(email="staff@dcc.example.com", is_staff=True, is_superuser=True)
     approver = User.objects.create_user(email="approver@dcc.example.com", is_staff=True, is_superuser=True)
     clock = Clock(now)
+    release = publish(model=model, network=network, staff=staff, approver=approver, now=now)
     return World(
         clock=clock,
         network=network,
         model=model,
         northern=northern,
         southern=southern,
-        release=publish(model=model, network=network, staff=staff, approver=approver, now=now),
+        release=release,
         person=User.objects.create_user(email="person@northern.example.com", supplier=northern),
         staff=staff,
         approver=approver,
@@ -255,3 +257,13 @@ def forget_deployments() -> None:
         cursor.execute("DELETE FROM scheduling_tallychange")
         cursor.execute("DELETE FROM scheduling_tally")
         cursor.execute("ALTER TABLE scheduling_deployment ENABLE TRIGGER deployment_is_kept")
+
+
+@contextmanager
+def in_no_stage() -> Iterator[None]:
+    """Let hubs be activated in no stage, and in no budget, as before there were any."""
+    trigger = "TRIGGER deployment_activated_in_a_stage"
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE scheduling_deployment DISABLE {trigger}")
+        yield
+        cursor.execute(f"ALTER TABLE scheduling_deployment ENABLE {trigger}")
