@@ -42,7 +42,7 @@ CREATE TRIGGER moves_stay BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON sched
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduling", "0018_reconciliations")]
+    dependencies = [("scheduling", "0019_hubs_that_dcc_takes_out")]
 
     operations = [
         migrations.RunSQL(

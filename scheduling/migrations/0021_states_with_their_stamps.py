@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("firmware", "0005_frozen_parts"),
         ("hubs", "0006_changes_that_are_due"),
-        ("scheduling", "0019_activated_in_a_stage"),
+        ("scheduling", "0020_activated_in_a_stage"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
