@@ -26,11 +26,13 @@ def count_fleet(*, now: datetime) -> bool:
     return True
 
 
-# Two who fold at the same time take different changes, and touch the tallies in one order.
+# Two who fold at the same time take different changes, and touch the tallies in one order. Chosen once, whichever way
+# the database joins: asked again for every row, the limit would be none.
 FOLD = """
-WITH taken AS (
-    DELETE FROM scheduling_tallychange WHERE id IN (
-        SELECT id FROM scheduling_tallychange ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM scheduling_tallychange ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+taken AS (
+    DELETE FROM scheduling_tallychange WHERE id IN (SELECT id FROM chosen)
     RETURNING release_id, network_id, model_id, stage, state, hubs),
 kept AS (
     INSERT INTO scheduling_tally AS tally (release_id, network_id, model_id, stage, state, hubs)

@@ -460,7 +460,8 @@ class TestReconcile:
         assert Finding.objects.count() == 1
 
     def test_halts_for_an_excess_in_the_portals_own_commands(self, done: World) -> None:
-        Command.objects.filter(phase=Phase.ACTIVATE).update(admitted_at=done.clock.move(days=1))
+        late = done.clock.move(days=1)
+        Command.objects.filter(phase=Phase.ACTIVATE).update(admitted_at=late, valid_until=late)
         reconcile(done)
         assert FirmwareRelease.objects.get().state == ReleaseState.HALTED
         assert set(Finding.objects.values_list("kind", flat=True)) == {Mismatch.OUTSIDE_SLOT}
