@@ -1648,8 +1648,8 @@ LEASED = (
     gate(
         17,
         "nothing of a neighbouring lot",
-        "    if gone := sql.run(NOT_ELIGIBLE, terms):",
-        '    terms["last"] += 9 * 2048\n    if gone := sql.run(NOT_ELIGIBLE, terms):',
+        "    gone = sql.run(NOT_ELIGIBLE, terms)",
+        '    terms["last"] += 9 * 2048\n    gone = sql.run(NOT_ELIGIBLE, terms)',
         NEIGHBOUR,
     ),
 )

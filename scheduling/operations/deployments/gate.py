@@ -213,10 +213,11 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
         sql.run(UNHOLD, terms)
     else:
         cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
-    if gone := sql.run(NOT_ELIGIBLE, terms):
-        placing.free_places(places={lot.slot_id: gone})
+    gone = sql.run(NOT_ELIGIBLE, terms)
     [(commands, left)] = sql.rows(ADMIT, terms | _budget(lot.release_id, terms))
     sql.run(LOOK_LATER, terms | {"waits": left > 0})
+    if gone:  # last: slots are locked after what is in flight
+        placing.free_places(places={lot.slot_id: gone})
     return Admission(commands, now, waits=left > 0, protection=terms)
 
 
