@@ -108,12 +108,12 @@ ON CONFLICT (day, kind) DO UPDATE SET reports = known.reports + excluded.reports
 
 
 def collect_all(*, gateway: HubGateway, clock: Clock, keep_going: Callable[[], bool] = lambda: True) -> int:
-    """Collect until nothing more waits, for a third of a lease, and as long as we are to `keep_going`."""
+    """Collect until little more waits, for a third of a lease, and as long as we are to `keep_going`."""
     began = clock()
     total = 0
     while came := collect(gateway=gateway, clock=clock):
         total += came
-        if came < COLLECT or not keep_going() or clock() - began > LEASE / 3:
+        if came < COLLECT // 2 or not keep_going() or clock() - began > LEASE / 3:
             break
     return total
 
