@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, InterfaceError, connection
 
 from portal import embedded
+from tests.conftest import THAWED
 from tests.faults import carrier, tides
 from tests.faults.carrier import Mood
 from tests.faults.mail import MailServer, Trouble, free_port
@@ -95,6 +96,8 @@ class Lane:
             self._as_superuser(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._as_superuser("CREATE DATABASE portal OWNER portal")
         call_command("migrate", verbosity=0)
+        with connection.cursor() as cursor:
+            cursor.execute(THAWED)  # a storm's release has a policy of its own
         connection.close()
         self._as_superuser(tides.PUBLIC_FIRST, FULL_DISK, database="portal")
         for table in MAY_BE_FULL:

@@ -22,7 +22,8 @@ from django.db import models
 
 from firmware.models import FirmwareRelease, Halt, RolloutPolicy
 from firmware.operations import decisions
-from hubs.gateway import connect
+from hubs.gateway import Command as Instruction
+from hubs.gateway import Phase, connect
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.models import CommandLog
 from hubs.models import ChangeOfSupplier, CommunicationsHub, FleetCount
@@ -30,7 +31,15 @@ from hubs.operations import count_fleet
 from portal.celery import TIMETABLE, app
 from portal.ground.models import AuditEntry
 from portal.models import User
-from scheduling.models import Booking, CapacityPattern, Consent, Deployment, Notice, Weekday
+from scheduling.models import (
+    Booking,
+    CapacityPattern,
+    Consent,
+    Deployment,
+    Notice,
+    Reconciliation,
+    Weekday,
+)
 from scheduling.operations import bookings, deployments, notices, selections
 from tests.scheduling import world as worlds
 from tests.scheduling.test_allocations import to_the_day
@@ -191,6 +200,15 @@ def fleet_uncounted(world: World) -> None:
     booked(world)
 
 
+def command_from_elsewhere(world: World) -> None:
+    """The fleet was told something that the Gate never admitted."""
+    booked(world)
+    deployment = Deployment.objects.order_by("id")[0]
+    until = world.clock() + HOUR
+    forged = Instruction(deployment.pk, Phase.READ, 9, deployment.hub_id, deployment.lot_id, 1, until)
+    connect().send(commands=[forged], now=world.clock())
+
+
 MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "carry_out": [commands_due],
     "collect_reports": [reports_waiting],
@@ -207,6 +225,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "change_suppliers": [hubs_change_supplier],
     "open_slots": [pattern_new],
     "count_fleet": [fleet_uncounted],
+    "reconcile": [command_from_elsewhere],
 }
 
 
@@ -226,6 +245,7 @@ VARIES = {
     "digest",
     "image_type",
     "hash",
+    "words",
     "postcode",
 }
 ONLY_WHETHER = (models.DateTimeField, models.DateField)
@@ -244,6 +264,7 @@ def picture() -> Picture:
         *apps.get_app_config("scheduling").get_models(),
         *(FirmwareRelease, Halt, ChangeOfSupplier, CommunicationsHub, FleetCount, AuditEntry, CommandLog),
     ]
+    kinds.remove(Reconciliation)  # how often somebody has looked; what was found is in
     taken = {model.__name__: Counter(map(_look, model._default_manager.all())) for model in kinds}
     taken["letters"] = Counter((tuple(letter.to), letter.subject) for letter in mail.outbox)
     taken["owed"] = Counter(Notice.objects.values_list("kind", "address"))
