@@ -48,6 +48,14 @@ class NetworkFactory(DjangoModelFactory[Network]):
     name = factory.LazyAttribute(lambda network: network.code.title())
 
 
+LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def three_letters(number: int) -> str:
+    """Write a number below 46,656 with three letters or digits: a whole run makes thousands of Suppliers."""
+    return LETTERS[number // 1_296] + LETTERS[number // 36 % 36] + LETTERS[number % 36]
+
+
 class SupplierFactory(DjangoModelFactory[Supplier]):
     """A Supplier of both fuels."""
 
@@ -55,8 +63,8 @@ class SupplierFactory(DjangoModelFactory[Supplier]):
         model = Supplier
 
     name = factory.Sequence(lambda number: f"Supplier {number}")
-    import_participant_id = factory.Sequence(lambda number: f"E{number:03X}")
-    gas_participant_id = factory.Sequence(lambda number: f"G{number:03X}")
+    import_participant_id = factory.Sequence(lambda number: "E" + three_letters(number))
+    gas_participant_id = factory.Sequence(lambda number: "G" + three_letters(number))
 
 
 class HubModelFactory(DjangoModelFactory[HubModel]):

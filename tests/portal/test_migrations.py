@@ -15,8 +15,8 @@ BEFORE_THE_FIRST_RELEASE = {
     "ground": 2,
     "hubs": 6,
     "modelled_fleet": 2,
-    "firmware": 4,
-    "scheduling": 16,
+    "firmware": 5,
+    "scheduling": 21,
     "portal": 2,
 }
 """The last migration of each app that no old process can run beside: nothing had been released. Raise it until then."""

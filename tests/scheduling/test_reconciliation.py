@@ -461,7 +461,9 @@ class TestReconcile:
 
     def test_halts_for_an_excess_in_the_portals_own_commands(self, done: World) -> None:
         late = done.clock.move(days=1)
-        Command.objects.filter(phase=Phase.ACTIVATE).update(admitted_at=late, valid_until=late)
+        Command.objects.filter(phase=Phase.ACTIVATE).update(
+            admitted_at=late, valid_until=late + timedelta(minutes=1)
+        )
         reconcile(done)
         assert FirmwareRelease.objects.get().state == ReleaseState.HALTED
         assert set(Finding.objects.values_list("kind", flat=True)) == {Mismatch.OUTSIDE_SLOT}
