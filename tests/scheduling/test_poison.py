@@ -174,6 +174,16 @@ class TestASenderThatStops:
         booked.work()
         assert set(Deployment.objects.values_list("state", flat=True)) == {State.STAGED}
 
+    def test_unstamps_the_rest_though_time_passes_between_the_gate_and_the_stamp(self, booked: World) -> None:
+        fleet = Picky()
+        deployments.carry_out(
+            gateway=fleet,
+            clock=lambda: booked.clock.move(milliseconds=1),
+            lots=1,
+            keep_going=lambda: len(fleet.sendings) < 1,
+        )
+        assert Command.objects.filter(sent_at=None).count() == 70
+
     def test_asks_everything_again_when_the_carrier_is_slow(self, booked: World) -> None:
         fleet = Picky()
         fleet.before = lambda: booked.clock.move(seconds=1.5)

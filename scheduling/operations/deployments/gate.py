@@ -201,7 +201,8 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
     """
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
-    terms = _terms(claimed, image_whole, now)
+    stops = protection(lot=lot, now=now)
+    terms = _terms(claimed, image_whole, stops, now)
     sql.run(RECALL, terms)
     sql.run(SLOT_OVER, terms)
     sql.run(GRACE_OVER, terms)
@@ -218,7 +219,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
     sql.run(LOOK_LATER, terms | {"waits": left > 0})
     if gone:  # last: slots are locked after what is in flight
         placing.free_places(places={lot.slot_id: gone})
-    return Admission(commands, now, waits=left > 0, protection=terms)
+    return Admission(commands, now, waits=left > 0, protection=stops)
 
 
 def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +235,9 @@ def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
+def _terms(
+    claimed: Claim, image_whole: bool, stops: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
     """Ask every rule of the release anew, under its lock, and return them as the parameters of the Gate."""
     lot, slot = claimed.lot, claimed.lot.slot
     release = FirmwareRelease.objects.select_related("policy").get(pk=lot.release_id)
@@ -243,7 +246,6 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).first()
     in_period = period is not None
     until = min(slot.end_at, period.end_at) if period else slot.end_at
-    stops = protection(lot=lot, now=now)
     return {
         **stops,
         **ours(claimed=claimed),
