@@ -38,6 +38,8 @@ class Hours:
         day = start_at.astimezone(LONDON).date()
         if day.weekday() not in self.weekdays or not self.first_day <= day <= self.last_day:
             return False
+        if self.opens == self.closes:
+            return True  # nothing leaves a whole day: the next one follows at once
         return any(
             all(opens <= begin and end <= closes for begin, end in _wall_spans(start_at, end_at))
             for opens, closes in self._windows(day)
