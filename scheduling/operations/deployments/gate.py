@@ -235,9 +235,7 @@ def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _terms(
-    claimed: Claim, image_whole: bool, stops: Mapping[str, Any], now: datetime
-) -> dict[str, Any]:
+def _terms(claimed: Claim, image_whole: bool, stops: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Ask every rule of the release anew, under its lock, and return them as the parameters of the Gate."""
     lot, slot = claimed.lot, claimed.lot.slot
     release = FirmwareRelease.objects.select_related("policy").get(pk=lot.release_id)
