@@ -1,11 +1,13 @@
 """The scheduling app's world, half an hour before the clocks go back."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from portal.ground import clock
 from tests.scheduling import world as worlds
+from tests.scheduling.rows import SLOT_AT, Lay, Row, lay_out
 
 
 @pytest.fixture
@@ -24,3 +26,18 @@ def world(db: None, now: datetime) -> worlds.World:
 def todays_world(db: None) -> worlds.World:
     """The same world by the database's own clock, which the pages go by."""
     return worlds.make(now=clock.now())
+
+
+@pytest.fixture
+def lay(world: worlds.World) -> Lay:
+    """Return what books as many hubs as there are rows, lets the moment come, and lays the rows out."""
+
+    def book_and_lay(rows: Sequence[Row], *, moment: timedelta = SLOT_AT) -> dict[int, Row]:
+        start = world.clock()
+        world.hubs(len(rows))
+        world.slot(start=SLOT_AT, room=len(rows))
+        world.book()
+        world.clock.moment = start + moment
+        return lay_out(world, rows)
+
+    return book_and_lay

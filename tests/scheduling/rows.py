@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from hubs.gateway import Phase, Verdict
 from scheduling.lifecycle import FINAL, State
@@ -43,6 +44,16 @@ class Row:
     """How long ago it was first not reached."""
     holds: Sent | None = None
     """A command of it that nobody awaits."""
+
+
+SLOT_AT = timedelta(hours=5)
+"""How long after the world's beginning the slot of the `lay` fixture begins."""
+
+
+class Lay(Protocol):
+    """Book as many hubs as there are rows, let the moment come, and lay the rows out; return them by id."""
+
+    def __call__(self, rows: Sequence[Row], *, moment: timedelta = SLOT_AT) -> dict[int, Row]: ...
 
 
 def lay_out(world: World, rows: Sequence[Row]) -> dict[int, Row]:

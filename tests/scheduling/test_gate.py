@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
@@ -30,29 +30,12 @@ from scheduling.models import (
 )
 from scheduling.operations import deployments
 from tests import factories
-from tests.scheduling.rows import Row, Sent, lay_out
+from tests.scheduling.rows import SLOT_AT, Lay, Row, Sent, lay_out
 from tests.scheduling.test_guards import change
 from tests.scheduling.test_whole_way import rewrite
 from tests.scheduling.world import World
 
 OPEN = (State.PROVISIONAL, State.BOOKED, State.STAGING, State.STAGED, State.ACTIVATING, State.HELD)
-SLOT_AT = timedelta(hours=5)
-Layer = Callable[[Sequence[Row]], dict[int, Row]]
-
-
-@pytest.fixture
-def lay(world: World) -> Layer:
-    """Return what books as many hubs as there are rows, lets the moment come, and lays the rows out."""
-
-    def book_and_lay(rows: Sequence[Row], *, moment: timedelta = SLOT_AT) -> dict[int, Row]:
-        start = world.clock()
-        world.hubs(len(rows))
-        world.slot(start=SLOT_AT, room=len(rows))
-        world.book()
-        world.clock.moment = start + moment
-        return lay_out(world, rows)
-
-    return book_and_lay
 
 
 def admit(world: World, *, image_whole: bool = True) -> set[tuple[int, Phase]]:
@@ -156,17 +139,17 @@ class TestAdmits:
         ids=["before staging", "staging", "just before the slot", "slot", "last moment", "after the slot"],
     )
     def test_what_is_due_in_its_time_and_nothing_else(
-        self, world: World, lay: Layer, moment: timedelta, may_stage: bool, may_activate: bool
+        self, world: World, lay: Lay, moment: timedelta, may_stage: bool, may_activate: bool
     ) -> None:
-        laid = lay(EVERY_ROW, moment=moment)  # type: ignore[call-arg]
+        laid = lay(EVERY_ROW, moment=moment)
         assert admit(world) == expected(laid, may_stage=may_stage, may_activate=may_activate, may_verify=True)
 
     @pytest.mark.parametrize("moment", [STAGING, IN_SLOT], ids=["staging", "slot"])
     @pytest.mark.parametrize("state", [ReleaseState.HALTED, ReleaseState.WITHDRAWN])
     def test_nothing_of_a_stopped_release_but_the_reading_back(
-        self, world: World, lay: Layer, moment: timedelta, state: ReleaseState
+        self, world: World, lay: Lay, moment: timedelta, state: ReleaseState
     ) -> None:
-        laid = lay(EVERY_ROW, moment=moment)  # type: ignore[call-arg]
+        laid = lay(EVERY_ROW, moment=moment)
         stop(world, state)
         assert admit(world) == expected(
             laid, may_stage=False, may_activate=False, may_verify=state == ReleaseState.WITHDRAWN
@@ -175,9 +158,9 @@ class TestAdmits:
     @pytest.mark.parametrize("moment", [STAGING, IN_SLOT], ids=["staging", "slot"])
     @pytest.mark.parametrize("period", ["over", "to come", "of another network"])
     def test_nothing_outside_the_period_but_the_reading_back(
-        self, world: World, lay: Layer, moment: timedelta, period: str
+        self, world: World, lay: Lay, moment: timedelta, period: str
     ) -> None:
-        laid = lay(EVERY_ROW, moment=moment)  # type: ignore[call-arg]
+        laid = lay(EVERY_ROW, moment=moment)
         now = world.clock()
         periods = AvailabilityPeriod.objects.all()
         match period:
@@ -189,18 +172,18 @@ class TestAdmits:
                 periods.update(network=factories.NetworkFactory.create(code="south"))
         assert admit(world) == expected(laid, may_stage=False, may_activate=False, may_verify=True)
 
-    def test_no_transfer_of_an_image_that_changed(self, world: World, lay: Layer) -> None:
+    def test_no_transfer_of_an_image_that_changed(self, world: World, lay: Lay) -> None:
         laid = lay(EVERY_ROW)
         assert admit(world, image_whole=False) == expected(
             laid, may_stage=False, may_activate=True, may_verify=True
         )
 
-    def test_no_activation_while_the_network_or_the_hub_is_closed(self, world: World, lay: Layer) -> None:
+    def test_no_activation_while_the_network_or_the_hub_is_closed(self, world: World, lay: Lay) -> None:
         laid = lay(EVERY_ROW)
         world.protect(start_at=world.clock(), end_at=world.clock() + timedelta(minutes=30))
         assert admit(world) == expected(laid, may_stage=True, may_activate=False, may_verify=True)
 
-    def test_what_is_then_awaited_with_one_more_try(self, world: World, lay: Layer) -> None:
+    def test_what_is_then_awaited_with_one_more_try(self, world: World, lay: Lay) -> None:
         laid = lay(EVERY_ROW)
         now = world.clock()
         policy = world.release.policy
@@ -220,7 +203,7 @@ class TestAdmits:
             assert (command.sent_at, command.verdict) == (None, None)
 
     def test_no_command_that_outlives_its_slot_its_period_or_its_silence(
-        self, world: World, lay: Layer
+        self, world: World, lay: Lay
     ) -> None:
         def last_moments(*, silence: str, period: datetime, window: datetime | None) -> dict[Phase, datetime]:
             world.release.policy.silence_deadline = silence
@@ -264,7 +247,7 @@ class TestAdmits:
         found = last_moments(silence="70 minutes", period=far, window=soon)
         assert (found[Phase.STAGE], found[Phase.ACTIVATE]) == (slot_end, soon)
 
-    def test_nothing_for_whoever_lost_the_lot(self, world: World, lay: Layer) -> None:
+    def test_nothing_for_whoever_lost_the_lot(self, world: World, lay: Lay) -> None:
         lay([Row(State.BOOKED, Phase.READ)])
         Lot.objects.update(due_at=world.clock())
         first = deployments.claim(now=world.clock())
@@ -316,7 +299,7 @@ class TestRecall:
 
     @pytest.mark.parametrize("stopped", ["", "halted", "withdrawn", "closed"])
     def test_takes_back_what_surely_did_nothing_and_nothing_else(
-        self, world: World, lay: Layer, stopped: str
+        self, world: World, lay: Lay, stopped: str
     ) -> None:
         others = [
             Row(State.STAGING, Phase.STAGE, is_due=False, holds=Sent(is_sent=False, is_valid=False)),
@@ -368,7 +351,7 @@ class TestRecall:
             if row.phase == Phase.ACTIVATE and not deployment.awaiting:
                 assert deployment.state in (State.STAGED, State.HELD)
 
-    def test_takes_back_no_earlier_command_of_the_same_hub(self, world: World, lay: Layer) -> None:
+    def test_takes_back_no_earlier_command_of_the_same_hub(self, world: World, lay: Lay) -> None:
         [key] = lay(
             [Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent(is_sent=False, is_valid=False))]
         )
@@ -408,7 +391,7 @@ class TestSilence:
         )
     ]
 
-    def test_is_the_hubs_only_when_the_carrier_took_the_command(self, world: World, lay: Layer) -> None:
+    def test_is_the_hubs_only_when_the_carrier_took_the_command(self, world: World, lay: Lay) -> None:
         laid = lay(self.ROWS)
         now = world.clock()
         asked = admit(world)
@@ -436,7 +419,7 @@ class TestSilence:
                 assert deployment.tries == (1 if row.phase == Phase.ACTIVATE else row.tries + 1)
         assert not [key for key, phase in asked if phase == Phase.ACTIVATE]
 
-    def test_is_none_before_the_deadline(self, world: World, lay: Layer) -> None:
+    def test_is_none_before_the_deadline(self, world: World, lay: Lay) -> None:
         laid = lay(
             [
                 Row(row.state, row.phase, is_due=False, awaits=Sent(verdict=verdict), tries=3)
@@ -448,7 +431,7 @@ class TestSilence:
         assert Deployment.objects.filter(awaiting=True, first_miss_at=None).count() == len(laid)
         assert dict(Deployment.objects.values_list("id", "next_at")) == later
 
-    def test_is_nobodys_who_was_not_asked(self, world: World, lay: Layer) -> None:
+    def test_is_nobodys_who_was_not_asked(self, world: World, lay: Lay) -> None:
         reading, staged, staging = lay(
             [
                 Row(State.ACTIVATING, Phase.VERIFY, tries=3),
@@ -460,7 +443,7 @@ class TestSilence:
         assert states()[staged] == (State.STAGED, Ending.NONE)
         assert Deployment.objects.get(pk=staged).first_miss_at is None
 
-    def test_is_that_of_the_command_that_is_awaited(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_the_command_that_is_awaited(self, world: World, lay: Lay) -> None:
         """Neither an answered command nor another one of the hub says that the line to the carrier is at fault."""
         keys = lay(
             [
@@ -493,10 +476,8 @@ class TestTheEndOfTheSlot:
     ]
 
     @pytest.mark.parametrize("is_halted", [False, True], ids=["published", "halted"])
-    def test_ends_what_was_not_activated_and_says_why(
-        self, world: World, lay: Layer, is_halted: bool
-    ) -> None:
-        laid = lay(self.ROWS, moment=AFTER_SLOT)  # type: ignore[call-arg]
+    def test_ends_what_was_not_activated_and_says_why(self, world: World, lay: Lay, is_halted: bool) -> None:
+        laid = lay(self.ROWS, moment=AFTER_SLOT)
         if is_halted:
             stop(world, ReleaseState.HALTED)
         admit(world)
@@ -514,10 +495,10 @@ class TestTheEndOfTheSlot:
                 why = Ending.NOT_STAGED if row.state == State.STAGING else Ending.SLOT_PASSED
             assert states()[key] == (State.MISSED, why)
 
-    def test_says_of_what_waited_for_room_that_its_turn_did_not_come(self, world: World, lay: Layer) -> None:
+    def test_says_of_what_waited_for_room_that_its_turn_did_not_come(self, world: World, lay: Lay) -> None:
         laid = lay(
             [Row(state, Phase.ACTIVATE, is_due=False) for state in (State.STAGED, State.BOOKED)],
-            moment=AFTER_SLOT,  # type: ignore[call-arg]
+            moment=AFTER_SLOT,
         )
         Lot.objects.update(waits=True)
         admit(world)
@@ -526,14 +507,14 @@ class TestTheEndOfTheSlot:
             (State.MISSED, Ending.SLOT_PASSED),
         ]
 
-    def test_is_not_there_a_moment_before(self, world: World, lay: Layer) -> None:
-        lay(self.ROWS, moment=AFTER_SLOT - timedelta(microseconds=1))  # type: ignore[call-arg]
+    def test_is_not_there_a_moment_before(self, world: World, lay: Lay) -> None:
+        lay(self.ROWS, moment=AFTER_SLOT - timedelta(microseconds=1))
         admit(world)
         assert not Deployment.objects.filter(state=State.MISSED).exists()
 
 
 class TestGrace:
-    def test_ends_the_tries_of_a_staged_hub_that_was_missed_too_long(self, world: World, lay: Layer) -> None:
+    def test_ends_the_tries_of_a_staged_hub_that_was_missed_too_long(self, world: World, lay: Lay) -> None:
         world.release.policy.grace = "20 minutes"
         world.release.policy.save()
         grace = timedelta(minutes=20)
@@ -560,7 +541,7 @@ class TestGrace:
 
 
 class TestHolding:
-    def test_takes_hold_of_everything_that_is_not_on_its_way(self, world: World, lay: Layer) -> None:
+    def test_takes_hold_of_everything_that_is_not_on_its_way(self, world: World, lay: Lay) -> None:
         laid = lay(EVERY_ROW)
         stop(world, ReleaseState.HALTED)
         admit(world)
@@ -569,7 +550,7 @@ class TestHolding:
             assert states()[key][0] == (row.state if is_on_its_way else State.HELD)
 
     @pytest.mark.parametrize("is_asked", [False, True])
-    def test_ends_as_it_began(self, world: World, lay: Layer, is_asked: bool) -> None:
+    def test_ends_as_it_began(self, world: World, lay: Lay, is_asked: bool) -> None:
         laid = lay(
             [
                 Row(state, Phase.STAGE, is_due=False, tries=3, missed_for=timedelta(minutes=1))
@@ -633,7 +614,7 @@ class TestEligibility:
         ],
     )
     def test_is_asked_of_every_hub_that_is_due(
-        self, world: World, lay: Layer, fact: str, ending: Ending
+        self, world: World, lay: Lay, fact: str, ending: Ending
     ) -> None:
         laid = lay(EVERY_ROW)
         self.change(world, fact)
@@ -650,24 +631,24 @@ class TestEligibility:
         world.slots[0].refresh_from_db()
         assert world.slots[0].taken == len(laid) - gone
 
-    def test_is_that_of_a_lead_that_another_shares_by_consent(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_a_lead_that_another_shares_by_consent(self, world: World, lay: Lay) -> None:
         [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         CommunicationsHub.objects.update(gas_supplier=world.southern)
         ask(world, is_answered=True)
         assert admit(world) == {(key, Phase.ACTIVATE)}
 
-    def test_is_that_of_a_lead_whose_hub_nobody_shares_any_more(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_a_lead_whose_hub_nobody_shares_any_more(self, world: World, lay: Lay) -> None:
         [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         ask(world, is_answered=True)
         assert admit(world) == {(key, Phase.ACTIVATE)}
 
-    def test_is_not_asked_of_the_other_supplier_where_dcc_overrode(self, world: World, lay: Layer) -> None:
+    def test_is_not_asked_of_the_other_supplier_where_dcc_overrode(self, world: World, lay: Lay) -> None:
         [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         CommunicationsHub.objects.update(gas_supplier=world.southern)
         Lot.objects.update(is_override=True)
         assert admit(world) == {(key, Phase.ACTIVATE)}
 
-    def test_is_that_of_the_other_supplier_where_it_booked(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_the_other_supplier_where_it_booked(self, world: World, lay: Lay) -> None:
         [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
         CommunicationsHub.objects.update(import_supplier=world.southern, gas_supplier=world.northern)
         Lot.objects.update(is_override=True)
@@ -677,7 +658,7 @@ class TestEligibility:
 class TestLooksAgain:
     """What was due and not admitted is due again soon, and no later than its slot's end."""
 
-    def test_soon_at_what_was_due_and_at_nothing_else(self, world: World, lay: Layer) -> None:
+    def test_soon_at_what_was_due_and_at_nothing_else(self, world: World, lay: Lay) -> None:
         before, soon = timedelta(seconds=10), timedelta(seconds=30)
         laid = lay(
             [
@@ -685,7 +666,7 @@ class TestLooksAgain:
                 Row(State.ACTIVATING, Phase.ACTIVATE),
                 Row(State.BOOKED, Phase.ACTIVATE, is_due=False),
             ],
-            moment=AFTER_SLOT - before,  # type: ignore[call-arg]
+            moment=AFTER_SLOT - before,
         )
         now = world.clock()
         assert admit(world) == set()
@@ -701,8 +682,8 @@ class TestLooksAgain:
             world.clock() + soon
         }
 
-    def test_after_the_slot_at_what_is_still_activating(self, world: World, lay: Layer) -> None:
-        [key] = lay([Row(State.ACTIVATING, Phase.ACTIVATE)], moment=AFTER_SLOT)  # type: ignore[call-arg]
+    def test_after_the_slot_at_what_is_still_activating(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.ACTIVATING, Phase.ACTIVATE)], moment=AFTER_SLOT)
         assert admit(world) == set()
         assert Deployment.objects.get(pk=key).next_at == world.clock() + timedelta(seconds=30)
 
@@ -741,7 +722,7 @@ class TestBudgets:
         ids=["in flight", "stage", "both", "no stages", "room for all"],
     )
     def test_are_taken_in_the_order_of_the_hubs_and_no_further(
-        self, world: World, lay: Layer, limits: dict[str, Any], goes: int
+        self, world: World, lay: Lay, limits: dict[str, Any], goes: int
     ) -> None:
         self.limit(world, **limits)
         laid = lay(self.ROWS)
@@ -754,14 +735,14 @@ class TestBudgets:
         for key in activates[goes:]:
             assert (states()[key][0], Deployment.objects.get(pk=key).next_at) == (State.STAGED, world.clock())
 
-    def test_are_empty_once_they_are_taken(self, world: World, lay: Layer) -> None:
+    def test_are_empty_once_they_are_taken(self, world: World, lay: Lay) -> None:
         self.limit(world, in_flight=6, sizes=(4, 50))
         lay(self.ROWS)
         assert len(self.activated(world)) == 4
         Lot.objects.update(lease_until=None)
         assert admit(world) == set()
 
-    def test_are_each_models_own(self, world: World, lay: Layer) -> None:
+    def test_are_each_models_own(self, world: World, lay: Lay) -> None:
         self.limit(world, sizes=(2, 50))
         other = factories.HubModelFactory.create()
         world.release.hub_models.add(other)
@@ -780,7 +761,7 @@ class TestBudgets:
 class TestProtection:
     """Groups and changes of supplier protect their own hubs, in their own time."""
 
-    def test_is_that_of_the_windows_own_group(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_the_windows_own_group(self, world: World, lay: Lay) -> None:
         protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
         now = world.clock()
         window = {"start_at": now - SLOT_AT, "end_at": now + SLOT_AT, "scope": ProtectedWindow.Scope.GROUP}
@@ -792,7 +773,7 @@ class TestProtection:
         world.protect(**window, group=groups[0])  # type: ignore[arg-type]
         assert admit(world) == {(other, Phase.ACTIVATE)}
 
-    def test_is_that_of_the_day_of_the_change(self, world: World, lay: Layer) -> None:
+    def test_is_that_of_the_day_of_the_change(self, world: World, lay: Lay) -> None:
         protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
         for key, days in ((protected, 0), (other, 20)):
             hub = CommunicationsHub.objects.get(pk=Deployment.objects.get(pk=key).hub_id)

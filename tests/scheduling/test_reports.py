@@ -1,6 +1,5 @@
 """Reports, row by row: which command they answer, which deployment they move, and which are nobody's."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,25 +10,10 @@ from hubs.gateway import Outcome, Phase, Report
 from scheduling.lifecycle import State
 from scheduling.models import Command, Deployment, Lot, Slot, StrayReport
 from scheduling.operations import deployments
-from tests.scheduling.rows import Row, Sent, lay_out
+from tests.scheduling.rows import Lay, Row, Sent
 from tests.scheduling.world import NEW, OLD, World
 
-Lay = Callable[[Sequence[Row]], dict[int, Row]]
 READING = Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent())
-
-
-@pytest.fixture
-def lay(world: World) -> Lay:
-    """Return what books as many hubs as there are rows, and lays the rows out in their slot."""
-
-    def book_and_lay(rows: Sequence[Row]) -> dict[int, Row]:
-        world.hubs(len(rows))
-        world.slot(start=timedelta(hours=5), room=len(rows))
-        world.book()
-        world.clock.move(hours=5)
-        return lay_out(world, rows)
-
-    return book_and_lay
 
 
 def answer(key: int, *, phase: Phase = Phase.READ, version: int | None = OLD) -> Report:

@@ -14,11 +14,10 @@ from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
 from scheduling.models import Command, Deployment, Lot
 from scheduling.operations import deployments
-from tests.scheduling.rows import Row, Sent, lay_out
+from tests.scheduling.rows import Lay, Row, Sent
 from tests.scheduling.test_deployments import Recorder
 from tests.scheduling.world import World
 
-Lay = Callable[[Sequence[Row]], dict[int, Row]]
 ON_THEIR_WAY = (
     (State.STAGING, Phase.READ),
     (State.STAGING, Phase.STAGE),
@@ -43,20 +42,6 @@ ROWS = [
     ],
     *[Row(state, phase, is_due=False, holds=Sent(is_sent=False)) for state, phase in ON_THEIR_WAY],
 ]
-
-
-@pytest.fixture
-def lay(world: World) -> Lay:
-    """Return what books as many hubs as there are rows, and lays the rows out in their slot."""
-
-    def book_and_lay(rows: Sequence[Row]) -> dict[int, Row]:
-        world.hubs(len(rows))
-        world.slot(start=timedelta(hours=5), room=len(rows))
-        world.book()
-        world.clock.move(hours=5)
-        return lay_out(world, rows)
-
-    return book_and_lay
 
 
 def send(world: World, gateway: Recorder) -> list[tuple[int, Phase, int]]:
