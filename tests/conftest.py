@@ -1,5 +1,7 @@
 """What every test stands on: servers of our own, a folder of its own for uploads, real worker processes."""
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from pytest_django import Settings
 
 from portal import embedded
 from portal.celery import app
+from portal.ground import logs
 
 # The same examples in every run of the gate; HYPOTHESIS_PROFILE=default looks for new ones.
 hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
@@ -180,3 +183,18 @@ def eventually(holds: Callable[[], object], *, within: float = 20) -> bool:
 def now() -> datetime:
     """Half an hour before the clocks go back."""
     return datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """Collect what production would write, and more: all that the portal and Django say while debugging."""
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(logs.JsonLines())
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lines
+    root.removeHandler(handler)
+    root.setLevel(level)

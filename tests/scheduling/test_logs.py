@@ -2,9 +2,8 @@
 
 import io
 import json
-import logging
 import smtplib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,7 +14,6 @@ from pytest_django import Settings
 
 from hubs.gateway import Command, Receipt, Report
 from hubs.models import CommunicationsHub
-from portal.ground import logs
 from portal.models import User
 from scheduling.models import Deployment, Lot, Notice
 from scheduling.operations import deployments, notices
@@ -34,21 +32,6 @@ class Refusing(BaseEmailBackend):
         """Refuse every recipient."""
         refused = {address: (450, b"later") for message in email_messages for address in message.to}
         raise smtplib.SMTPRecipientsRefused(refused)
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    """Collect what production would write, and more: all that the portal and Django say while debugging."""
-    lines = io.StringIO()
-    handler = logging.StreamHandler(lines)
-    handler.setFormatter(logs.JsonLines())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield lines
-    root.removeHandler(handler)
-    root.setLevel(level)
 
 
 def journey(world: World, client: Client, settings: Settings) -> None:
