@@ -12,45 +12,49 @@ import contextlib
 import email
 import email.policy
 import enum
-import socket
 import socketserver
 import threading
 import time
 from dataclasses import dataclass
-from email.message import EmailMessage
 from typing import Self
 
 
 class Trouble(enum.Enum):
     """What a mail server may do instead of its work, until it is told otherwise."""
 
+    NONE = "does its work"
+    DOWN = "takes no connections"
     SILENT = "takes connections and never says a word"
+    BUSY = "asks to try again later, of everybody"
+    DROPS_BEFORE_DATA = "hangs up when the mail is about to come"
+    FULL = "hears the mail out and has no room for it"
     HANGS_AFTER_DATA = "takes the mail and never answers"
     DROPS_AFTER_DATA = "takes the mail and hangs up before it answers"
-    DROPS_BEFORE_DATA = "hangs up when the mail is about to come"
     HANGS_AT_QUIT = "takes the mail, says so, and does not answer the goodbye"
-    BUSY = "asks to try again later, of everybody"
+
+
+LOSES_ITS_ANSWER = (Trouble.HANGS_AFTER_DATA, Trouble.DROPS_AFTER_DATA)
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail that the server has taken."""
+    """A mail that the server has taken, to one address; without `is_answered` the sender may not know."""
 
-    recipients: tuple[str, ...]
-    message: EmailMessage
-
-    @property
-    def id(self) -> str:
-        """Return the Message-ID."""
-        return str(self.message["Message-ID"])
+    message_id: str
+    address: str
+    is_answered: bool
 
 
 class MailServer:
-    """A server whose attributes may be changed while it runs; used as a context, it runs for its length."""
+    """
+    A server; used as a context, it runs for its length.
 
-    def __init__(self) -> None:
+    Its attributes may be changed while it does; its trouble begins and ends with `have`.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
         self.mails: list[Mail] = []
-        self.trouble: Trouble | None = None
+        self.trouble = Trouble.NONE
         self.refused: set[str] = set()
         """Addresses that it refuses for good."""
         self.postponed: set[str] = set()
@@ -58,7 +62,7 @@ class MailServer:
         self.seconds = 0.0
         """How long it thinks before it takes a mail."""
         self.connections = 0
-        self._port = 0
+        self._port = port
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -81,24 +85,31 @@ class MailServer:
     @property
     def ids(self) -> list[str]:
         """Return the Message-IDs of the mails taken, in order."""
-        return [mail.id for mail in self.mails]
+        return [mail.message_id for mail in self.mails]
+
+    def have(self, trouble: Trouble) -> None:
+        """Begin a trouble, or end it with `Trouble.NONE`; conversations under way go on under the new rules."""
+        self.trouble = trouble
+        if trouble is Trouble.DOWN:
+            self.stop()
+        else:
+            self.start()
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen, unless it does."""
+        if self._server:
+            return
         self._server = _Server(("127.0.0.1", self._port), _Conversation)
         self._server.of = self
         self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections from now on, and break those that there are."""
+        """Refuse connections from now on."""
         if self._server is None:
             return
         self._server.shutdown()
         self._server.server_close()
-        for conversation in list(self._server.open):
-            with contextlib.suppress(OSError):
-                conversation.shutdown(socket.SHUT_RDWR)
         self._server = None
 
 
@@ -107,10 +118,6 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
     of: MailServer
-
-    def __init__(self, address: tuple[str, int], handler: "type[_Conversation]") -> None:
-        super().__init__(address, handler)
-        self.open: set[socket.socket] = set()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: whom we speak to may be killed at any moment."""
@@ -122,13 +129,6 @@ class _Conversation(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         server = self.server.of
         server.connections += 1
-        self.server.open.add(self.connection)
-        try:
-            self._talk(server)
-        finally:
-            self.server.open.discard(self.connection)
-
-    def _talk(self, server: MailServer) -> None:
         if server.trouble is Trouble.SILENT:
             self._wait()
             return
@@ -149,22 +149,9 @@ class _Conversation(socketserver.StreamRequestHandler):
                         recipients.append(address)
                         self._say("250 ok")
                 case "DATA":
-                    if server.trouble is Trouble.DROPS_BEFORE_DATA:
+                    if not self._take(server, recipients):
                         return
-                    self._say("354 go on")
-                    text = self._read_mail()
-                    if text is None:
-                        return
-                    time.sleep(server.seconds)
-                    message = email.message_from_bytes(text, policy=email.policy.default)
-                    server.mails.append(Mail(tuple(recipients), message))
                     recipients = []
-                    if server.trouble is Trouble.HANGS_AFTER_DATA:
-                        self._wait()
-                        return
-                    if server.trouble is Trouble.DROPS_AFTER_DATA:
-                        return
-                    self._say("250 taken")
                 case "QUIT" if server.trouble is Trouble.HANGS_AT_QUIT:
                     self._wait()
                     return
@@ -173,6 +160,28 @@ class _Conversation(socketserver.StreamRequestHandler):
                     return
                 case _:
                     self._say("250 ok")
+
+    def _take(self, server: MailServer, recipients: list[str]) -> bool:
+        """Take a mail, or do not; tell whether the conversation goes on."""
+        if server.trouble is Trouble.DROPS_BEFORE_DATA:
+            return False
+        self._say("354 go on")
+        text = self._read_mail()
+        if text is None:
+            return False
+        time.sleep(server.seconds)
+        trouble = server.trouble  # as it is now, and for all of what follows
+        if trouble is Trouble.FULL:
+            self._say("452 4.3.1 insufficient system storage")
+            return True
+        message = email.message_from_bytes(text, policy=email.policy.default)
+        is_answered = trouble not in LOSES_ITS_ANSWER
+        server.mails.extend(Mail(str(message["Message-ID"]), address, is_answered) for address in recipients)
+        if is_answered:
+            self._say("250 taken")
+        elif trouble is Trouble.HANGS_AFTER_DATA:
+            self._wait()
+        return is_answered
 
     def _read_mail(self) -> bytes | None:
         """Return a mail to its end; None where the sender went away in the middle of it."""

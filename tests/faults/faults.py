@@ -17,8 +17,8 @@ from portal.celery import TIMETABLE, app
 from tests.faults import carrier
 from tests.faults.carrier import Mood
 from tests.faults.lane import HARNESS, MAY_BE_FULL, READ_AND_WRITE, Lane
-from tests.faults.mail import Trouble
 from tests.faults.nursery import tell
+from tests.smtp import Trouble
 
 Fault = Callable[[Lane, Random], Iterator[None]]
 HOUR = 3_600.0
@@ -239,11 +239,13 @@ def full_disk(lane: Lane, luck: Random) -> Iterator[None]:
 
 
 def mail_trouble(lane: Lane, luck: Random) -> Iterator[None]:
-    """The mail server is down, full, slow, or takes e-mails without saying so."""
-    trouble = luck.choice([Trouble.DOWN, Trouble.DOWN, Trouble.FULL, Trouble.SLOW, Trouble.DEAF])
-    lane.mail.have(trouble)
+    """The mail server is down, full, silent, or takes e-mails without saying so."""
+    trouble = luck.choice(
+        [Trouble.DOWN, Trouble.DOWN, Trouble.FULL, Trouble.SILENT, Trouble.DROPS_AFTER_DATA]
+    )
+    lane.mail_server.have(trouble)
     yield
-    lane.mail.have(Trouble.NONE)
+    lane.mail_server.have(Trouble.NONE)
 
 
 def carrier_down(lane: Lane, luck: Random) -> Iterator[None]:

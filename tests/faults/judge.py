@@ -17,7 +17,7 @@ from scheduling.lifecycle import FINAL, State
 from scheduling.models import LOT_SPAN, Lot, Notice
 from scheduling.reactions import VERIFY_ATTEMPTS
 from tests.faults.carrier import Arrival
-from tests.faults.mail import Mail
+from tests.smtp import Mail
 
 SHOWN = 5
 """Breaches of one kind that are told."""

@@ -21,8 +21,8 @@ from portal import embedded
 from tests.conftest import THAWED
 from tests.faults import carrier, tides
 from tests.faults.carrier import Mood
-from tests.faults.mail import MailServer, Trouble, free_port
 from tests.faults.nursery import Nursery, Order, lives, log_of, tell
+from tests.smtp import MailServer, Trouble
 
 PRISTINE = "pristine"
 BANNER = (". scheduling.", "---", "- ***", "***", "*", ".>", "[tasks]", "__ ", "Configuration", ". ")
@@ -64,9 +64,10 @@ class Lane:
     def __init__(self) -> None:
         self.services = embedded.current()
         self.folder = self.services.state / "run"
-        settings.EMAIL_PORT = free_port()
+        settings.EMAIL_PORT = _free_port()
         self.nursery = Nursery()  # before anything is opened
-        self.mail = MailServer(port=settings.EMAIL_PORT)
+        self.mail_server = MailServer(port=settings.EMAIL_PORT)
+        self.mail_server.start()
         self.workers: list[psutil.Process] = []
         self.beats: list[psutil.Process] = []
         self.may_double_mail = False
@@ -121,8 +122,8 @@ class Lane:
         shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
         Path(settings.MEDIA_ROOT).mkdir(parents=True)
         carrier.forget()
-        self.mail.have(Trouble.NONE)
-        self.mail.received = []
+        self.mail_server.have(Trouble.NONE)
+        self.mail_server.mails = []
         self.may_double_mail = False
 
     def end(self) -> None:
@@ -235,7 +236,7 @@ class Lane:
 
     def calm(self) -> None:
         """End whatever a fault could not end itself, because another was in its way."""
-        self.mail.have(Trouble.NONE)
+        self.mail_server.have(Trouble.NONE)
         carrier.set_mood(Mood())
         self._wake_servers()
         self.services.ensure()
@@ -272,6 +273,14 @@ def tried(act: Callable[[], None]) -> bool:
         connection.close()
         return False
     return True
+
+
+def _free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        port: int = line.getsockname()[1]
+    return port
 
 
 def _wait_for_end(process: psutil.Process) -> None:

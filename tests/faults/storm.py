@@ -592,7 +592,7 @@ def _evidence(lane: Lane, scene: Scene) -> Evidence:
     return Evidence(
         arrivals=carrier.arrivals(),
         stops=[one for of_release in scene.stops.values() for one in of_release],
-        mails=lane.mail.received,
+        mails=lane.mail_server.mails,
         may_double_mail=lane.may_double_mail or somebody_died,
     )
 

@@ -17,9 +17,9 @@ from scheduling.operations import bookings, consents, notices
 from tests.faults import judge
 from tests.faults.carrier import Arrival
 from tests.faults.judge import Evidence, Judgement, Stop
-from tests.faults.mail import Mail
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
+from tests.smtp import Mail
 
 HUBS, SHARED = 6, 4
 HOUR = timedelta(hours=1)
