@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from hubs.gateway import Phase, Verdict
 from scheduling.lifecycle import FINAL, State
@@ -94,3 +94,10 @@ def lay_out(world: World, rows: Sequence[Row]) -> dict[int, Row]:
             )
     Command.objects.bulk_create(commands)
     return laid
+
+
+def add_command(world: World, deployment: int, phase: Phase, attempt: int, **facts: Any) -> None:
+    """Add one more command of a deployment: still to be sent, and valid for a while; `facts` may say otherwise."""
+    now = world.clock()
+    made = {"token": 1, "admitted_at": now, "valid_until": now + timedelta(minutes=9)}
+    Command.objects.create(deployment_id=deployment, phase=phase, attempt=attempt, **{**made, **facts})

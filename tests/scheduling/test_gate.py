@@ -30,7 +30,7 @@ from scheduling.models import (
 )
 from scheduling.operations import deployments
 from tests import factories
-from tests.scheduling.rows import SLOT_AT, Lay, Row, Sent, lay_out
+from tests.scheduling.rows import SLOT_AT, Lay, Row, Sent, add_command, lay_out
 from tests.scheduling.test_guards import change
 from tests.scheduling.test_whole_way import rewrite
 from tests.scheduling.world import World
@@ -357,17 +357,8 @@ class TestRecall:
         )
         Deployment.objects.update(attempt=2)
         now = world.clock()
-        for phase, attempt in ((Phase.STAGE, 2), (Phase.READ, 2)):
-            Command.objects.create(
-                deployment_id=key,
-                phase=phase,
-                attempt=attempt,
-                token=1,
-                admitted_at=now,
-                valid_until=now if phase == Phase.READ else now + timedelta(minutes=10),
-                sent_at=now if phase == Phase.STAGE else None,
-                verdict=Verdict.ACCEPTED if phase == Phase.STAGE else None,
-            )
+        add_command(world, key, Phase.STAGE, 2, sent_at=now, verdict=Verdict.ACCEPTED)
+        add_command(world, key, Phase.READ, 2, valid_until=now)
         assert admit(world) == set()
         assert not Command.objects.exclude(answered_at=None).exists()
         assert Deployment.objects.get().awaiting
@@ -453,17 +444,9 @@ class TestSilence:
             ]
         )
         now = world.clock()
-        for key, (phase, attempt) in zip(
-            keys, ((Phase.READ, 9), (Phase.READ, 1), (Phase.STAGE, 0)), strict=True
-        ):
-            Command.objects.create(
-                deployment_id=key,
-                phase=phase,
-                attempt=attempt,
-                token=1,
-                admitted_at=now,
-                valid_until=now + timedelta(minutes=9),
-            )
+        others = (Phase.READ, 9), (Phase.READ, 1), (Phase.STAGE, 0)
+        for key, (phase, attempt) in zip(keys, others, strict=True):
+            add_command(world, key, phase, attempt)
         assert admit(world) == {(key, Phase.STAGE) for key in keys}
         assert set(Deployment.objects.values_list("first_miss_at", flat=True)) == {now}
 

@@ -14,7 +14,7 @@ from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
 from scheduling.models import Command, Deployment, Lot
 from scheduling.operations import deployments
-from tests.scheduling.rows import Lay, Row, Sent
+from tests.scheduling.rows import Lay, Row, Sent, add_command
 from tests.scheduling.test_deployments import Recorder
 from tests.scheduling.world import World
 
@@ -90,16 +90,8 @@ class TestHandsOver:
 
     def test_no_command_but_the_one_that_is_awaited(self, world: World, lay: Lay) -> None:
         [key] = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent(is_sent=False))])
-        now = world.clock()
         for phase, attempt in ((Phase.READ, 1), (Phase.STAGE, 2), (Phase.STAGE, 3)):
-            Command.objects.create(
-                deployment_id=key,
-                phase=phase,
-                attempt=attempt,
-                token=1,
-                admitted_at=now,
-                valid_until=now + timedelta(minutes=9),
-            )
+            add_command(world, key, phase, attempt)
         assert send(world, Recorder()) == [(key, Phase.STAGE, 1)]
         for stamped in (Command.objects.exclude(sent_at=None), Command.objects.exclude(verdict=None)):
             assert list(stamped.values_list("phase", "attempt")) == [(Phase.STAGE, 1)]
@@ -171,16 +163,8 @@ class TestKeepsBack:
     def test_the_command_that_is_awaited_and_no_other(self, world: World, lay: Lay) -> None:
         keys = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent())] * 2)
         later = dict(Deployment.objects.values_list("id", "next_at"))
-        now = world.clock()
         for key, (phase, attempt) in zip(keys, ((Phase.READ, 1), (Phase.STAGE, 2)), strict=True):
-            Command.objects.create(
-                deployment_id=key,
-                phase=phase,
-                attempt=attempt,
-                token=1,
-                admitted_at=now,
-                valid_until=now + timedelta(minutes=9),
-            )
+            add_command(world, key, phase, attempt)
         stop(world, "halted")
         send(world, Recorder())
         assert dict(Deployment.objects.values_list("id", "next_at")) == later
