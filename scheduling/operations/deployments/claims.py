@@ -13,6 +13,7 @@ from portal.ground import sql
 from portal.ground.clock import Clock
 from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Reclaim
 from scheduling.operations.deployments import aside
+from scheduling.queries import quarantine
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 LOOK_AGAIN = timedelta(seconds=30)
@@ -88,7 +89,7 @@ def claim(*, now: datetime) -> Claim | None:
     ).get(pk=lot_id)
     if run_out:
         Reclaim.objects.create(lot_id=lot_id, token=token - 1, lease_until=run_out, reclaimed_at=now)
-        _reach_less(lot, why="Worker after worker died with it.", now=now)
+        _reach_less(lot, why=quarantine.DEATHS, now=now)
     left_alone = aside.of(first=lot_id * LOT_SPAN, last=(lot_id + 1) * LOT_SPAN - 1, now=now)
     return Claim(lot, token, left_alone)
 
