@@ -123,7 +123,7 @@ def _kept(deployments: Collection[int], by: "User", reason: str) -> list[quarant
             "decide about them in several steps."
         )
     lots = Lot.objects.filter(pk__in={pk // LOT_SPAN for pk in deployments})
-    list(lots.order_by("id").select_for_update().values_list("pk"))
+    list(lots.order_by("id").select_for_update(no_key=True).values_list("pk"))
     kept = quarantine.open_among(deployments=deployments)
     if not kept:
         raise UnableToDecide(
