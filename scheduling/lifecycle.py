@@ -64,7 +64,7 @@ class Ending(TextChoices):
     PROTECTED_WINDOW = "protected_window", "The hub was in a protected window during its slot"
     NETWORK_CLOSED = "network_closed", "DCC had closed the network during the slot"
     HALTED = "halted", "The release was halted during the slot"
-    SET_ASIDE = "set_aside", "DCC took the hub out, because carrying it out kept failing"
+    SET_ASIDE = "set_aside", "The hub was taken out, because carrying it out kept failing"
     ALREADY_INSTALLED = "already_installed", "The hub runs this version already"
     VERSION_CHANGED = "version_changed", "The hub runs a version that this release cannot be installed over"
     NO_LONGER_ELIGIBLE = "no_longer_eligible", "The hub may no longer be booked for this release"

@@ -251,13 +251,14 @@ class StrayReport(models.Model):
 
 
 class ReportKind(models.TextChoices):
-    """What a report was for the portal."""
+    """What a report was for the portal; a forged answer, to whatever was asked, is not read, and may be none."""
 
     ANSWER = "answer", "Answer that was awaited"
     LATE = "late", "Answer that nobody waited for any more"
     REPEATED = "repeated", "Repeated answer"
     STRAY = "stray", "Answer to nothing that was sent to its hub"
     UNREADABLE = "unreadable", "No report at all"
+    FORGED = "forged", "Answer that the carrier did not sign"
 
 
 class ReportCount(models.Model):
@@ -308,7 +309,8 @@ class Quarantine(models.Model):
     """
     A deployment whose carrying out failed by itself; once it has a `since`, nobody touches it until DCC decides.
 
-    The row goes when it is taken back, or ended.
+    The row goes when it is taken back, or ended. One that time has decided about, since it was being activated and
+    nobody else did, has a `lapsed_at` and stays for a while, for people to read.
     """
 
     deployment_id = models.BigIntegerField(primary_key=True)
@@ -316,10 +318,17 @@ class Quarantine(models.Model):
     error = models.TextField()
     last_at = models.DateTimeField()
     since = models.DateTimeField("set aside since", null=True)
+    lapsed_at = models.DateTimeField("ended by time", null=True)
 
     class Meta:
         verbose_name = "hub set aside"
         verbose_name_plural = "hubs set aside"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(lapsed_at=None) | Q(since__isnull=False, since__lte=F("lapsed_at")),
+                name="quarantine_lapses_after_it_began",
+            ),
+        ]
         indexes = [
             models.Index(fields=["since"], condition=Q(since__isnull=False), name="quarantine_set_aside"),
         ]

@@ -3,22 +3,29 @@ Decide about hubs that were set aside because carrying them out kept failing (se
 
 Either the hub is taken back, and goes on where it was, or its deployment ends. What is decided is decided under the
 locks of the lots, as everything that moves deployments: of two who decide at once the second finds nothing left, and
-of a decision and a report the first comes to be. Nobody else waits for a decision but whoever counts on the outcome.
+of a decision and a report the first comes to be.
+
+Only what is being activated has others wait for it: a stage ends with its last hub. There time decides where nobody
+else does.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from firmware import queries as releases
+from hubs.gateway import Outcome, Phase, Verdict
 from hubs.identifiers import format_eui64
-from portal.ground import audit, sql
+from portal.ground import audit, clock, sql
+from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import Ending, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Quarantine
+from scheduling.operations.deployments.gate import LAST_WORD
 from scheduling.operations.deployments.reports import WAKE_WAITING
 from scheduling.operations.exceptions import MAY_DECIDE
 from scheduling.queries import quarantine
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 
 MOST = 1_000
 """Hubs about which one decision can be."""
+KEPT = timedelta(days=28)
+"""How long people can read in the list of what time has decided."""
 
 
 class UnableToDecide(Exception):
@@ -98,17 +107,94 @@ def end(*, deployments: Collection[int], by: "User", reason: str, now: datetime)
     :raises UnableToDecide: with the sentence that the person reads
     """
     kept = _kept(deployments, by, reason)
-    ids = [one.deployment for one in kept]
-    ended = dict(sql.rows(END, {"deployments": ids, "set_aside": Ending.SET_ASIDE, "now": now}))
-    Quarantine.objects.filter(pk__in=ids).delete()
-    sql.run(SETTLE, {"lots": sorted({pk // LOT_SPAN for pk in ids})})
+    ended = _end(kept, now)
+    Quarantine.objects.filter(pk__in=[one.deployment for one in kept]).delete()
     unconfirmed = {pk for pk, state in ended.items() if state == State.UNCONFIRMED}
-    # what they held in flight is free for others
-    for release in sorted({one.release for one in kept if one.deployment in unconfirmed}):
-        freed = sum(one.release == release and one.deployment in unconfirmed for one in kept)
-        sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + freed // LOT_SIZE})
+    _make_room([one for one in kept if one.deployment in unconfirmed], now)
     _record(kept, "quarantine.ended", by, reason, now)
     return Ended(missed=len(ended) - len(unconfirmed), unconfirmed=len(unconfirmed))
+
+
+def _end(kept: Collection[quarantine.Kept], now: datetime) -> dict[int, str]:
+    """End deployments whose lots are locked; return the state of each that has ended, by id."""
+    ids = [one.deployment for one in kept]
+    ended = dict(sql.rows(END, {"deployments": ids, "set_aside": Ending.SET_ASIDE, "now": now}))
+    sql.run(SETTLE, {"lots": sorted({pk // LOT_SPAN for pk in ids})})
+    return ended
+
+
+def _make_room(gone: Collection[quarantine.Kept], now: datetime) -> None:
+    """Wake as many lots as can use what these held in flight."""
+    for release, freed in sorted(Counter(one.release for one in gone).items()):
+        sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + freed // LOT_SIZE})
+
+
+# What surely did nothing is taken back, as the Gate does it, and its try does not count.
+NEVER_DONE = """
+WITH recalled AS (
+    UPDATE scheduling_command command SET answered_at = %(now)s, outcome = %(expired)s
+    FROM scheduling_deployment deployment
+    WHERE deployment.id = ANY (%(deployments)s) AND deployment.awaiting AND deployment.phase = %(activate)s
+      AND command.deployment_id = deployment.id AND command.phase = deployment.phase
+      AND command.attempt = deployment.attempt AND command.answered_at IS NULL
+      AND (command.sent_at IS NULL OR command.verdict = %(refused_late)s)
+    RETURNING command.deployment_id)
+UPDATE scheduling_deployment deployment
+SET state = 'staged', awaiting = false, tries = deployment.tries - 1, next_at = %(now)s, moved_at = %(now)s
+FROM recalled WHERE deployment.id = recalled.deployment_id
+RETURNING deployment.id
+"""
+PORTION = 200
+"""Hubs whose lots are locked at a time."""
+
+
+def lapse(*, clock: Clock, keep_going: KeepGoing = always) -> int:
+    """
+    End, as unconfirmed, what was set aside while it was being activated, once it has been silent for too long.
+
+    That is the silence deadline of its release, from the moment at which it was set aside: nothing was sent after
+    that, so none of its commands is valid any more, and what comes back yet is late. An activation that surely was
+    never done is taken back instead; its hub holds up nobody while it waits for DCC. Returns how many ended.
+    """
+    lapsed, after, now = 0, 0, clock()
+    moments = quarantine.deadlines(now=now - LAST_WORD)
+    while moments and keep_going():
+        found = quarantine.silent_too_long(moments=moments, after=after, limit=PORTION)
+        if not found:
+            break
+        lapsed += _lapse(found, moments, clock())
+        after = found[-1].deployment
+    return lapsed
+
+
+@transaction.atomic(durable=True)
+def _lapse(found: Collection[quarantine.Kept], moments: Mapping[int, datetime], now: datetime) -> int:
+    """Do what `lapse` says with these; what somebody else is at is left to the next time."""
+    lots = Lot.objects.filter(pk__in={one.deployment // LOT_SPAN for one in found}).order_by("id")
+    ours = set(lots.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    within = [one.deployment for one in found if one.deployment // LOT_SPAN in ours]
+    kept = quarantine.silent_too_long(moments=moments, among=within, limit=len(within))
+    terms = {
+        "deployments": [one.deployment for one in kept],
+        "activate": int(Phase.ACTIVATE),
+        "expired": int(Outcome.EXPIRED),
+        "refused_late": int(Verdict.EXPIRED),
+        "now": now,
+    }
+    back = {pk for (pk,) in sql.rows(NEVER_DONE, terms)}
+    gone = [one for one in kept if one.deployment not in back]
+    ended = _end(gone, now)
+    Quarantine.objects.filter(pk__in=list(ended)).update(lapsed_at=now)
+    _make_room(kept, now)
+    _record(
+        gone,
+        "quarantine.lapsed",
+        None,
+        "Set aside while being activated, and neither an answer nor a decision came within the silence deadline: what "
+        "these hubs run is not known.",
+        now,
+    )
+    return len(ended)
 
 
 def _kept(deployments: Collection[int], by: "User", reason: str) -> list[quarantine.Kept]:
@@ -133,7 +219,9 @@ def _kept(deployments: Collection[int], by: "User", reason: str) -> list[quarant
     return kept
 
 
-def _record(kept: Collection[quarantine.Kept], verb: str, by: "User", reason: str, now: datetime) -> None:
+def _record(
+    kept: Collection[quarantine.Kept], verb: str, by: "User | None", reason: str, now: datetime
+) -> None:
     for release in sorted({one.release for one in kept}):
         concerned = [one for one in kept if one.release == release]
         audit.record(
@@ -153,25 +241,28 @@ def _record(kept: Collection[quarantine.Kept], verb: str, by: "User", reason: st
 
 
 # In small portions, since a broken adapter can have struck very many; what is being struck at this moment is passed.
+# What time has decided is kept for people to read.
 SWEEP = """
 DELETE FROM scheduling_quarantine WHERE deployment_id IN (
     SELECT kept.deployment_id FROM scheduling_quarantine kept
     JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
-    WHERE deployment.ended_at IS NOT NULL
+    WHERE deployment.ended_at IS NOT NULL AND (kept.lapsed_at IS NULL OR kept.lapsed_at < %(long_ago)s)
     ORDER BY kept.deployment_id LIMIT %(limit)s FOR UPDATE OF kept SKIP LOCKED)
 """
 SWEPT = 10_000
 
 
-def sweep(*, keep_going: KeepGoing = always) -> int:
+def sweep(*, clock: Clock = clock.now, keep_going: KeepGoing = always) -> int:
     """
-    Forget the strikes of deployments that have ended without a decision: by a late report, or by being cancelled.
+    Let time decide where it has to (see `lapse`), and forget the strikes of deployments that have ended.
 
-    Returns how many were forgotten.
+    These ended without a decision, by a late report or by being cancelled, or by time and long ago. Returns how many
+    were forgotten.
     """
+    lapse(clock=clock, keep_going=keep_going)
     forgotten = 0
     while keep_going():
-        forgotten += (swept := sql.run(SWEEP, {"limit": SWEPT}))
+        forgotten += (swept := sql.run(SWEEP, {"limit": SWEPT, "long_ago": clock() - KEPT}))
         if swept < SWEPT:
             break
     return forgotten

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BigIntegerField, Exists, OuterRef, QuerySet, Subquery
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Cast
 
+from firmware.models import RolloutPolicy
 from portal.ground import sql
 from scheduling.lifecycle import State
 from scheduling.models import LOT_SPAN, Deployment, Lot, Quarantine
@@ -44,6 +45,57 @@ def open_among(*, deployments: Collection[int]) -> list[Kept]:
     return [Kept(deployment, release, hub, State(state)) for deployment, release, hub, state in rows]
 
 
+# Raw SQL, for the same reason.
+BEING_ACTIVATED = """
+SELECT DISTINCT lot.release_id FROM scheduling_quarantine kept
+JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
+JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
+WHERE kept.since IS NOT NULL AND deployment.state = 'activating'
+"""
+SILENT_TOO_LONG = """
+SELECT deployment.id, lot.release_id, deployment.hub_id, deployment.state
+FROM scheduling_quarantine kept
+JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
+JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
+JOIN unnest(%(releases)s::bigint[], %(moments)s::timestamptz[]) AS deadline (release_id, since) USING (release_id)
+WHERE kept.since <= deadline.since AND deployment.state = 'activating'
+  AND deployment.id > %(after)s AND (%(among)s::bigint[] IS NULL OR deployment.id = ANY (%(among)s::bigint[]))
+ORDER BY deployment.id LIMIT %(limit)s
+"""
+
+
+def deadlines(*, now: datetime) -> dict[int, datetime]:
+    """
+    Return, for each release with hubs set aside while they were being activated, since when that is too long.
+
+    By the id of the release: its silence deadline before `now`.
+    """
+    concerned = [release for (release,) in sql.rows(BEING_ACTIVATED, {"span": LOT_SPAN})]
+    policies = RolloutPolicy.objects.filter(release__in=concerned)
+    return {policy.release_id: policy.silence_deadline.before(now) for policy in policies}
+
+
+def silent_too_long(
+    *, moments: Mapping[int, datetime], limit: int, after: int = 0, among: Collection[int] | None = None
+) -> list[Kept]:
+    """
+    Return those being activated that are set aside since the moment of their release or longer, by their ids.
+
+    At most `limit` of them, beyond the id `after`; of those `among` these ids, if any are given.
+    """
+    terms = {
+        "releases": list(moments),
+        "moments": list(moments.values()),
+        "after": after,
+        "among": None if among is None else list(among),
+        "limit": limit,
+        "span": LOT_SPAN,
+    }
+    return [
+        Kept(pk, release, hub, State(state)) for pk, release, hub, state in sql.rows(SILENT_TOO_LONG, terms)
+    ]
+
+
 def by_state(*, deployments: Collection[int]) -> Mapping[State, int]:
     """Count those of these deployments that are set aside and have not ended, by state."""
     return Counter(kept.state for kept in open_among(deployments=deployments))
@@ -56,11 +108,17 @@ def since(*, deployments: Collection[int]) -> dict[int, datetime]:
 
 
 def every_open() -> QuerySet[Any]:
+    """Return all hubs that are set aside and have not ended, with what a list shows of them."""
+    return every_open_or_lapsed().filter(lapsed_at=None)
+
+
+def every_open_or_lapsed() -> QuerySet[Any]:
     """
-    Return all hubs that are set aside and have not ended, with what a list shows of them.
+    Return all hubs that are set aside, and have not ended or ended by time, with what a list shows of them.
 
     Annotated: `chf_id`, `state`, `phase`, `tries`, and `release_id`, `release_name`, `supplier_id`,
-    `supplier_name`, `network_id`, `network_name`, `slot_start`, `reference`.
+    `supplier_name`, `network_id`, `network_name`, `slot_start`, `reference`, and `silence`, the silence deadline of
+    its release.
     """
     deployment = Deployment.objects.filter(pk=OuterRef("deployment_id"))
     lot = Lot.objects.filter(pk=Cast(OuterRef("deployment_id"), BigIntegerField()) / LOT_SPAN)
@@ -73,8 +131,10 @@ def every_open() -> QuerySet[Any]:
         "network_name": "network__name",
         "slot_start": "slot__start_at",
         "reference": "booking__reference",
+        "silence": "release__policy__silence_deadline",
     }
-    return Quarantine.objects.filter(Exists(deployment.filter(ended_at=None)), since__isnull=False).annotate(
+    is_open = Exists(deployment.filter(ended_at=None))
+    return Quarantine.objects.filter(is_open | Q(lapsed_at__isnull=False), since__isnull=False).annotate(
         chf_id=Subquery(deployment.values("hub_id")),
         state=Subquery(deployment.values("state")),
         phase=Subquery(deployment.values("phase")),

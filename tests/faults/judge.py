@@ -505,9 +505,10 @@ def records_what_the_fleet_said(_: Evidence) -> list[str]:
 
 def takes_silence_for_an_outcome(_: Evidence) -> list[str]:
     """Promise 16: after an activation without an answer read, never activate again; no success out of silence."""
-    return _found(
-        "{0} was activated again by command {2} although command {1} may have been done",
-        """
+    return (
+        _found(
+            "{0} was activated again by command {2} although command {1} may have been done",
+            """
         SELECT first.deployment_id, first.attempt, second.attempt
         FROM scheduling_command first JOIN scheduling_command second
             ON second.deployment_id = first.deployment_id AND second.phase = first.phase
@@ -515,16 +516,31 @@ def takes_silence_for_an_outcome(_: Evidence) -> list[str]:
         WHERE first.phase = %(activate)s AND (first.outcome IS NULL OR first.answered_at > second.admitted_at
             OR first.outcome NOT IN (%(unreachable)s, %(expired)s))
         """,
-    ) + _found(
-        "{0} is unconfirmed ({2}) after {1} reads",
-        """
+        )
+        + _found(
+            "{0} is unconfirmed ({2}) after {1} reads",
+            """
         SELECT deployment.id, count(log.id), deployment.ending FROM scheduling_deployment deployment
         LEFT JOIN modelled_fleet_commandlog log ON log.deployment = deployment.id
             AND log.phase = %(verify)s AND log.verdict = %(accepted)s
-        WHERE deployment.state = 'unconfirmed' GROUP BY deployment.id
+        WHERE deployment.state = 'unconfirmed' AND deployment.ending <> 'set_aside' GROUP BY deployment.id
         HAVING count(log.id) < %(reads)s OR deployment.ending <> 'silent'
         """,
-        {"reads": VERIFY_ATTEMPTS},
+            {"reads": VERIFY_ATTEMPTS},
+        )
+        + _found(
+            "{0} was set aside, and ended at {1} although nobody decided so and its time was not over",
+            """
+        SELECT deployment.id, deployment.ended_at FROM scheduling_deployment deployment
+        WHERE deployment.state = 'unconfirmed' AND deployment.ending = 'set_aside' AND NOT EXISTS (
+            SELECT FROM ground_auditentry said
+            WHERE said.facts -> 'which' @> jsonb_build_array(jsonb_build_object('deployment', deployment.id))
+              AND said.recorded_at = deployment.ended_at
+              AND (said.verb = 'quarantine.ended' OR (said.verb = 'quarantine.lapsed' AND NOT EXISTS (
+                  SELECT FROM scheduling_command command
+                  WHERE command.deployment_id = deployment.id AND command.valid_until > deployment.ended_at))))
+        """,
+        )
     )
 
 

@@ -545,7 +545,8 @@ def _lift_halts(weather: _Weather) -> None:
 
 
 TAKE_BACK = """
-WITH taken_back AS (DELETE FROM scheduling_quarantine WHERE since IS NOT NULL RETURNING deployment_id)
+WITH taken_back AS (
+    DELETE FROM scheduling_quarantine WHERE since IS NOT NULL AND lapsed_at IS NULL RETURNING deployment_id)
 UPDATE scheduling_lot SET due_at = clock_timestamp()
 WHERE id IN (SELECT deployment_id / %(span)s FROM taken_back)
 """

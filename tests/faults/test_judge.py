@@ -376,6 +376,31 @@ class TestTakesSilenceForAnOutcome:
             f"UPDATE scheduling_deployment SET state = 'unconfirmed', ending = 'silent' WHERE id = {ONE}",
         )
 
+    def test_finds_what_was_set_aside_and_ended_although_nobody_decided(self, plant: Plant) -> None:
+        ended = (
+            f"UPDATE scheduling_deployment SET state = 'unconfirmed', ending = 'set_aside' WHERE id = {ONE}"
+        )
+        said = (
+            "INSERT INTO ground_auditentry (verb, subject, reason, facts, recorded_at) SELECT '{verb}', '', '',"
+            " jsonb_build_object('which', jsonb_build_array(jsonb_build_object('deployment', id + {of}))),"
+            f" ended_at + interval '{{late}} s' FROM scheduling_deployment WHERE id = {ONE}"
+        )
+        valid = f"UPDATE scheduling_command SET valid_until = now() + interval '99 years' WHERE {OF_ONE}"
+        over = f"UPDATE scheduling_command SET valid_until = admitted_at WHERE {OF_ONE}"
+        by_dcc, by_time = "quarantine.ended", "quarantine.lapsed"
+        for statements, is_breach in [
+            ([ended], True),
+            ([ended, over, said.format(verb="quarantine.taken_back", of=0, late=0)], True),
+            ([ended, over, said.format(verb=by_time, of=1, late=0)], True),
+            ([ended, over, said.format(verb=by_time, of=0, late=1)], True),
+            ([ended, valid, said.format(verb=by_time, of=0, late=0)], True),
+            ([ended, over, said.format(verb=by_time, of=0, late=0)], False),
+            ([ended, valid, said.format(verb=by_dcc, of=0, late=0)], False),
+        ]:
+            assert bool(plant(judge.takes_silence_for_an_outcome, "; ".join(statements))) is is_breach, (
+                statements
+            )
+
 
 class TestLeavesNothingBehind:
     def test_finds_what_nobody_comes_back_to(self, plant: Plant) -> None:

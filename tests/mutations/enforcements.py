@@ -36,6 +36,8 @@ RELEASES = "firmware/operations/releases.py"
 STORED = "firmware/operations/stored_images.py"
 LOCKS = "firmware/locks.py"
 SENDING = "scheduling/operations/notices/sending.py"
+SET_ASIDE = "scheduling/queries/quarantine.py"
+DECIDING = "scheduling/operations/quarantine.py"
 
 GATE_TESTS = "tests/scheduling/test_gate.py"
 ADMITS = f"{GATE_TESTS}::TestAdmits"
@@ -92,6 +94,7 @@ HASHED = f"{BYTES}::test_are_hashed_again_before_anything_is_staged"
 DROPPED = (
     f"{WHOLE_WAY}::TestReports::test_that_never_come_end_as_unconfirmed_and_lead_to_no_second_activation"
 )
+LAPSES = "tests/scheduling/test_quarantine.py::TestLapse"
 DEPLOYMENTS = "tests/scheduling/test_deployments.py"
 DATABASE = f"{DEPLOYMENTS}::TestTheDatabase"
 LEASES = f"{DEPLOYMENTS}::TestLeases"
@@ -1534,6 +1537,41 @@ SILENT = (
         "    if version == target:\n        return _ended(State.SUCCEEDED, Phase.VERIFY)",
         "    if version:\n        return _ended(State.SUCCEEDED, Phase.VERIFY)",
         "tests/scheduling/test_reactions.py::TestEveryReport",
+    ),
+    edit(
+        16,
+        "set aside: given up only after its silence",
+        SET_ASIDE,
+        "WHERE kept.since <= deadline.since AND",
+        "WHERE kept.since IS NOT NULL AND",
+        f"{LAPSES}::test_ends_what_was_being_activated_once_it_was_silent_for_too_long",
+    ),
+    Enforcement(
+        16,
+        "set aside: only an activation is given up",
+        Edit(
+            SET_ASIDE,
+            "deadline.since AND deployment.state = 'activating'",
+            "deadline.since AND deployment.ended_at IS NULL",
+            also=(("IS NOT NULL AND deployment.state = 'activating'", "IS NOT NULL"),),
+        ),
+        (f"{LAPSES}::test_leaves_what_is_not_being_activated_to_dcc",),
+    ),
+    edit(
+        16,
+        "set aside: what never left is taken back",
+        DECIDING,
+        "(command.sent_at IS NULL OR command.verdict",
+        "(command.verdict",
+        f"{LAPSES}::test_takes_back_an_activation_that_surely_never_left",
+    ),
+    edit(
+        16,
+        "set aside: what may have left is not taken back",
+        DECIDING,
+        "\n      AND (command.sent_at IS NULL OR command.verdict = %(refused_late)s)",
+        "",
+        f"{LAPSES}::test_ends_what_was_being_activated_once_it_was_silent_for_too_long",
     ),
     gate(
         16,

@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, transaction
 
 from hubs.gateway import Outcome, Phase, Verdict
 from scheduling.lifecycle import Ending, State
-from scheduling.models import Allocation, Command, Consent, Deployment, Lot, Notice
+from scheduling.models import Allocation, Command, Consent, Deployment, Lot, Notice, Quarantine
 from scheduling.operations import notices
 from tests.scheduling.rows import Row, Sent, lay_out
 from tests.scheduling.world import World
@@ -104,6 +104,17 @@ class TestACommand:
         stamped = {name: moments.get(value, value) for name, value in change.items()}
         with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
             Command.objects.update(**stamped)
+
+
+@pytest.mark.parametrize("since", [None, timedelta(seconds=1)])
+class TestAHubSetAside:
+    def test_ends_by_time_only_after_it_was_set_aside(self, laid: World, since: timedelta | None) -> None:
+        now = laid.clock()
+        Quarantine.objects.create(
+            deployment_id=1, strikes=3, error="x", last_at=now, since=None if since is None else now + since
+        )
+        with pytest.raises(IntegrityError, match="quarantine_lapses_after_it_began"), transaction.atomic():
+            Quarantine.objects.update(lapsed_at=now)
 
 
 class TestANotice:

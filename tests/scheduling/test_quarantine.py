@@ -1,4 +1,4 @@
-"""What DCC decides about hubs that were set aside, and what becomes of them without it."""
+"""What DCC, or time, decides about hubs that were set aside, and what becomes of them without it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,10 +8,11 @@ from django.contrib.auth.models import Group
 
 from firmware.operations import groups as staff_groups
 from hubs.gateway import Command as Instruction
-from hubs.gateway import CommandRefused, Outcome, Phase, Receipt, Report
+from hubs.gateway import CommandRefused, Outcome, Phase, Receipt, Report, Verdict
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog, FleetHub
+from hubs.models import CommunicationsHub
 from portal.ground.models import AuditEntry
 from portal.models import User
 from scheduling.lifecycle import Ending, State
@@ -23,14 +24,18 @@ from scheduling.models import (
     Lot,
     Notice,
     Quarantine,
+    ReportCount,
+    ReportKind,
     Slot,
     Stage,
 )
 from scheduling.operations import bookings, deployments, exceptions, notices, quarantine
 from scheduling.operations.bookings import UnableToCancel
 from scheduling.operations.deployments import aside
+from scheduling.operations.deployments.gate import LAST_WORD
 from scheduling.queries import quarantine as found
 from tests.faults import judge
+from tests.scheduling.rows import Row, Sent, lay_out
 from tests.scheduling.world import World
 
 
@@ -292,7 +297,7 @@ class TestALateReport:
             quarantine.end(deployments=[poisoned.pk], by=manager, reason="x", now=world.clock())
         poisoned.refresh_from_db()
         assert poisoned.state == State.SUCCEEDED
-        assert quarantine.sweep() == 1
+        assert quarantine.sweep(clock=world.clock) == 1
         assert not Quarantine.objects.exists()
 
     def test_moves_on_a_hub_that_stays_set_aside(self, world: World, manager: User) -> None:
@@ -303,7 +308,7 @@ class TestALateReport:
 
         poisoned.refresh_from_db()
         assert (poisoned.state, poisoned.phase) == (State.STAGED, Phase.ACTIVATE)
-        assert quarantine.sweep() == 0
+        assert quarantine.sweep(clock=world.clock) == 0
         assert found.count() == 1
         assert not CommandLog.objects.filter(hub=poisoned.hub_id, phase=Phase.ACTIVATE).exists()
         quarantine.take_back(deployments=[poisoned.pk], by=manager, reason="x", now=world.clock())
@@ -335,7 +340,181 @@ def hand_over(poisoned: Deployment, world: World) -> None:
     )
 
 
+def lapse(world: World) -> int:
+    return quarantine.lapse(clock=world.clock)
+
+
+def wait_until_too_long(poisoned: Deployment, world: World) -> None:
+    """Let time pass until what was set aside has been silent for too long, to the second."""
+    since = Quarantine.objects.get(pk=poisoned.pk).since
+    assert since
+    world.clock.moment = world.release.policy.silence_deadline.after(since) + LAST_WORD
+
+
+class TestLapse:
+    @pytest.mark.parametrize("phase", [Phase.ACTIVATE, Phase.VERIFY])
+    def test_ends_what_was_being_activated_once_it_was_silent_for_too_long(
+        self, phase: Phase, world: World
+    ) -> None:
+        poisoned = set_aside(world, phase)
+        wait_until_too_long(poisoned, world)
+        assert not Command.objects.filter(valid_until__gt=world.clock()).exists()
+        world.clock.move(seconds=-1)
+        assert lapse(world) == 0
+        poisoned.refresh_from_db()
+        assert poisoned.state == State.ACTIVATING
+        world.clock.move(seconds=1)
+
+        assert lapse(world) == 1
+        poisoned.refresh_from_db()
+        assert (poisoned.state, poisoned.ending) == (State.UNCONFIRMED, Ending.SET_ASIDE)
+        assert poisoned.ended_at == world.clock()
+        assert Lot.objects.get().due_at is None
+        assert bookings.finish(now=world.clock())
+        assert judge.balances_its_ledger(judge.Evidence()) == []
+        assert judge.takes_silence_for_an_outcome(judge.Evidence()) == []
+        assert lapse(world) == 0
+
+    def test_goes_by_the_policy_of_the_release(self, world: World) -> None:
+        policy = world.release.policy
+        policy.silence_deadline = "20 hours"
+        policy.save()
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        world.clock.move(hours=19)
+        assert lapse(world) == 0
+        wait_until_too_long(poisoned, world)
+        assert lapse(world) == 1
+
+    def test_makes_room_in_flight_and_in_its_stage(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        assert (InFlight.objects.get().activating, Stage.objects.get().resolved) == (1, 19)
+        wait_until_too_long(poisoned, world)
+        Lot.objects.update(waits=True, due_at=world.clock() + timedelta(hours=1))
+        lapse(world)
+
+        assert (InFlight.objects.get().activating, InFlight.objects.get().resolved) == (0, 20)
+        assert (Stage.objects.get().admitted, Stage.objects.get().resolved) == (20, 20)
+        assert not Lot.objects.get().waits
+
+    @pytest.mark.parametrize("phase", [Phase.READ, Phase.STAGE])
+    def test_leaves_what_is_not_being_activated_to_dcc(self, phase: Phase, world: World) -> None:
+        poisoned = set_aside(world, phase)
+        world.clock.move(days=40)
+        assert lapse(world) == 0
+        poisoned.refresh_from_db()
+        assert poisoned.state == State.STAGING
+        assert found.count() == 1
+
+    def test_takes_back_an_activation_that_surely_never_left(self, world: World, manager: User) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        command = Command.objects.filter(deployment_id=poisoned.pk, phase=Phase.ACTIVATE)
+        command.update(sent_at=None)
+        wait_until_too_long(poisoned, world)
+
+        assert lapse(world) == 0
+        poisoned.refresh_from_db()
+        assert (poisoned.state, poisoned.phase, poisoned.stage) == (State.STAGED, Phase.ACTIVATE, 0)
+        assert not poisoned.awaiting
+        assert command.get().outcome == Outcome.EXPIRED
+        assert (InFlight.objects.get().activating, InFlight.objects.get().resolved) == (0, 19)
+        assert (Stage.objects.get().admitted, Stage.objects.get().resolved) == (19, 19)
+        assert found.count() == 1  # DCC still decides
+        assert not AuditEntry.objects.filter(verb="quarantine.lapsed").exists()
+        assert judge.balances_its_ledger(judge.Evidence()) == []
+        ended = quarantine.end(deployments=[poisoned.pk], by=manager, reason="x", now=world.clock())
+        assert (ended.missed, ended.unconfirmed) == (1, 0)
+
+    def test_takes_back_an_activation_that_came_too_late(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        Command.objects.filter(deployment_id=poisoned.pk, phase=Phase.ACTIVATE).update(
+            verdict=Verdict.EXPIRED
+        )
+        wait_until_too_long(poisoned, world)
+        assert lapse(world) == 0
+        poisoned.refresh_from_db()
+        assert poisoned.state == State.STAGED
+
+    def test_lets_a_late_report_change_nothing_but_the_inventory(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        command = Command.objects.filter(deployment_id=poisoned.pk, phase=Phase.ACTIVATE).get()
+        wait_until_too_long(poisoned, world)
+        lapse(world)
+        before = Deployment.objects.filter(pk=poisoned.pk).values().get()
+        late = ReportCount.objects.filter(kind=ReportKind.LATE)
+        assert not late.exists()
+        deployments.record_reports(reports=[answer(poisoned, command, world)], now=world.clock())
+
+        assert Deployment.objects.filter(pk=poisoned.pk).values().get() == before
+        assert late.get().reports == 1
+        hub = CommunicationsHub.objects.get(pk=poisoned.hub_id)
+        assert hub.installed_version.number == world.release.version.number
+        command.refresh_from_db()
+        assert command.outcome == Outcome.DONE
+        assert judge.balances_its_ledger(judge.Evidence()) == []
+
+    def test_is_recorded_as_the_portals_own_decision(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        wait_until_too_long(poisoned, world)
+        lapse(world)
+        entry = AuditEntry.objects.get(verb="quarantine.lapsed")
+        assert (entry.actor, entry.subject) == (None, f"release:{world.release.pk}")
+        assert entry.facts == {
+            "hubs": 1,
+            "which": [
+                {"chf_id": format_eui64(poisoned.hub_id), "deployment": poisoned.pk, "was": "activating"}
+            ],
+        }
+
+    def test_counts_from_when_it_was_set_aside_last(self, world: World, manager: User) -> None:
+        poisoned = set_aside(world, Phase.VERIFY)
+        world.clock.move(minutes=100)
+        quarantine.take_back(deployments=[poisoned.pk], by=manager, reason="x", now=world.clock())
+        aside.set_aside(deployment=poisoned.pk, error="x", now=world.clock())
+        world.clock.move(minutes=100)
+        assert lapse(world) == 0
+        wait_until_too_long(poisoned, world)
+        assert lapse(world) == 1
+
+    def test_stays_in_the_list_of_what_time_decided_and_not_in_that_of_what_waits(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        wait_until_too_long(poisoned, world)
+        lapse(world)
+        assert found.count() == 0
+        assert [(kept.pk, kept.lapsed_at) for kept in found.every_open_or_lapsed()] == [
+            (poisoned.pk, world.clock())
+        ]
+
+    def test_goes_on_until_nothing_is_left_or_it_is_to_stop(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(quarantine, "PORTION", 2)
+        world.hubs(5)
+        world.slot(start=timedelta(hours=2), room=5)
+        world.book()
+        world.clock.move(hours=2)
+        laid = lay_out(world, [Row(State.ACTIVATING, Phase.VERIFY, is_due=False, awaits=Sent())] * 5)
+        for pk in laid:
+            aside.set_aside(deployment=pk, error="x", now=world.clock())
+        world.clock.move(hours=3)
+        stops = iter([True, False])
+
+        assert quarantine.lapse(clock=world.clock, keep_going=lambda: next(stops)) == 2
+        assert lapse(world) == 3
+        assert set(Deployment.objects.values_list("state", flat=True)) == {State.UNCONFIRMED}
+
+
 class TestSweep:
+    def test_lets_time_decide_and_remembers_it_for_four_weeks(self, world: World) -> None:
+        poisoned = set_aside(world, Phase.ACTIVATE)
+        wait_until_too_long(poisoned, world)
+        assert quarantine.sweep(clock=world.clock) == 0
+        assert Quarantine.objects.get().lapsed_at == world.clock()
+        world.clock.move(days=28)
+        assert quarantine.sweep(clock=world.clock) == 0
+        world.clock.move(seconds=1)
+        assert quarantine.sweep(clock=world.clock) == 1
+        assert not Quarantine.objects.exists()
+
     def test_forgets_what_was_cancelled_and_leaves_what_is_open(self, world: World) -> None:
         world.hubs(2)
         world.slot(start=timedelta(hours=5), room=100)
@@ -346,7 +525,7 @@ class TestSweep:
         bookings.cancel(booking=one, by=world.person, reason="x", now=world.clock())
 
         assert found.count() == 1
-        assert quarantine.sweep() == 1
+        assert quarantine.sweep(clock=world.clock) == 1
         assert Quarantine.objects.get().pk == Deployment.objects.get(ended_at=None).pk
         with pytest.raises(UnableToCancel):
             bookings.cancel(booking=one, by=world.person, reason="x", now=world.clock())
@@ -359,7 +538,7 @@ class TestSweep:
         for pk in Deployment.objects.values_list("pk", flat=True):
             aside.strike(deployment=pk, error="x", now=world.clock())
         bookings.cancel(booking=booking, by=world.person, reason="x", now=world.clock())
-        assert quarantine.sweep() == 5
+        assert quarantine.sweep(clock=world.clock) == 5
         assert not Quarantine.objects.exists()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import transaction
 from django.db.models import Count
 
 from hubs.gateway import Outcome, Phase, Report
@@ -120,10 +121,83 @@ class TestAReport:
         assert sum(outcomes.values()) == HUBS
         assert outcomes.get(State.UNCONFIRMED, 0) == len(ended)
         assert outcomes.get(State.SUCCEEDED, 0) == len(refused)
-        quarantine.sweep()
+        quarantine.sweep(clock=world.clock)
         assert not Quarantine.objects.exists()
         assert Lot.objects.get().due_at is None
         assert judge.balances_its_ledger(judge.Evidence()) == []
+
+
+class TestTime:
+    def test_a_report_or_a_person_is_what_decides_and_only_one_of_them(self, world: World) -> None:
+        now = world.clock.move(hours=3)
+        every = ids()
+        hubs = dict(Deployment.objects.values_list("id", "hub_id"))
+        succeeded = [
+            Report(number, pk, Phase.VERIFY, 1, hubs[pk], Outcome.DONE, NEW, now)
+            for number, pk in enumerate(every[:4], 1)
+        ]
+        ended: list[int] = []
+
+        def end() -> None:
+            done = quarantine.end(deployments=every[2:6], by=world.staff, reason="x", now=now)
+            ended.append(done.unconfirmed)
+
+        results = at_once(
+            *[lambda: quarantine.lapse(clock=world.clock)] * 3,
+            lambda: deployments.record_reports(reports=succeeded, now=now),
+            end,
+        )
+        refused = [result for result in results if isinstance(result, Exception)]
+        assert all(isinstance(result, quarantine.UnableToDecide) for result in refused), refused
+        by_time = sum(result for result in results if isinstance(result, int))
+        by_time += quarantine.lapse(clock=world.clock)  # whatever somebody else held the lot for
+
+        outcomes = dict(Deployment.objects.values_list("state").annotate(Count("id")))
+        assert outcomes.get(State.UNCONFIRMED, 0) == by_time + sum(ended)
+        assert sum(outcomes.values()) == HUBS
+        assert set(outcomes) <= {State.UNCONFIRMED, State.SUCCEEDED}
+        assert Quarantine.objects.filter(lapsed_at__isnull=False).count() == by_time
+        told = AuditEntry.objects.filter(verb__startswith="quarantine.")
+        which = [one["deployment"] for entry in told for one in entry.facts["which"]]
+        assert len(which) == len(set(which)) == by_time + sum(ended)
+        assert Lot.objects.get().due_at is None
+        assert judge.balances_its_ledger(judge.Evidence()) == []
+        assert judge.takes_silence_for_an_outcome(judge.Evidence()) == []
+
+    def test_that_read_first_and_wrote_then_would_decide_twice(self, world: World) -> None:
+        """Prove that the race above is one: without the lots' locks, several believe that time has decided."""
+        now = world.clock.move(hours=3)
+        barrier = threading.Barrier(3)
+        decided: list[int] = []
+
+        def naive() -> None:
+            kept = found.silent_too_long(moments=found.deadlines(now=now), limit=HUBS)
+            barrier.wait(30)
+            Quarantine.objects.filter(pk__in=[one.deployment for one in kept]).update(lapsed_at=now)
+            decided.append(len(kept))
+
+        at_once(*[naive] * 3)
+        assert sum(decided) == 3 * HUBS
+
+    def test_waits_for_nobody_who_has_the_lot(self, world: World) -> None:
+        world.clock.move(hours=3)
+        held, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                list(Lot.objects.select_for_update(no_key=True))
+                held.set()
+                assert done.wait(30)
+
+        def lapse() -> int:
+            assert held.wait(30)
+            try:
+                return quarantine.lapse(clock=world.clock)
+            finally:
+                done.set()
+
+        assert at_once(hold, lapse) == [None, 0]
+        assert quarantine.lapse(clock=world.clock) == HUBS
 
 
 class TestAWorker:

@@ -177,7 +177,7 @@ class TestHub:
         quarantine.end(deployments=[poisoned.pk], by=world.staff, reason="Internal", now=world.clock())
 
         page = words(client.get(self.address(poisoned.hub)))
-        assert "DCC took the hub out, because carrying it out kept failing" in page
+        assert "The hub was taken out, because carrying it out kept failing" in page
         assert "DCC looks into it" not in page
         assert "Internal" not in page
 

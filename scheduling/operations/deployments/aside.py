@@ -30,7 +30,7 @@ ON CONFLICT (deployment_id) DO UPDATE SET
 
 def of(*, first: int, last: int, now: datetime) -> list[int]:
     """Return the deployments from `first` to `last` that nobody may touch now: set aside, or struck just before."""
-    kept = Quarantine.objects.filter(Q(since__isnull=False) | Q(last_at__gt=now - PAUSE))
+    kept = Quarantine.objects.filter(Q(since__isnull=False) | Q(last_at__gt=now - PAUSE), lapsed_at=None)
     return list(
         kept.filter(pk__range=(first, last)).order_by("deployment_id").values_list("deployment_id", flat=True)
     )
