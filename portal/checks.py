@@ -158,7 +158,15 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             most=0,
             then="Each is named on the health page with its error. Nobody touches it until DCC has decided, under Hubs "
             "set aside: mend what fails and take it back, or end it. One that was being activated keeps its stage of "
-            "the release open until then.",
+            "the release open until then, or until its release's silence deadline has passed, when it ends "
+            "unconfirmed.",
+        ),
+        Check(
+            "lapsed",
+            "Hubs set aside that ended unconfirmed in the last day, because nobody decided in time",
+            most=0,
+            then="What they run is not known, and nothing more is asked of them. See Hubs set aside, ended by time: "
+            "each is kept there for 28 days.",
         ),
         Check(
             "unanswered_lots",

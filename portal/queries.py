@@ -115,6 +115,7 @@ def _of_the_rest(now: datetime) -> dict[str, float | None]:
         "reclaims_of_an_hour": found.reclaims_of_an_hour,
         "reclaims_of_a_day": found.reclaims_of_a_day,
         "set_aside": found.set_aside,
+        "lapsed": found.lapsed,
         "excesses": found.excesses,
         "differences": found.differences,
         "reconciliation_age": _age(found.reconciled_at, now),

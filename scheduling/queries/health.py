@@ -93,6 +93,7 @@ class Standing:
     reclaims_of_an_hour: int
     reclaims_of_a_day: int
     set_aside: int
+    lapsed: int
     excesses: int
     differences: int
     reconciled_at: datetime | None
@@ -114,6 +115,8 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM scheduling_quarantine kept
                              JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
                             WHERE kept.since IS NOT NULL AND deployment.ended_at IS NULL LIMIT %(most)s + 1) few),
+    (SELECT count(*) FROM (SELECT FROM scheduling_quarantine
+                            WHERE since IS NOT NULL AND lapsed_at > %(lately)s LIMIT %(most)s + 1) few),
     (SELECT count(*) FROM scheduling_finding WHERE is_excess AND found_at > %(this_week)s),
     (SELECT count(*) FROM scheduling_finding finding
       WHERE NOT is_excess AND finding.reconciliation_id = reconciled.id),

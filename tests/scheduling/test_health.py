@@ -144,7 +144,7 @@ def standing(now: datetime, *, most: int = 100) -> Standing:
 
 class TestStanding:
     def test_finds_nothing_in_an_empty_portal(self, now: datetime) -> None:
-        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, 0, None)
+        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, 0, None)
 
     def test_knows_when_the_fleet_was_counted(self, now: datetime) -> None:
         FleetCountFactory.create(counted_at=now - MINUTE)
@@ -188,6 +188,20 @@ class TestStanding:
         Deployment.objects.filter(pk=gone.pk).update(state="cancelled", ended_at=now, next_at=None)
 
         assert standing(now).set_aside == 1
+
+    def test_counts_for_a_day_what_time_decided_about_hubs_set_aside(self, now: datetime) -> None:
+        for number, hours in enumerate((1, 23, 25)):
+            Quarantine.objects.create(
+                deployment_id=number,
+                strikes=3,
+                error="x",
+                last_at=now,
+                since=now - timedelta(days=2),
+                lapsed_at=now - timedelta(hours=hours),
+            )
+        Quarantine.objects.create(deployment_id=7, strikes=3, error="x", last_at=now, since=now)
+
+        assert standing(now).lapsed == 2
 
     def test_knows_what_the_last_reconciliation_found(self, now: datetime) -> None:
         passes = [
