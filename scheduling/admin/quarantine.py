@@ -1,6 +1,6 @@
 """Hubs that were set aside because carrying them out kept failing, and what DCC decides about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -23,6 +24,7 @@ from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.lifecycle import State
 from scheduling.models import Quarantine
 from scheduling.operations import quarantine as acts
+from scheduling.operations.deployments.gate import LAST_WORD
 from scheduling.operations.exceptions import MAY_DECIDE
 from scheduling.queries import quarantine
 
@@ -33,6 +35,19 @@ PHASES = {
     Phase.VERIFY: "Read its version, after activation",
 }
 """What a hub was asked last, or is asked next."""
+WAITING = (
+    "Carrying them out kept failing, so nobody touches these hubs, and no others wait for them, until DCC takes them "
+    "back or ends them. Only those being activated hold a place in their stage and in flight: unless DCC has decided "
+    "by then, they end unconfirmed when their release's silence deadline has passed, at the moment under “Ends by "
+    "itself”."
+)
+"""What becomes of the hubs in the list."""
+LAPSED = (
+    "These hubs were set aside while they were being activated, and neither an answer nor a decision came before their "
+    "release's silence deadline had passed. They ended unconfirmed: what they run is not known, and nothing more is "
+    "asked of them. Each is kept in this list for 28 days."
+)
+"""What has become of those in the list about which time has decided."""
 FACTS = 20
 """Hubs that a confirmation names one by one."""
 
@@ -100,6 +115,27 @@ class NetworkFilter(OfLotFilter):
     title, parameter_name = "network", "network"
 
 
+class DecisionFilter(admin.SimpleListFilter):
+    """Those that wait for a decision, or those about which time has decided lately."""
+
+    title, parameter_name = "decision", "decision"
+    LAPSED = "lapsed"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """Offer what is not shown without a choice."""
+        return [(self.LAPSED, "Ended by time")]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Call those that are shown without a choice by what they are."""
+        waiting, *others = super().choices(changelist)
+        yield {**waiting, "display": "Waits for DCC"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Narrow to those about which time has decided, or to the others."""
+        return queryset.filter(lapsed_at__isnull=self.value() != self.LAPSED)
+
+
 class StateFilter(admin.SimpleListFilter):
     """By state."""
 
@@ -116,7 +152,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(Quarantine)
 class QuarantineAdmin(ReadOnlyAdmin):
-    """Hubs that nobody touches until DCC decides: taken back, or ended."""
+    """Hubs that nobody touches until DCC decides, or time does where a stage would wait: taken back, or ended."""
 
     list_display = (
         "hub",
@@ -126,11 +162,12 @@ class QuarantineAdmin(ReadOnlyAdmin):
         "asked",
         "strikes",
         "since",
+        "time_decides",
         "supplier",
         "network",
         "slot",
     )
-    list_filter = (ReleaseFilter, SupplierFilter, NetworkFilter, StateFilter)
+    list_filter = (DecisionFilter, ReleaseFilter, SupplierFilter, NetworkFilter, StateFilter)
     search_fields = ("error",)
     search_help_text = "CHF ID, booking reference, or words of the error"
     show_facets = admin.ShowFacets.NEVER
@@ -150,17 +187,24 @@ class QuarantineAdmin(ReadOnlyAdmin):
         "error",
         "last_at",
         "since",
+        "time_decides",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Show those that are set aside and have not ended."""
-        return quarantine.every_open()
+        """Show those that are set aside and have not ended, or that ended by time."""
+        return quarantine.every_open_or_lapsed()
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer no decision about what is decided."""
+        return {} if _is_over(request) else super().get_actions(request)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Name the list by what is in it."""
-        return super().changelist_view(request, {"title": "Hubs set aside", **(extra_context or {})})
+        """Name the list by what is in it, and say what becomes of the hubs."""
+        title = "Hubs set aside, ended by time" if _is_over(request) else "Hubs set aside"
+        told = LAPSED if _is_over(request) else WAITING
+        return super().changelist_view(request, {"title": title, "told": told, **(extra_context or {})})
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -218,6 +262,15 @@ class QuarantineAdmin(ReadOnlyAdmin):
     def asked(self, kept: Any) -> str:
         """Show what the hub was asked last, or is asked next."""
         return PHASES[Phase(kept.phase)]
+
+    @admin.display(description="ends by itself", ordering="lapsed_at")
+    def time_decides(self, kept: Any) -> datetime | None:
+        """Show when its deployment has ended by time, or will, if DCC has not decided by then; others never do."""
+        if kept.state != State.ACTIVATING:
+            ended: datetime | None = kept.lapsed_at
+            return ended
+        moment: datetime = kept.silence.after(kept.since) + LAST_WORD
+        return moment
 
     @admin.display(description="what keeps failing")
     def problem(self, kept: Quarantine) -> str:
@@ -298,6 +351,10 @@ class QuarantineAdmin(ReadOnlyAdmin):
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         """Leave the record to the audit."""
+
+
+def _is_over(request: HttpRequest) -> bool:
+    return request.GET.get(DecisionFilter.parameter_name) == DecisionFilter.LAPSED
 
 
 def _hubs(number: int) -> str:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.urls import reverse
@@ -12,9 +13,12 @@ from firmware.operations import groups as staff_groups
 from hubs.identifiers import format_eui64
 from portal.ground.models import AuditEntry
 from portal.models import User
+from scheduling.admin.quarantine import QuarantineAdmin
 from scheduling.lifecycle import State
 from scheduling.models import Deployment, OddReport, Quarantine, Reclaim, ReportCount, ReportKind
+from scheduling.operations import quarantine as acts
 from scheduling.operations.deployments import aside
+from scheduling.operations.deployments.gate import LAST_WORD
 from tests.scheduling.test_exceptions import member
 from tests.scheduling.test_views_home import queries_of
 from tests.scheduling.world import World, in_no_stage
@@ -154,6 +158,46 @@ class TestTheList:
 
         assert TROUBLE in page
         assert format_eui64(kept()[0].hub_id) in page
+
+
+class TestWhatTimeDecides:
+    def test_is_told_before_it_does(self, world: World, manager: User, client: Client) -> None:
+        client.force_login(manager)
+
+        page = words(client.get(LIST))
+
+        assert "unless DCC has decided by then, they end unconfirmed" in page
+        [row] = [row for row in client.get(LIST).context["cl"].result_list if row.pk == kept()[0].pk]
+        others = [row for row in client.get(LIST).context["cl"].result_list if row.pk != kept()[0].pk]
+        shown = QuarantineAdmin(Quarantine, site).time_decides
+        assert shown(row) == world.clock() + timedelta(minutes=120) + LAST_WORD
+        assert [shown(other) for other in others] == [None, None]
+
+    def test_is_listed_by_itself_and_offers_no_decision(
+        self, world: World, manager: User, client: Client
+    ) -> None:
+        client.force_login(manager)
+        one = kept()[0]
+        world.clock.move(hours=3)
+        assert acts.lapse(clock=world.clock) == 1
+
+        assert listed(client.get(LIST)) == [row.pk for row in kept()[1:]]
+        page = client.get(LIST, {"decision": "lapsed"})
+        assert listed(page) == [one.pk]
+        assert "They ended unconfirmed: what they run is not known" in words(page)
+        assert "End the chosen hubs" not in words(page)
+        assert "End the chosen hubs" in words(client.get(LIST))
+        assert TROUBLE in words(client.get(reverse("admin:scheduling_quarantine_change", args=[one.pk])))
+
+    def test_is_no_longer_anybody_elses_to_decide(self, world: World, manager: User, client: Client) -> None:
+        client.force_login(manager)
+        chosen = kept()
+        world.clock.move(hours=3)
+        acts.lapse(clock=world.clock)
+
+        page = words(decide(client, "end", *chosen, confirmed="yes", reason="x"))
+
+        assert "Ended: 2 missed, 0 unconfirmed. 1 hub had been decided about or had ended meanwhile." in page
 
 
 class TestEnd:
