@@ -186,6 +186,13 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             most=0,
             then="Show the carrier what it sent: it is kept as it came, with the reason, under Odd reports.",
         ),
+        Check(
+            "forged_answers",
+            "Answers since yesterday that the carrier did not sign",
+            most=0,
+            then="Somebody without its secret answers in its place, or changes what it says: see the log for what was "
+            "asked, and look at who stands between the two. None was believed; whatever was asked is asked again.",
+        ),
     ),
     "The books": (
         Check(

@@ -111,6 +111,7 @@ def _of_the_rest(now: datetime) -> dict[str, float | None]:
     return {
         "fleet_count_age": _age(found.counted_at, now),
         "stray_reports": found.stray_reports,
+        "forged_answers": found.forged_answers,
         "unreadable_reports": found.unreadable_reports,
         "reclaims_of_an_hour": found.reclaims_of_an_hour,
         "reclaims_of_a_day": found.reclaims_of_a_day,

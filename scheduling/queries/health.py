@@ -90,6 +90,7 @@ class Standing:
     counted_at: datetime | None
     stray_reports: int
     unreadable_reports: int
+    forged_answers: int
     reclaims_of_an_hour: int
     reclaims_of_a_day: int
     set_aside: int
@@ -111,7 +112,7 @@ class Standing:
 STANDING = """
 SELECT
     (SELECT counted_at FROM hubs_fleetcount LIMIT 1),
-    counted.stray, counted.unreadable, reclaimed.just_now, reclaimed.lately,
+    counted.stray, counted.unreadable, counted.forged, reclaimed.just_now, reclaimed.lately,
     (SELECT count(*) FROM (SELECT FROM scheduling_quarantine kept
                              JOIN scheduling_deployment deployment ON deployment.id = kept.deployment_id
                             WHERE kept.since IS NOT NULL AND deployment.ended_at IS NULL LIMIT %(most)s + 1) few),
@@ -135,7 +136,8 @@ SELECT
 FROM (SELECT count(*) AS all_of_them, min(owed_at) AS oldest
       FROM scheduling_notice WHERE next_try_at IS NOT NULL) owed,
      (SELECT coalesce(sum(reports) FILTER (WHERE kind = %(stray)s), 0)::bigint AS stray,
-             coalesce(sum(reports) FILTER (WHERE kind = %(unreadable)s), 0)::bigint AS unreadable
+             coalesce(sum(reports) FILTER (WHERE kind = %(unreadable)s), 0)::bigint AS unreadable,
+             coalesce(sum(reports) FILTER (WHERE kind = %(forged)s), 0)::bigint AS forged
       FROM scheduling_reportcount WHERE day >= %(report_day)s) counted,
      (SELECT count(*) AS lately, count(*) FILTER (WHERE reclaimed_at > %(just_now)s) AS just_now
       FROM scheduling_reclaim WHERE reclaimed_at > %(lately)s) reclaimed
@@ -152,6 +154,7 @@ def standing(*, now: datetime, most: int) -> Standing:
         "today": today,
         "stray": ReportKind.STRAY,
         "unreadable": ReportKind.UNREADABLE,
+        "forged": ReportKind.FORGED,
         "report_day": (now - LATELY).date(),
         "this_week": now - EXCESS,
         "just_now": now - JUST_NOW,
@@ -198,7 +201,7 @@ def in_flight() -> list[InFlight]:
 
 
 def reports() -> dict[ReportKind, int]:
-    """Return how many reports of each kind ever came; five rows a day are summed."""
+    """Return how many reports of each kind ever came; six rows a day are summed."""
     counted = dict(ReportCount.objects.values_list("kind").annotate(Sum("reports")).order_by("kind"))
     return {kind: int(counted.get(kind, 0)) for kind in ReportKind}
 

@@ -144,7 +144,9 @@ def standing(now: datetime, *, most: int = 100) -> Standing:
 
 class TestStanding:
     def test_finds_nothing_in_an_empty_portal(self, now: datetime) -> None:
-        assert standing(now) == Standing(None, 0, 0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, 0, None)
+        assert standing(now) == Standing(
+            None, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0, None, 0, None
+        )
 
     def test_knows_when_the_fleet_was_counted(self, now: datetime) -> None:
         FleetCountFactory.create(counted_at=now - MINUTE)
@@ -158,12 +160,14 @@ class TestStanding:
             (2, ReportKind.STRAY, 4),
             (1, ReportKind.UNREADABLE, 8),
             (0, ReportKind.ANSWER, 16),
+            (1, ReportKind.FORGED, 32),
+            (2, ReportKind.FORGED, 64),
         ):
             ReportCount.objects.create(day=now.date() - timedelta(days=days), kind=kind, reports=reports)
 
         found = standing(now)
 
-        assert (found.stray_reports, found.unreadable_reports) == (3, 8)
+        assert (found.stray_reports, found.unreadable_reports, found.forged_answers) == (3, 8, 32)
 
     def test_counts_the_lots_taken_over_in_an_hour_and_in_a_day(self, now: datetime) -> None:
         for minutes in (1, 59, 61, 23 * 60, 25 * 60):

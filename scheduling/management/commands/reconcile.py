@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from hubs import gateway
 from portal.ground import clock
 from scheduling.models import Finding, Reconciliation
-from scheduling.operations import reconciliation
+from scheduling.operations import forgeries, reconciliation
 
 
 class Command(BaseCommand):
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         if options["repair"]:
             mended = reconciliation.mend(by=None, now=clock.now())
         reconciliation.start_over(now=clock.now(), from_log=0 if options["whole_log"] else None)
-        door = gateway.connect()
+        door = forgeries.counted(gateway=gateway.connect(), clock=clock.now)
         done = None
         while done is None:
             done = reconciliation.reconcile(gateway=door, clock=clock.now, portions=1)
