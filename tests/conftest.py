@@ -120,6 +120,7 @@ def start_celery(transactional_db: None, tmp_path: Path) -> Iterator[StartCelery
                 [
                     *wrapped_in,
                     sys.executable,
+                    "-u",  # what it says of being ready must not wait in a buffer
                     "-m",
                     "celery",
                     "-A",
@@ -137,7 +138,9 @@ def start_celery(transactional_db: None, tmp_path: Path) -> Iterator[StartCelery
                 start_new_session=True,
             )
         started.append(program)
-        eventually(lambda: CELERY_READY[kind] in said.read_text() or program.poll() is not None, within=60)
+        assert eventually(
+            lambda: CELERY_READY[kind] in said.read_text() or program.poll() is not None, within=120
+        ), said.read_text()
         assert program.poll() is None, said.read_text()
         return program
 
