@@ -220,7 +220,7 @@ def act(*, clock: Clock) -> int:
                 "kinds": [{"words": kind.label, "commands": hubs} for kind, hubs in sorted(counts.items())],
                 "halted": [release.name for release in halted],
                 "found": owing.shown(now),
-                "url": owing.address_of("admin:scheduling_finding_changelist"),
+                "url": f"{owing.address_of('admin:scheduling_finding_changelist')}?is_excess=1",
             },
             now=now,
         )

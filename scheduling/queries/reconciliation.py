@@ -9,12 +9,13 @@ Raw SQL throughout, because whole portions of them are compared.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hubs.gateway import Accountable, Outcome, Phase, ReceivedCommand, Verdict
 from hubs.identifiers import format_eui64
 from portal.ground import sql
+from portal.ground.uk_time import LONDON
 from scheduling.lifecycle import MOVES, State
 from scheduling.models import EXCESSES, LOT_SPAN, Mismatch
 
@@ -109,8 +110,8 @@ def received(*, commands: Sequence[ReceivedCommand]) -> list[Found]:
             Found(
                 Mismatch(kind),
                 _key(command.deployment, command.phase, command.attempt),
-                f"Received at {command.received_at.isoformat()} for hub {format_eui64(command.hub)}, valid until "
-                f"{command.valid_until.isoformat()}, with image {command.digest or '–'}.",
+                f"Received on {_written(command.received_at)} for hub {format_eui64(command.hub)}, valid until "
+                f"{_written(command.valid_until)}, with {f'image {command.digest}' if command.digest else 'no image'}.",
             )
         )
     return found
@@ -119,6 +120,11 @@ def received(*, commands: Sequence[ReceivedCommand]) -> list[Found]:
 def _key(deployment: int, phase: int, attempt: int) -> str:
     name = Phase(phase).name if phase in list(Phase) else str(phase)
     return f"{name} {deployment}/{attempt}"
+
+
+def _written(moment: datetime) -> str:
+    """Write a moment in UK time, to the second: people look for it in logs."""
+    return f"{moment.astimezone(LONDON):%-d %b %Y, %H:%M:%S %Z}"
 
 
 # -- lots, their deployments and their commands --------------------------------------------------------------
@@ -210,7 +216,7 @@ def lots(*, after: int, limit: int = LOTS) -> Portion:
         Found(
             Mismatch(kind),
             _key(deployment, Phase.ACTIVATE, attempt),
-            f"Admitted at {admitted_at.isoformat()}, valid until {valid_until.isoformat()}.",
+            f"Admitted on {_written(admitted_at)}, valid until {_written(valid_until)}.",
         )
         for deployment, attempt, kind, admitted_at, valid_until in sql.rows(ACTIVATIONS, terms)
     ]
