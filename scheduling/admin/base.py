@@ -1,10 +1,13 @@
 """What several of DCC's tables have in common."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.formats import localize
+from django.utils.timezone import localtime
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -24,3 +27,26 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Say no."""
         return False
+
+
+class ToldAdmin(ReadOnlyAdmin):
+    """A list that is named by what is in it, and says above it in words what that means."""
+
+    change_list_template = "admin/scheduling/told.html"
+    title: ClassVar[str]
+    told: ClassVar[str]
+
+    def said(self, request: HttpRequest) -> tuple[str, str]:
+        """Return the title of the list that is asked for, and the words above it."""
+        return self.title, self.told
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Add the title and the words."""
+        title, told = self.said(request)
+        return super().changelist_view(request, {"title": title, "told": told, **(extra_context or {})})
+
+    def shown(self, moment: datetime | None) -> str | None:
+        """Write a moment as lists do; without this a page about one row writes it as machines do."""
+        return None if moment is None else str(localize(localtime(moment)))

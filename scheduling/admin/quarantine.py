@@ -20,7 +20,7 @@ from hubs.gateway import Phase
 from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 from portal.ground import clock
 from portal.ground.access import user_of
-from scheduling.admin.base import ReadOnlyAdmin
+from scheduling.admin.base import ToldAdmin
 from scheduling.lifecycle import State
 from scheduling.models import Quarantine
 from scheduling.operations import quarantine as acts
@@ -151,21 +151,21 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Quarantine)
-class QuarantineAdmin(ReadOnlyAdmin):
+class QuarantineAdmin(ToldAdmin):
     """Hubs that nobody touches until DCC decides, or time does where a stage would wait: taken back, or ended."""
 
     list_display = (
         "hub",
         "problem",
-        "release",
         "stands",
-        "asked",
-        "strikes",
-        "since",
         "time_decides",
+        "since",
+        "release",
+        "asked",
         "supplier",
         "network",
         "slot",
+        "strikes",
     )
     list_filter = (DecisionFilter, ReleaseFilter, SupplierFilter, NetworkFilter, StateFilter)
     search_fields = ("error",)
@@ -198,13 +198,9 @@ class QuarantineAdmin(ReadOnlyAdmin):
         """Offer no decision about what is decided."""
         return {} if _is_over(request) else super().get_actions(request)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def said(self, request: HttpRequest) -> tuple[str, str]:
         """Name the list by what is in it, and say what becomes of the hubs."""
-        title = "Hubs set aside, ended by time" if _is_over(request) else "Hubs set aside"
-        told = LAPSED if _is_over(request) else WAITING
-        return super().changelist_view(request, {"title": title, "told": told, **(extra_context or {})})
+        return ("Hubs set aside, ended by time", LAPSED) if _is_over(request) else ("Hubs set aside", WAITING)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -248,10 +244,9 @@ class QuarantineAdmin(ReadOnlyAdmin):
         return str(kept.network_name)
 
     @admin.display(ordering="slot_start")
-    def slot(self, kept: Any) -> datetime:
+    def slot(self, kept: Any) -> str | None:
         """Show when the slot begins."""
-        moment: datetime = kept.slot_start
-        return moment
+        return self.shown(kept.slot_start)
 
     @admin.display(description="state", ordering="state")
     def stands(self, kept: Any) -> str:
@@ -264,13 +259,11 @@ class QuarantineAdmin(ReadOnlyAdmin):
         return PHASES[Phase(kept.phase)]
 
     @admin.display(description="ends by itself", ordering="lapsed_at")
-    def time_decides(self, kept: Any) -> datetime | None:
+    def time_decides(self, kept: Any) -> str | None:
         """Show when its deployment has ended by time, or will, if DCC has not decided by then; others never do."""
         if kept.state != State.ACTIVATING:
-            ended: datetime | None = kept.lapsed_at
-            return ended
-        moment: datetime = kept.silence.after(kept.since) + LAST_WORD
-        return moment
+            return self.shown(kept.lapsed_at)
+        return self.shown(kept.silence.after(kept.since) + LAST_WORD)
 
     @admin.display(description="what keeps failing")
     def problem(self, kept: Quarantine) -> str:

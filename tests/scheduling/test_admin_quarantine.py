@@ -12,6 +12,7 @@ from django.urls import reverse
 from firmware.operations import groups as staff_groups
 from hubs.identifiers import format_eui64
 from portal.ground.models import AuditEntry
+from portal.ground.uk_time import LONDON
 from portal.models import User
 from scheduling.admin.quarantine import QuarantineAdmin
 from scheduling.lifecycle import State
@@ -62,6 +63,10 @@ def words(response: Any) -> str:
 
 def listed(response: Any) -> list[int]:
     return sorted(row.pk for row in response.context["cl"].result_list)
+
+
+def result_list(client: Client) -> list[Any]:
+    return list(client.get(LIST).context["cl"].result_list)
 
 
 def decide(client: Client, action: str, *deployments: Deployment, **typed: str) -> Any:
@@ -167,11 +172,11 @@ class TestWhatTimeDecides:
         page = words(client.get(LIST))
 
         assert "unless DCC has decided by then, they end unconfirmed" in page
-        [row] = [row for row in client.get(LIST).context["cl"].result_list if row.pk == kept()[0].pk]
-        others = [row for row in client.get(LIST).context["cl"].result_list if row.pk != kept()[0].pk]
-        shown = QuarantineAdmin(Quarantine, site).time_decides
-        assert shown(row) == world.clock() + timedelta(minutes=120) + LAST_WORD
-        assert [shown(other) for other in others] == [None, None]
+        decides = [QuarantineAdmin(Quarantine, site).time_decides(row) for row in result_list(client)]
+        then = (world.clock() + timedelta(minutes=120) + LAST_WORD).astimezone(LONDON)
+        assert [moment for moment in decides if moment] == [f"{then:%a %-d %b %Y, %H:%M}"]
+        one = words(client.get(reverse("admin:scheduling_quarantine_change", args=[kept()[0].pk])))
+        assert one.count(f"{then:%a %-d %b %Y, %H:%M}") == 1
 
     def test_is_listed_by_itself_and_offers_no_decision(
         self, world: World, manager: User, client: Client
