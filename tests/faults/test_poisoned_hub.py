@@ -1,5 +1,6 @@
 """Real workers that die on certain hubs, and images that cannot be read: what they stall, and whom not."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,8 @@ from hubs.models import CommunicationsHub
 from portal.ground import clock
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Deployment, Lot, Quarantine, Reclaim
-from scheduling.operations import quarantine
+from scheduling.operations import deployments, quarantine
+from scheduling.operations.deployments.claims import LEASE
 from tests import factories
 from tests.conftest import StartCelery, eventually, kill
 from tests.faults import judge
@@ -25,6 +27,8 @@ from tests.scheduling.world import World
 LEASE_SECONDS = "8"
 DEATHS = 12
 """Holders that die until a hub is found: two with the whole lot, then one with each half of the last reach."""
+DIED_BEFORE = 7
+"""So many of them hours ago, so that the next one reaches no further than a lot has hubs."""
 HUBS = 14
 """In each lot; all lots together fit into the first stage of the release."""
 PATIENCE = 400
@@ -44,6 +48,19 @@ def states() -> dict[str, int]:
     return dict(Deployment.objects.values_list("state").annotate(Count("id")))
 
 
+def die_with(lots: Sequence[Lot]) -> None:
+    """Be the first holders of these lots, hours ago; each leaves its lease to run out."""
+    ours, moment = {lot.pk for lot in lots}, clock.now() - timedelta(hours=6)
+    dues = dict(Lot.objects.filter(pk__in=ours).values_list("pk", "due_at"))
+    Lot.objects.filter(pk__in=ours).update(due_at=moment)
+    for _ in range(DIED_BEFORE):
+        claims = [deployments.claim(now=moment) for _ in lots]
+        assert {claimed.lot.pk for claimed in claims if claimed} == ours
+        moment += LEASE
+    for pk, due_at in dues.items():
+        Lot.objects.filter(pk=pk).update(due_at=due_at)
+
+
 def book_three_lots(world: World) -> list[list[CommunicationsHub]]:
     """Book a lot in each slot; return the hubs of each."""
     lots = [world.hubs(HUBS) for _ in world.slots]
@@ -57,6 +74,7 @@ class TestHubsOnWhichWorkersDie:
     def test_are_set_aside_alone_and_wait_for_dcc(self, world: World, start_celery: StartCelery) -> None:
         first, second, third = book_three_lots(world)
         deadly = {first[5].chf_id, second[HUBS - 1].chf_id}
+        die_with(Lot.objects.exclude(slot=world.slots[2]))
         start_celery("beat")
         worker = start_celery(
             "worker",
@@ -76,6 +94,7 @@ class TestHubsOnWhichWorkersDie:
         assert set(left.values_list("hub", flat=True)) == deadly
         assert set(left.values_list("state", flat=True)) == {State.STAGING}
         assert Reclaim.objects.count() >= 2 * DEATHS
+        assert Reclaim.objects.filter(token__gt=DIED_BEFORE).count() >= 2 * (DEATHS - DIED_BEFORE)
         assert not CommandLog.objects.filter(hub__in=deadly).exists()
         # the lot without such a hub was through before the first of them was found
         others = Deployment.objects.filter(hub__in=[hub.chf_id for hub in third])
