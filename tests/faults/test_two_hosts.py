@@ -7,6 +7,7 @@ own without any interface. What they share is what operator.md says: the two ser
 
 import os
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ from firmware.models import FirmwareRelease, Halt, ReleaseState
 from hubs.modelled_fleet.models import NetworkProfile
 from portal.ground import clock
 from scheduling.lifecycle import State
-from scheduling.models import Booking, Deployment, Lot
+from scheduling.models import Booking, Deployment, InFlight, Lot, Stage
+from scheduling.operations import stages
 from tests.conftest import StartCelery, database_url, eventually
 from tests.faults import judge
 from tests.scheduling import world as worlds
@@ -34,14 +36,18 @@ StartHost = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def world(transactional_db: None) -> World:
-    """Several lots whose slots have begun, on a network that answers within a second."""
+    """Several lots whose slots begin one after another from now, on a network that answers within a second."""
     world = worlds.make(now=clock.now() - timedelta(hours=6))
     NetworkProfile.objects.update(read_delay=0.2, stage_delay=0.2, activate_delay=0.2, verify_delay=0.2)
     world.hubs(LOTS * HUBS_OF_LOT)
     for number in range(LOTS):
         world.slot(
-            start=timedelta(hours=6, seconds=-number - 1), room=HUBS_OF_LOT, length=timedelta(minutes=10)
+            start=timedelta(hours=6, seconds=2 * number - 1), room=HUBS_OF_LOT, length=timedelta(minutes=10)
         )
+    # all at once: no lot waits for room in flight
+    stages.open_first(release=world.release.pk, now=clock.now())
+    Stage.objects.update(size=None)
+    InFlight.objects.update(floor=LOTS * HUBS_OF_LOT, ceiling=LOTS * HUBS_OF_LOT)
     world.book()
     assert Lot.objects.count() == LOTS
     return world
@@ -116,8 +122,12 @@ class TestTwoHosts:
         self, world: World, start_host: StartHost, claims: Callable[[], Counter[str]]
     ) -> None:
         start_host("north-wing", "beat")
-        for host in ("north-wing", "south-wing"):
-            start_host(host, *WORKER, f"--hostname={host}")
+        north = start_host("north-wing", *WORKER, "--hostname=north-wing")
+        assert eventually(lambda: claims()["north-wing"], within=60)
+        north.send_signal(signal.SIGSTOP)  # until the other has had its turn: luck must not give all to one
+        start_host("south-wing", *WORKER, "--hostname=south-wing")
+        assert eventually(lambda: claims()["south-wing"], within=60)
+        north.send_signal(signal.SIGCONT)
 
         assert eventually(lambda: Booking.objects.exclude(done_at=None).exists(), within=240), Counter(
             Deployment.objects.values_list("state", flat=True)
