@@ -27,3 +27,18 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.subject}"
+
+
+class Turn(models.Model):
+    """
+    Who is at something that one process does at a time: nobody, once `until` is over, by the database's clock.
+
+    Taken and given back by `portal.ground.turns` alone. `token` counts the turns, and says whose this one is.
+    """
+
+    name = models.CharField(max_length=40, primary_key=True)
+    until = models.DateTimeField()
+    token = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return self.name
