@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -66,8 +66,7 @@ class Verdict(IntEnum):
     EXPIRED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One instruction to one hub. `hub` is the CHF ID as a signed 64-bit number."""
 
     deployment: int
@@ -83,8 +82,7 @@ class Command:
     """File version of the image, for STAGE and ACTIVATE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The carrier's immediate answer to one command."""
 
     deployment: int
@@ -93,8 +91,7 @@ class Receipt:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What came back for one command; `version` is the running file version where it was read."""
 
     id: int

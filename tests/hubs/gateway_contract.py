@@ -7,7 +7,6 @@ does not know).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -49,7 +48,7 @@ class GatewayContract:
 
     def test_answers_each_command_with_a_receipt_in_order(self, gateway, hub):
         commands = [command(phase, hub=hub, deployment=number) for number, phase in ((9, 1), (7, 4), (8, 1))]
-        commands = [replace(each, phase=Phase(each.phase)) for each in commands]
+        commands = [each._replace(phase=Phase(each.phase)) for each in commands]
 
         receipts = gateway.send(commands=commands, now=NOW)
 
@@ -93,7 +92,7 @@ class GatewayContract:
     def test_does_not_activate_what_it_does_not_hold(self, gateway, hub):
         (unstaged,) = ask(gateway, command(Phase.ACTIVATE, hub=hub))
         ask(gateway, command(Phase.STAGE, hub=hub))
-        (other,) = ask(gateway, replace(command(Phase.ACTIVATE, hub=hub, attempt=2), digest="cd" * 32))
+        (other,) = ask(gateway, command(Phase.ACTIVATE, hub=hub, attempt=2)._replace(digest="cd" * 32))
 
         assert unstaged.outcome == other.outcome == Outcome.NO_IMAGE_HELD
 
@@ -134,14 +133,14 @@ class GatewayContract:
         gateway.send(commands=[command(Phase.READ, hub=hub, token=5)], now=NOW)
 
         (receipt,) = gateway.send(
-            commands=[replace(command(Phase.READ, hub=hub, deployment=4096), lot=2)], now=NOW
+            commands=[command(Phase.READ, hub=hub, deployment=4096)._replace(lot=2)], now=NOW
         )
 
         assert receipt.verdict == Verdict.ACCEPTED
 
     def test_does_not_carry_out_what_is_no_longer_valid(self, gateway, hub):
         ask(gateway, command(Phase.STAGE, hub=hub))
-        late = replace(command(Phase.ACTIVATE, hub=hub), valid_until=NOW - timedelta(seconds=1))
+        late = command(Phase.ACTIVATE, hub=hub)._replace(valid_until=NOW - timedelta(seconds=1))
 
         (receipt,) = gateway.send(commands=[late], now=NOW)
         (again,) = gateway.send(commands=[late], now=NOW)

@@ -171,7 +171,7 @@ class TestSend:
         assert len(line.asked) == 1
 
     def test_finds_the_command_that_the_fleet_cannot_read(self, gateway, read):
-        poison = replace(read, phase=Phase.STAGE, digest="not a digest")
+        poison = read._replace(phase=Phase.STAGE, digest="not a digest")
 
         with pytest.raises(CommandRefused, match="422: line 2: digest is not a SHA-256"):
             gateway.send(commands=[read, poison], now=NOW)

@@ -1,7 +1,6 @@
 """The modelled fleet keeps the gateway's contract, and misbehaves as its profile says."""
 
 import threading
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -155,7 +154,7 @@ class TestCollect:
         everything = [
             command(Phase.ACTIVATE, hub=hub, deployment=1),
             command(Phase.STAGE, hub=hub, deployment=2),
-            replace(command(Phase.STAGE, hub=hub, deployment=3), digest="cd" * 32),
+            command(Phase.STAGE, hub=hub, deployment=3)._replace(digest="cd" * 32),
         ]
         gateway.send(commands=everything, now=NOW)
         gateway.send(commands=[command(Phase.VERIFY, hub=hub, deployment=4)], now=NOW + timedelta(seconds=9))
@@ -184,7 +183,7 @@ class TestCollect:
         first, second = ask(gateway, command(Phase.READ, hub=hub))
 
         assert first.id != second.id
-        assert replace(first, id=0) == replace(second, id=0)
+        assert first._replace(id=0) == second._replace(id=0)
 
     def test_hands_over_delayed_reports_late_and_out_of_order(self, gateway, hub):
         behave(report_delayed=0.5, report_delay=600.0, delay_spread=1.0)
@@ -250,7 +249,7 @@ class TestCollect:
                 command(Phase.STAGE, hub=each.chf_id, deployment=number)
                 for number, each in enumerate([right, other_model, other_hardware])
             ),
-            replace(command(Phase.STAGE, hub=FleetHubFactory(model=right.model).chf_id), version=NEW + 1),
+            command(Phase.STAGE, hub=FleetHubFactory(model=right.model).chf_id)._replace(version=NEW + 1),
         )
 
         outcomes = {report.deployment: report.outcome for report in reports}
@@ -262,7 +261,7 @@ class TestCollect:
         }
 
     def test_refuses_a_digest_that_is_none(self, gateway, hub):
-        (report,) = ask(gateway, replace(command(Phase.STAGE, hub=hub), digest="not a digest"))
+        (report,) = ask(gateway, command(Phase.STAGE, hub=hub)._replace(digest="not a digest"))
 
         assert report.outcome == Outcome.HASH_MISMATCH
 

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -260,6 +259,6 @@ class TestRefusal:
 
 
 def test_the_same_hub_is_never_two():
-    upper = replace(COMMAND, hub=-1)
+    upper = COMMAND._replace(hub=-1)
 
     assert wire.read_commands(wire.write_commands([upper])) == [upper]
