@@ -7,7 +7,8 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.utils.formats import localize
-from django.utils.timezone import localtime
+
+from portal.ground.uk_time import LONDON
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -49,4 +50,4 @@ class ToldAdmin(ReadOnlyAdmin):
 
     def shown(self, moment: datetime | None) -> str | None:
         """Write a moment as lists do; without this a page about one row writes it as machines do."""
-        return None if moment is None else str(localize(localtime(moment)))
+        return None if moment is None else str(localize(moment.astimezone(LONDON)))

@@ -16,7 +16,7 @@ BEFORE_THE_FIRST_RELEASE = {
     "hubs": 6,
     "modelled_fleet": 2,
     "firmware": 5,
-    "scheduling": 21,
+    "scheduling": 22,
     "portal": 2,
 }
 """The last migration of each app that no old process can run beside: nothing had been released. Raise it until then."""

@@ -1,0 +1,29 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from portal.ground import clock
+from portal.ground.clock import now_and_rows
+
+MOMENT = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.django_db
+class TestNowAndRows:
+    @pytest.mark.parametrize("rows", [[], [(1, "one")], [(1, "one"), (2, "two")]])
+    def test_answers_what_the_statement_does_and_the_moment(self, rows: list[tuple[int, str]]) -> None:
+        statement = "SELECT number, word FROM (VALUES (1, 'one'), (2, 'two')) AS given (number, word) WHERE number <= %(most)s"
+        before = clock.now()
+        moment, found = now_and_rows(clock=clock.now, statement=statement, parameters={"most": len(rows)})
+        assert found == rows
+        assert before <= moment <= clock.now()
+        assert moment.utcoffset() == timedelta(0)
+
+        moment, found = now_and_rows(
+            clock=lambda: MOMENT, statement=statement, parameters={"most": len(rows)}
+        )
+        assert (moment, found) == (MOMENT, rows)
+
+    def test_asks_the_database_once(self, django_assert_num_queries: pytest.FixtureRequest) -> None:
+        with django_assert_num_queries(1):  # type: ignore[operator]
+            now_and_rows(clock=clock.now, statement="SELECT 1", parameters={})
