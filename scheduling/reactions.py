@@ -11,6 +11,9 @@ VERIFY_ATTEMPTS = 3
 TRANSFER_ATTEMPTS = 3
 """Transfers of the image before the deployment is called failed."""
 
+MOST_TRIES = max(VERIFY_ATTEMPTS, TRANSFER_ATTEMPTS)
+"""More tries than these make no difference any more."""
+
 
 class Wait(Enum):
     """When somebody looks at the deployment next."""

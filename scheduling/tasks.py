@@ -6,6 +6,8 @@ at all: the database is the schedule, and the next one finds the same rows. A wo
 tasks at their next clean point (`stopping`).
 """
 
+import time
+
 from celery import shared_task
 
 from hubs import gateway
@@ -16,6 +18,7 @@ from scheduling.operations import (
     consents,
     deployments,
     exceptions,
+    forgeries,
     notices,
     quarantine,
     reconciliation,
@@ -26,8 +29,6 @@ from scheduling.operations import (
     tallies,
 )
 
-LOTS = 10_000
-"""Lots that one task carries out at most: what bounds it is time, a third of a lease."""
 NOTICES = 100
 FOLD = 10_000
 """Changes of the counters that are taken up at a time."""
@@ -37,18 +38,23 @@ ALLOCATION = 1_800
 """Seconds that the allocation of one Supplier's remaining hubs may take; only one process is ever at it."""
 
 
+def carrier() -> gateway.HubGateway:
+    """Return the carrier, with every answer counted that it did not sign."""
+    return forgeries.counted(gateway=gateway.connect(), clock=clock.now)
+
+
 @shared_task
 def carry_out(**_: object) -> None:
-    """Stage, activate and read back what is due, lot by lot."""
-    deployments.carry_out(
-        gateway=gateway.connect(), clock=clock.now, lots=LOTS, keep_going=stopping.keep_going
+    """Stage, activate and read back what is due, lot by lot, and record what hubs answer meanwhile."""
+    deployments.keep_at_it(
+        gateway=carrier(), clock=clock.now, keep_going=stopping.keep_going, pause=time.sleep
     )
 
 
 @shared_task
 def collect_reports(**_: object) -> None:
     """Record what hubs have answered."""
-    deployments.collect_all(gateway=gateway.connect(), clock=clock.now, keep_going=stopping.keep_going)
+    deployments.collect_all(gateway=carrier(), clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task
@@ -122,7 +128,7 @@ def allocate(**_: object) -> None:
 def keep_exceptions(**_: object) -> None:
     """Put hubs that were missed twice before DCC, and take out of its lists what is booked, done or over."""
     now = clock.now()
-    quarantine.sweep(keep_going=stopping.keep_going)
+    quarantine.sweep(clock=clock.now, keep_going=stopping.keep_going)
     exceptions.raise_missed_twice(now=now, keep_going=stopping.keep_going)
     exceptions.settle(now=now, keep_going=stopping.keep_going)
 
@@ -139,7 +145,7 @@ def advance_stages(**_: object) -> None:
 def reconcile(**_: object) -> None:
     """Hold the carrier's log, the commands, the deployments and the counters against each other, for a while."""
     reconciliation.reconcile(
-        gateway=gateway.connect(), clock=clock.now, portions=PORTIONS, keep_going=stopping.keep_going
+        gateway=carrier(), clock=clock.now, portions=PORTIONS, keep_going=stopping.keep_going
     )
 
 

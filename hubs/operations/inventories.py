@@ -50,7 +50,8 @@ def record_versions(*, versions: Mapping[int, int]) -> int:
         )
     # in key order, as everything that locks hubs does
     hubs = sorted(versions)
-    return sql.run(RECORD, {"hubs": hubs, "numbers": [versions[hub] for hub in hubs]})
+    terms = {"hubs": sql.numbers(hubs), "numbers": sql.numbers([versions[hub] for hub in hubs])}
+    return sql.run(RECORD, terms)
 
 
 INVENTORY_COLUMNS = (

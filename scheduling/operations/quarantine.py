@@ -20,13 +20,13 @@ from django.db import transaction
 from firmware import queries as releases
 from hubs.gateway import Outcome, Phase, Verdict
 from hubs.identifiers import format_eui64
-from portal.ground import audit, clock, sql
+from portal.ground import audit, sql
 from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import Ending, State
-from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Quarantine
+from scheduling.models import LOT_SPAN, Lot, Quarantine
 from scheduling.operations.deployments.gate import LAST_WORD
-from scheduling.operations.deployments.reports import WAKE_WAITING
+from scheduling.operations.deployments.reports import wake_waiting
 from scheduling.operations.exceptions import MAY_DECIDE
 from scheduling.queries import quarantine
 
@@ -126,7 +126,7 @@ def _end(kept: Collection[quarantine.Kept], now: datetime) -> dict[int, str]:
 def _make_room(gone: Collection[quarantine.Kept], now: datetime) -> None:
     """Wake as many lots as can use what these held in flight."""
     for release, freed in sorted(Counter(one.release for one in gone).items()):
-        sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + freed // LOT_SIZE})
+        wake_waiting(release=release, ended=freed, now=now)
 
 
 # What surely did nothing is taken back, as the Gate does it, and its try does not count.
@@ -252,7 +252,7 @@ DELETE FROM scheduling_quarantine WHERE deployment_id IN (
 SWEPT = 10_000
 
 
-def sweep(*, clock: Clock = clock.now, keep_going: KeepGoing = always) -> int:
+def sweep(*, clock: Clock, keep_going: KeepGoing = always) -> int:
     """
     Let time decide where it has to (see `lapse`), and forget the strikes of deployments that have ended.
 

@@ -15,12 +15,14 @@ from redis import Redis
 from hubs.gateway import Command, Outcome, Phase, Receipt, Report, Verdict
 
 QUEUE = "instant-fleet:reports"
-SENT = "instant-fleet:sendings"
 VERSIONS = "INSTANT_FLEET_VERSIONS"
 """The environment's name for the file versions that every hub runs before and after, as "1:2"."""
 ANSWERS_PER_SENDING = 50
+SENDINGS = 10**9
+"""Sendings of one process at most: what tells those of several apart."""
+PHASES = {phase.value: phase for phase in Phase}
 _HEAD = struct.Struct("<qd")
-_ANSWER = struct.Struct("<qhhqq")
+_ANSWER = "qhhqq"
 _NO_VERSION = -1
 
 
@@ -28,6 +30,7 @@ class InstantFleet:
     """A `HubGateway` that hands each answer out once: nothing here dies, so nobody has to hear it again."""
 
     _redis: "Redis | None" = None
+    _sendings = 0
 
     def __init__(self) -> None:
         if InstantFleet._redis is None:
@@ -43,14 +46,20 @@ class InstantFleet:
 
     def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
         """Let the hubs do what they are told; return one receipt each, in order."""
-        number = self._store.incr(SENT)
-        answers = [
-            _ANSWER.pack(
-                command.deployment, command.phase, command.attempt, command.hub, self._version[command.phase]
+        InstantFleet._sendings += 1
+        number = os.getpid() * SENDINGS + InstantFleet._sendings
+        version = self._version
+        facts: list[int] = []
+        for command in commands:
+            facts += (
+                command.deployment,
+                command.phase,
+                command.attempt,
+                command.hub,
+                version[command.phase],
             )
-            for command in commands
-        ]
-        self._store.rpush(QUEUE, _HEAD.pack(number, now.timestamp()) + b"".join(answers))
+        answers = struct.pack("<qd" + _ANSWER * len(commands), number, now.timestamp(), *facts)
+        self._store.rpush(QUEUE, answers)
         return [
             Receipt(command.deployment, command.phase, command.attempt, Verdict.ACCEPTED)
             for command in commands
@@ -72,7 +81,7 @@ def _unpacked(sending: bytes) -> list[Report]:
         Report(
             number * ANSWERS_PER_SENDING + place,
             deployment,
-            Phase(phase),
+            PHASES[phase],
             attempt,
             hub,
             Outcome.DONE,
@@ -80,6 +89,6 @@ def _unpacked(sending: bytes) -> list[Report]:
             at,
         )
         for place, (deployment, phase, attempt, hub, version) in enumerate(
-            _ANSWER.iter_unpack(sending[_HEAD.size :])
+            struct.iter_unpack("<" + _ANSWER, memoryview(sending)[_HEAD.size :])
         )
     ]

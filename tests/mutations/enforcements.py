@@ -24,6 +24,7 @@ CLAIMS = "scheduling/operations/deployments/claims.py"
 GATE = "scheduling/operations/deployments/gate.py"
 PROTECTION = "scheduling/operations/deployments/protection.py"
 SENDER = "scheduling/operations/deployments/sender.py"
+LEAVING = "scheduling/operations/deployments/leaving.py"
 REPORTS = "scheduling/operations/deployments/reports.py"
 WORK = "scheduling/operations/deployments/work.py"
 REACTIONS = "scheduling/reactions.py"
@@ -136,7 +137,7 @@ THE_SLOT = (
             GATE,
             "state = 'staged' AND %(may_activate)s AND",
             "state = 'staged' AND",
-            also=(('if not terms["may_activate"] or not sql', "if not sql"),),
+            also=(('if not terms["may_activate"] or not found', "if not found"),),
         ),
         (IN_TIME, OUTSIDE, STOPPED),
     ),
@@ -148,27 +149,27 @@ THE_SLOT = (
         IN_TIME,
     ),
     gate(1, "staging asks that it may", " AND %(may_stage)s)", ")", IN_TIME, OUTSIDE, WHOLE_IMAGE),
-    gate(1, "slot's end ends the tries", "AND %(now)s >= %(slot_end)s", "AND false", SLOT_END),
-    gate(1, "slot's end and no earlier", "AND %(now)s >= %(slot_end)s", "", NOT_YET),
+    gate(1, "slot's end ends the tries", '    if terms["is_over"]:', "    if False:", SLOT_END),
+    gate(1, "slot's end and no earlier", "now >= slot.end_at,", "True,", NOT_YET),
     gate(
         1,
         "slot's end is for what was not activated",
-        "state IN ('provisional', 'booked', 'staging', 'staged', 'held') AND %(now)s",
-        "state IN ('provisional', 'booked', 'staging', 'held') AND %(now)s",
+        "state IN ('provisional', 'booked', 'staging', 'staged', 'held')",
+        "state IN ('provisional', 'booked', 'staging', 'held')",
         SLOT_END,
     ),
     gate(
         1,
         "no command outlives its slot",
-        "min(slot.end_at, period.end_at) if period",
-        "period.end_at if period",
+        "min(slot.end_at, period_end) if in_period",
+        "period_end if in_period",
         LAST_MOMENTS,
     ),
     gate(
         1,
         "activation not after its silence",
-        "least(%(activate_until)s, %(silent_at)s)",
-        "%(activate_until)s",
+        'min(until, stops["clear_until"], silent_at)',
+        'min(until, stops["clear_until"])',
         LAST_MOMENTS,
     ),
     Enforcement(
@@ -221,17 +222,18 @@ THE_PERIOD = (
     gate(
         2,
         "period of the network",
-        "network_id=lot.network_id, start_at__lte=now",
-        "start_at__lte=now",
+        " AND period.network_id = %(network)s\n",
+        "\n",
         OUTSIDE,
     ),
-    gate(2, "period has begun", "start_at__lte=now, ", "", OUTSIDE),
-    gate(2, "period is not over", ", end_at__gt=now", "", OUTSIDE),
+    gate(2, "period of the release", "period.release_id = release.id AND ", "", OUTSIDE),
+    gate(2, "period has begun", "period.start_at <= %(now)s AND ", "", OUTSIDE),
+    gate(2, "period is not over", " AND period.end_at > %(now)s", "", OUTSIDE),
     gate(
         2,
         "no command outlives its period",
-        "min(slot.end_at, period.end_at) if period",
-        "slot.end_at if period",
+        "min(slot.end_at, period_end) if in_period",
+        "slot.end_at if in_period",
         LAST_MOMENTS,
     ),
     edit(
@@ -625,17 +627,17 @@ THE_BYTES = (
     edit(
         9,
         "the digest in each command",
-        SENDER,
-        "image = lot.release.digest, lot.release.version.number",
-        'image = "0" * 64, lot.release.version.number',
+        LEAVING,
+        "(release.digest, release.version.number)",
+        '("0" * 64, release.version.number)',
         f"{BYTES}::test_are_named_in_every_command_that_is_about_them",
     ),
     edit(
         9,
         "the version in each command",
-        SENDER,
-        "image = lot.release.digest, lot.release.version.number",
-        "image = lot.release.digest, 1",
+        LEAVING,
+        "(release.digest, release.version.number)",
+        "(release.digest, 1)",
         f"{BYTES}::test_are_named_in_every_command_that_is_about_them",
     ),
     rule(
@@ -772,13 +774,13 @@ THE_HALT = (
         "the lot first, then the lock",
         CLAIMS,
         (
-            '    if not list(mine.select_for_update(no_key=True).values_list("pk")):\n'
+            "    if not _lock(claimed):\n"
             "        raise LeaseLost\n"
             "    locks.admit_shared(release_id=claimed.lot.release_id)"
         ),
         (
             "    locks.admit_shared(release_id=claimed.lot.release_id)\n"
-            '    if not list(mine.select_for_update(no_key=True).values_list("pk")):\n'
+            "    if not _lock(claimed):\n"
             "        raise LeaseLost"
         ),
         f"{RACES}::TestAHalt",
@@ -808,7 +810,7 @@ THE_HALT = (
     gate(
         11,
         "nothing is read during a halt",
-        '"may_verify": release.state != ReleaseState.HALTED',
+        '"may_verify": state != ReleaseState.HALTED',
         '"may_verify": True',
         STOPPED,
     ),
@@ -867,7 +869,7 @@ THE_HALT = (
         11,
         "the sender asks for a halt",
         SENDER,
-        '    if terms["halted"]:\n        return _Stamped((), now, state)\n',
+        '    if terms["halted"]:\n        return Leaving((), now, state)\n',
         "",
         UNTAKEN,
         WAITING,
@@ -1115,9 +1117,9 @@ ONCE = (
         REPORTS,
         (
             "WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase\n"
-            "  AND command.attempt = report.attempt AND command.answered_at"
+            "      AND command.attempt = report.attempt AND command.answered_at"
         ),
-        "WHERE command.phase = report.phase\n  AND command.attempt = report.attempt AND command.answered_at",
+        "WHERE command.phase = report.phase\n      AND command.attempt = report.attempt AND command.answered_at",
         AS_COMMANDED,
     ),
     edit(
@@ -1126,9 +1128,9 @@ ONCE = (
         REPORTS,
         (
             "report.deployment_id AND command.phase = report.phase\n"
-            "  AND command.attempt = report.attempt AND command.answered_at"
+            "      AND command.attempt = report.attempt AND command.answered_at"
         ),
-        "report.deployment_id\n  AND command.attempt = report.attempt AND command.answered_at",
+        "report.deployment_id\n      AND command.attempt = report.attempt AND command.answered_at",
         AS_COMMANDED,
     ),
     edit(
@@ -1143,8 +1145,8 @@ ONCE = (
         14,
         "answer: of the deployment's hub",
         REPORTS,
-        "AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub\nRETURNING",
-        "AND deployment.id = report.deployment_id\nRETURNING",
+        "AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub\n    RETURNING",
+        "AND deployment.id = report.deployment_id\n    RETURNING",
         AS_COMMANDED,
     ),
     edit(14, "a deployment moves while it awaits", REPORTS, " AND deployment.awaiting\n", "\n", THAT_ANSWER),
@@ -1238,7 +1240,7 @@ LEDGER = (
         15,
         "a hub that needs nothing gives its place back",
         REPORTS,
-        "placing.free_places(places=freed)",
+        "placing.free_places(places=+freed)",
         "pass",
         f"{A_DEPLOYMENT}::test_of_a_hub_that_needs_nothing_gives_its_place_back",
     ),
@@ -1639,15 +1641,15 @@ LEASED = (
         17,
         "a holder's every step names its token",
         CLAIMS,
-        "pk=claimed.lot.pk, token=claimed.token)\n    if not list(",
-        "pk=claimed.lot.pk)\n    if not list(",
+        " AND token = %(token)s FOR NO KEY UPDATE",
+        " FOR NO KEY UPDATE",
         f"{CLAIM_TESTS}::TestAHolderThatLostTheLot",
     ),
     edit(
         17,
         "the lease is renewed",
         CLAIMS,
-        "    mine.update(lease_until=now + LEASE)\n",
+        '    sql.run(RENEW, {"lot": claimed.lot.pk, "now": now, "lease": LEASE})\n',
         "",
         f"{CLAIM_TESTS}::TestTheLease",
     ),
@@ -1662,9 +1664,9 @@ LEASED = (
     edit(
         17,
         "each command carries its holder's token",
-        SENDER,
-        "lot.pk, claimed.token, valid_until",
-        "lot.pk, 0, valid_until",
+        LEAVING,
+        "claimed.lot.pk, claimed.token, claimed",
+        "claimed.lot.pk, 0, claimed",
         f"{HANDS_OVER}::test_fifty_at_a_time_and_each_once",
     ),
     gate(
@@ -1738,8 +1740,8 @@ TWICE = (
         18,
         "receipts: kept with their command",
         SENDER,
-        "SET verdict = sent.verdict\n",
-        "SET verdict = command.verdict\n",
+        "SET verdict = %(verdict)s\n",
+        "SET verdict = verdict\n",
         RECEIPTS,
     ),
     edit(
@@ -1901,9 +1903,7 @@ BOTH_SUPPLIERS = (
         "next_at = CASE WHEN false THEN %(slot_end)s::timestamptz ELSE",
         UNHOLDS,
     ),
-    gate(
-        23, "open questions alone", "filter(lots=lot, state=Consent.State.ASKED)", "filter(lots=lot)", UNHOLDS
-    ),
+    gate(23, "open questions alone", " AND consent.state = %(asked)s", "", UNHOLDS),
     gate(
         23,
         "Gate: not in a protected window",
@@ -1911,7 +1911,13 @@ BOTH_SUPPLIERS = (
         ")\n           OR (phase = %(verify)s",
         CLOSED,
     ),
-    gate(23, "Gate: no activation into a window", 'min(until, stops["clear_until"])', "until", LAST_MOMENTS),
+    gate(
+        23,
+        "Gate: no activation into a window",
+        'min(until, stops["clear_until"], silent_at)',
+        "min(until, silent_at)",
+        LAST_MOMENTS,
+    ),
     gate(
         23,
         "recall: what a window overtook",
@@ -2123,8 +2129,8 @@ ADMISSION = (
     gate(
         1,
         "an activation has a last moment of its own",
-        " WHEN %(activate)s\n           THEN least(%(activate_until)s, %(silent_at)s)\n",
-        "\n",
+        " WHEN %(activate)s THEN %(activate_until)s",
+        "",
         LAST_MOMENTS,
     ),
     gate(
@@ -2208,7 +2214,7 @@ ADMISSION = (
         11,
         "between two handfuls: the halt",
         SENDER,
-        "found == [(self._stamped.state,)] and is_fresh",
+        "found == [(self._leaving.state,)] and is_fresh",
         "is_fresh",
         GOES_ON,
     ),
@@ -2216,15 +2222,15 @@ ADMISSION = (
         11,
         "between two handfuls: everything, after a while",
         SENDER,
-        "found == [(self._stamped.state,)] and is_fresh and",
-        "found == [(self._stamped.state,)] and",
+        "found == [(self._leaving.state,)] and is_fresh and",
+        "found == [(self._leaving.state,)] and",
         GOES_ON,
     ),
     edit(
         11,
         "between two handfuls: at all",
         SENDER,
-        "if start and not sending.may_go_on():",
+        "if not sending.may_go_on():",
         "if False:",
         GOES_ON,
     ),
@@ -2265,8 +2271,8 @@ ADMISSION = (
         21,
         "a hub that was struck rests",
         ASIDE,
-        "Q(since__isnull=False) | Q(last_at__gt=now - PAUSE)",
-        "Q(since__isnull=False)",
+        "(since IS NOT NULL OR last_at > %(after)s)",
+        "since IS NOT NULL",
         POISON,
     ),
     edit(21, "after some strikes a hub is set aside", ASIDE, "STRIKES = 3", "STRIKES = 30", POISON),
@@ -2323,7 +2329,7 @@ ADMISSION = (
         17,
         "sent: nothing but what the claim reaches",
         SENDER,
-        "WHERE {{OURS}} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND",
+        "WHERE {OURS} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND",
         "WHERE",
         SENDS_NO_NEIGHBOUR,
     ),
@@ -2362,8 +2368,8 @@ ADMISSION = (
         14,
         "answer: of what was sent",
         REPORTS,
-        " AND command.sent_at IS NOT NULL\n  AND deployment.id",
-        "\n  AND deployment.id",
+        " AND command.sent_at IS NOT NULL\n      AND deployment.id",
+        "\n      AND deployment.id",
         f"{AN_ANSWER}::test_to_what_never_left_is_nobodys",
     ),
     edit(
@@ -2378,7 +2384,7 @@ ADMISSION = (
         14,
         "a deployment moves by the answer to its phase",
         REPORTS,
-        "\n      AND deployment.phase = reaction.phase AND",
+        "\n      AND deployment.phase = answered.phase AND",
         "\n      AND",
         THAT_ANSWER,
     ),
@@ -2392,15 +2398,21 @@ ADMISSION = (
     ),
     edit(
         14,
-        "receipts: of the same phase",
+        "receipts: of those that were handed over",
         SENDER,
-        "WHERE command.deployment_id = sent.deployment_id AND command.phase = sent.phase\n",
-        "WHERE command.deployment_id = sent.deployment_id\n",
-        AWAITED,
+        "WHERE deployment_id = ANY (%(deployments)s::bigint[]) AND phase",
+        "WHERE phase",
+        RECEIPTS,
     ),
     edit(
-        14, "receipts: of the same attempt", SENDER, "\n  AND command.attempt = sent.attempt\n", "\n", AWAITED
+        14,
+        "receipts: of the same phase",
+        SENDER,
+        " AND phase = %(phase)s AND attempt = %(attempt)s\n",
+        " AND attempt = %(attempt)s\n",
+        AWAITED,
     ),
+    edit(14, "receipts: of the same attempt", SENDER, " AND attempt = %(attempt)s\n", "\n", AWAITED),
     edit(14, "stamped: of the same phase", SENDER, " AND command.phase = leaving.phase\n", "\n", AWAITED),
     edit(
         14,
@@ -2431,6 +2443,56 @@ ADMISSION = (
     ),
 )
 
+ONE_LOOK = (
+    gate(16, "looked: what is awaited", " or found.awaiting or", " or", f"{GATE_TESTS}::TestSilence"),
+    gate(1, "looked: what was missed", " or found.missed", "", GRACE),
+    gate(11, "looked: what is held", " or found.held:", ":", UNHOLDS),
+    gate(1, "looked: the slot is over", ' or terms["is_over"] or', " or", SLOT_END),
+    gate(11, "looked: the release is stopped", 'if not terms["published"] or ', "if ", HOLDS),
+    gate(7, "looked: what is to begin", "if found.to_begin else 0", "if False else 0", ELIGIBLE),
+    gate(
+        15,
+        "looked: what was left for later",
+        "if found.due > gone + len(commands):",
+        "if False:",
+        f"{GATE_TESTS}",
+    ),
+)
+IN_TURN = (
+    edit(
+        14,
+        "one collects at a time",
+        REPORTS,
+        "while is_ours and (came := collect(gateway=gateway, clock=clock)):",
+        "while came := collect(gateway=gateway, clock=clock):",
+        "tests/scheduling/test_keeping_at_it.py::TestKeepAtIt::test_collects_nothing_while_somebody_else_does",
+    ),
+    edit(
+        20,
+        "a turn is over with its lease",
+        "portal/ground/turns.py",
+        " WHERE turn.until <= %(now)s",
+        " WHERE false",
+        "tests/portal/test_turns.py",
+    ),
+    edit(
+        20,
+        "a turn is one's at a time",
+        "portal/ground/turns.py",
+        " WHERE turn.until <= %(now)s",
+        "",
+        "tests/portal/test_turns.py",
+    ),
+    edit(
+        20,
+        "nobody gives back another's turn",
+        "portal/ground/turns.py",
+        " AND token = %(token)s",
+        "",
+        "tests/portal/test_turns.py",
+    ),
+)
+
 ENFORCEMENTS: tuple[Enforcement, ...] = (
     *THE_SLOT,
     *THE_PERIOD,
@@ -2457,4 +2519,6 @@ ENFORCEMENTS: tuple[Enforcement, ...] = (
     *MOVES,
     *IN_DOUBT,
     *ADMISSION,
+    *ONE_LOOK,
+    *IN_TURN,
 )

@@ -12,7 +12,10 @@ MOMENT = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 class TestNowAndRows:
     @pytest.mark.parametrize("rows", [[], [(1, "one")], [(1, "one"), (2, "two")]])
     def test_answers_what_the_statement_does_and_the_moment(self, rows: list[tuple[int, str]]) -> None:
-        statement = "SELECT number, word FROM (VALUES (1, 'one'), (2, 'two')) AS given (number, word) WHERE number <= %(most)s"
+        statement = (
+            "SELECT number, word FROM (VALUES (1, 'one'), (2, 'two')) AS given (number, word) "
+            "WHERE number <= %(most)s"
+        )
         before = clock.now()
         moment, found = now_and_rows(clock=clock.now, statement=statement, parameters={"most": len(rows)})
         assert found == rows

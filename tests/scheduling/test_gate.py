@@ -156,7 +156,7 @@ class TestAdmits:
         )
 
     @pytest.mark.parametrize("moment", [STAGING, IN_SLOT], ids=["staging", "slot"])
-    @pytest.mark.parametrize("period", ["over", "to come", "of another network"])
+    @pytest.mark.parametrize("period", ["over", "to come", "of another network", "of another release"])
     def test_nothing_outside_the_period_but_the_reading_back(
         self, world: World, lay: Lay, moment: timedelta, period: str
     ) -> None:
@@ -168,6 +168,8 @@ class TestAdmits:
                 periods.update(end_at=now)
             case "to come":
                 periods.update(start_at=now + timedelta(microseconds=1))
+            case "of another release":
+                periods.update(release=factories.FirmwareReleaseFactory.create())
             case _:
                 periods.update(network=factories.NetworkFactory.create(code="south"))
         assert admit(world) == expected(laid, may_stage=False, may_activate=False, may_verify=True)

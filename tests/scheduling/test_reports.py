@@ -41,7 +41,7 @@ class TestAnAnswer:
             "attempt": {"attempt": 2},
             "hub": {"hub": Deployment.objects.get(pk=other).hub_id},
         }[wrong]
-        record(world, replace(right, **differs))  # type: ignore[arg-type]
+        record(world, right._replace(**differs))  # type: ignore[arg-type]
         assert not Command.objects.exclude(answered_at=None).exists()
         assert Deployment.objects.filter(awaiting=True, phase=Phase.READ).count() == 2
         stray = StrayReport.objects.get()
@@ -60,8 +60,8 @@ class TestAnAnswer:
         first = answer(key)
         record(world, first)
         [command] = Command.objects.all()
-        later = replace(first, id=2, outcome=Outcome.UNREACHABLE, version=None)
-        record(world, later, replace(first, id=3, version=NEW))
+        later = first._replace(id=2, outcome=Outcome.UNREACHABLE, version=None)
+        record(world, later, first._replace(id=3, version=NEW))
         command.refresh_from_db()
         assert (command.outcome, command.version) == (Outcome.DONE, OLD)
         assert command.answered_at == world.clock() - timedelta(seconds=1)
@@ -70,7 +70,7 @@ class TestAnAnswer:
     def test_is_the_first_of_those_that_came_together(self, world: World, lay: Lay) -> None:
         [key] = lay([READING])
         first = answer(key)
-        record(world, first, replace(first, id=2, outcome=Outcome.UNREACHABLE, version=None))
+        record(world, first, first._replace(id=2, outcome=Outcome.UNREACHABLE, version=None))
         assert Command.objects.get().outcome == Outcome.DONE
         assert Deployment.objects.get().phase == Phase.STAGE
 
@@ -83,7 +83,7 @@ class TestAnAnswer:
 
     def test_that_is_nobodys_is_kept_once(self, world: World, lay: Lay) -> None:
         [key] = lay([READING])
-        forged = replace(answer(key), attempt=7)
+        forged = answer(key)._replace(attempt=7)
         record(world, forged)
         record(world, forged, forged)
         assert StrayReport.objects.count() == 1
@@ -118,7 +118,7 @@ class TestADeployment:
     def test_keeps_its_tries_and_its_first_miss_while_nobody_is_there(self, world: World, lay: Lay) -> None:
         known, new = lay([replace(READING, tries=2, missed_for=timedelta(minutes=9)), READING])
         first = Deployment.objects.get(pk=known).first_miss_at
-        silent = [replace(answer(key), outcome=Outcome.UNREACHABLE, version=None) for key in (known, new)]
+        silent = [answer(key)._replace(outcome=Outcome.UNREACHABLE, version=None) for key in (known, new)]
         record(world, *silent)
         assert Deployment.objects.get(pk=known).tries == 2
         assert Deployment.objects.get(pk=known).first_miss_at == first

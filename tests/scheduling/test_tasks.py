@@ -33,7 +33,7 @@ class TestDeliveredThreeTimes:
     def world(self, transactional_db: None) -> World:
         """Sixty hubs in three slots that are running, by the database's clock, with some trouble on the way."""
         world = worlds.make(now=clock.now() - timedelta(hours=6))
-        NetworkProfile.objects.update(report_doubled=0.3, reachability=0.9)
+        NetworkProfile.objects.update(report_doubled=0.3, reachability=0.98)
         world.release.policy.retry_interval = "1 seconds"
         world.release.policy.save()
         world.hubs(60)

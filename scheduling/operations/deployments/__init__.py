@@ -14,7 +14,7 @@ from scheduling.operations.deployments.claims import Claim, LeaseLost, claim
 from scheduling.operations.deployments.gate import admit
 from scheduling.operations.deployments.reports import COLLECT, collect, collect_all, record_reports
 from scheduling.operations.deployments.sender import SEND, send
-from scheduling.operations.deployments.work import advance, carry_out, wake_stopped
+from scheduling.operations.deployments.work import advance, carry_out, keep_at_it, wake_stopped
 
 __all__ = [
     "COLLECT",
@@ -27,6 +27,7 @@ __all__ = [
     "claim",
     "collect",
     "collect_all",
+    "keep_at_it",
     "record_reports",
     "send",
     "wake_stopped",

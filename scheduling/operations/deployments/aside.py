@@ -7,10 +7,7 @@ which worker after worker dies.
 
 from datetime import datetime, timedelta
 
-from django.db.models import Q
-
 from portal.ground import sql
-from scheduling.models import Quarantine
 
 STRIKES = 3
 """Failures of a single hub's command before it is set aside."""
@@ -18,6 +15,12 @@ PAUSE = timedelta(seconds=30)
 """A hub that was struck is left alone so long."""
 ERROR_LENGTH = 500
 
+KEPT = """
+SELECT deployment_id FROM scheduling_quarantine
+WHERE deployment_id BETWEEN %(first)s AND %(last)s AND (since IS NOT NULL OR last_at > %(after)s)
+  AND lapsed_at IS NULL
+ORDER BY deployment_id
+"""
 STRIKE = """
 INSERT INTO scheduling_quarantine AS known (deployment_id, strikes, error, last_at, since)
 VALUES (%(deployment)s, %(strikes)s, %(error)s, %(now)s,
@@ -30,10 +33,9 @@ ON CONFLICT (deployment_id) DO UPDATE SET
 
 def of(*, first: int, last: int, now: datetime) -> list[int]:
     """Return the deployments from `first` to `last` that nobody may touch now: set aside, or struck just before."""
-    kept = Quarantine.objects.filter(Q(since__isnull=False) | Q(last_at__gt=now - PAUSE), lapsed_at=None)
-    return list(
-        kept.filter(pk__range=(first, last)).order_by("deployment_id").values_list("deployment_id", flat=True)
-    )
+    return [
+        deployment for (deployment,) in sql.rows(KEPT, {"first": first, "last": last, "after": now - PAUSE})
+    ]
 
 
 def strike(*, deployment: int, error: str, now: datetime) -> None:

@@ -8,10 +8,11 @@ from django.conf import settings
 from django.db import transaction
 
 from firmware import locks
+from firmware.models import FirmwareRelease
 from hubs.gateway import Phase
 from portal.ground import sql
 from portal.ground.clock import Clock
-from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Reclaim
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Reclaim
 from scheduling.operations.deployments import aside
 from scheduling.queries import quarantine
 
@@ -22,6 +23,8 @@ DEATHS = 2
 """Holders that may die with a lot before it is taken in halves, until the hub is found on which they die."""
 WHOLE = 1 << (LOT_SIZE - 1).bit_length()
 """Places that a claim reaches as a rule: all of a lot, and a power of two, so that it can be halved."""
+REACH = ["deaths", "reach_from", "reach"]
+"""What only the holder of a lot changes: as long as the token is the claim's, it is as the claim has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,34 @@ class LeaseLost(Exception):
     """Another worker has the lot by now; whatever was under way here is its business."""
 
 
+class Known:
+    """
+    What never changes any more, read once for all the lots that a worker carries out in a row.
+
+    Of a release: all that is frozen when it is published. Its state is no part of this: the Gate asks for it anew.
+    """
+
+    def __init__(self) -> None:
+        self._releases: dict[int, FirmwareRelease] = {}
+        self._bookings: dict[int, Booking] = {}
+        self._consents: dict[int, Consent] = {}
+
+    def tell(self, *, lot: Lot) -> None:
+        """Give a lot its release, with policy, version and hub models, its booking, and whom it asked."""
+        if lot.release_id not in self._releases:
+            releases = FirmwareRelease.objects.select_related("policy", "version")
+            self._releases[lot.release_id] = releases.prefetch_related("hub_models").get(pk=lot.release_id)
+        lot.release = self._releases[lot.release_id]
+        if lot.booking_id not in self._bookings:
+            self._bookings[lot.booking_id] = Booking.objects.get(pk=lot.booking_id)
+        lot.booking = self._bookings[lot.booking_id]
+        if lot.consent_id is None:
+            return
+        if lot.consent_id not in self._consents:
+            self._consents[lot.consent_id] = Consent.objects.get(pk=lot.consent_id)
+        lot.consent = self._consents[lot.consent_id]
+
+
 # materialised: looked for once, whichever way the join goes, since each further look would lock another lot
 CLAIM = """
 WITH due AS MATERIALIZED (
@@ -68,30 +99,31 @@ WITH due AS MATERIALIZED (
     ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
 UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
 FROM due WHERE lot.id = due.id
-RETURNING lot.id, lot.token, due.lease_until
+RETURNING lot.id, due.lease_until
 """
+MINE = "SELECT FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
+RENEW = "UPDATE scheduling_lot SET lease_until = %(now)s + %(lease)s WHERE id = %(lot)s"
 
 
 @transaction.atomic(durable=True)
-def claim(*, now: datetime) -> Claim | None:
+def claim(*, now: datetime, known: Known | None = None) -> Claim | None:
     """
     Take the lot that has been due longest and that no living worker holds; None where nothing is due.
 
     A lease that ran out is kept as a `Reclaim`. When holder after holder dies, the claim reaches half of what the
-    last one did, and at last a single hub: the one that is set aside.
+    last one did, and at last a single hub: the one that is set aside. `known` is what earlier claims have read.
     """
     claimed = sql.rows(CLAIM, {"now": now, "lease": LEASE})
     if not claimed:
         return None
-    [(lot_id, token, run_out)] = claimed
-    lot = Lot.objects.select_related(
-        "slot", "release__policy", "release__version", "consent", "booking", "network"
-    ).get(pk=lot_id)
+    [(lot_id, run_out)] = claimed
+    lot = Lot.objects.select_related("slot").get(pk=lot_id)
+    (known or Known()).tell(lot=lot)
     if run_out:
-        Reclaim.objects.create(lot_id=lot_id, token=token - 1, lease_until=run_out, reclaimed_at=now)
+        Reclaim.objects.create(lot_id=lot_id, token=lot.token - 1, lease_until=run_out, reclaimed_at=now)
         _reach_less(lot, why=quarantine.DEATHS, now=now)
     left_alone = aside.of(first=lot_id * LOT_SPAN, last=(lot_id + 1) * LOT_SPAN - 1, now=now)
-    return Claim(lot, token, left_alone)
+    return Claim(lot, lot.token, left_alone)
 
 
 def enter(*, claimed: Claim, clock: Clock) -> datetime:
@@ -103,13 +135,17 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
 
     :raises LeaseLost: if the token is no longer the lot's
     """
-    mine = Lot.objects.filter(pk=claimed.lot.pk, token=claimed.token)
-    if not list(mine.select_for_update(no_key=True).values_list("pk")):
+    if not _lock(claimed):
         raise LeaseLost
     locks.admit_shared(release_id=claimed.lot.release_id)
     now = clock()
-    mine.update(lease_until=now + LEASE)
+    sql.run(RENEW, {"lot": claimed.lot.pk, "now": now, "lease": LEASE})
     return now
+
+
+def _lock(claimed: Claim) -> bool:
+    """Lock the lot's row; say whether the claim still has it."""
+    return bool(sql.rows(MINE, {"lot": claimed.lot.pk, "token": claimed.token}))
 
 
 # What waits for room in flight stays due, so that whoever makes room can wake the lot; until then, and for what is set
@@ -138,9 +174,9 @@ def hand_back(
     then it is due at that moment, at the latest.
     """
     # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    lot = Lot.objects.select_for_update(no_key=True).filter(pk=claimed.lot.pk, token=claimed.token).first()
-    if lot is None:
+    if not _lock(claimed):
         return
+    lot = claimed.lot
     first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
     if again_at is None:
         again_at = _reach_on(lot, now)
@@ -165,11 +201,10 @@ def hand_back(
 @transaction.atomic(durable=True)
 def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
     """Hand a lot back whose carrying out raised `error`, as if its holder had died with it."""
-    lot = Lot.objects.select_for_update(no_key=True).filter(pk=claimed.lot.pk, token=claimed.token).first()
-    if lot is None:
+    if not _lock(claimed):
         return
-    _reach_less(lot, why=f"{type(error).__name__}: {error}", now=now)
-    Lot.objects.filter(pk=lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)
+    _reach_less(claimed.lot, why=f"{type(error).__name__}: {error}", now=now)
+    Lot.objects.filter(pk=claimed.lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)
 
 
 def _reach_less(lot: Lot, *, why: str, now: datetime) -> None:
@@ -178,10 +213,10 @@ def _reach_less(lot: Lot, *, why: str, now: datetime) -> None:
     if lot.deaths >= DEATHS:
         if lot.reach == 1:
             aside.set_aside(deployment=lot.pk * LOT_SPAN + lot.reach_from, error=why, now=now)
-            lot.deaths, lot.reach_from, lot.reach = 0, 0, WHOLE
+            _reach_whole(lot)
         else:
             lot.reach //= 2
-    lot.save(update_fields=["deaths", "reach_from", "reach"])
+    lot.save(update_fields=REACH)
 
 
 def _reach_on(lot: Lot, now: datetime) -> datetime | None:
@@ -191,6 +226,10 @@ def _reach_on(lot: Lot, now: datetime) -> datetime | None:
     lot.reach_from += lot.reach
     is_last = lot.reach_from >= lot.size
     if is_last:
-        lot.deaths, lot.reach_from, lot.reach = 0, 0, WHOLE
-    lot.save(update_fields=["deaths", "reach_from", "reach"])
+        _reach_whole(lot)
+    lot.save(update_fields=REACH)
     return None if is_last else now
+
+
+def _reach_whole(lot: Lot) -> None:
+    lot.deaths, lot.reach_from, lot.reach = 0, 0, WHOLE

@@ -4,14 +4,14 @@ The Gate: the one transaction that asks every rule again and writes command rows
 It makes no call to the outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
 
-from firmware.models import FirmwareRelease, ReleaseState
-from hubs.gateway import Outcome, Phase, Verdict
+from firmware.models import ReleaseState
+from hubs.gateway import Command, Outcome, Phase, Verdict
 from hubs.models import BOOKABLE
 from portal.ground import sql
 from portal.ground.clock import Clock
@@ -21,6 +21,7 @@ from scheduling.models import Consent
 from scheduling.operations import placing, stages
 from scheduling.operations.bookings import cancel_lots
 from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours
+from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
 from scheduling.queries import eligibility
 
@@ -60,8 +61,7 @@ UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, 
         WHEN state = 'staged' AND {PROTECTED.format(when="slot")} THEN %(protected_window)s
         WHEN state = 'staged' AND %(waited)s THEN %(no_turn)s
         ELSE %(slot_passed)s END
-WHERE {OURS}
-  AND state IN ('provisional', 'booked', 'staging', 'staged', 'held') AND %(now)s >= %(slot_end)s
+WHERE {OURS} AND state IN ('provisional', 'booked', 'staging', 'staged', 'held')
 """  # noqa: S608 - our own constant
 GRACE_OVER = f"""
 UPDATE scheduling_deployment deployment SET state = 'missed', ending = %(unreachable)s, next_at = NULL,
@@ -150,21 +150,26 @@ moved AS (
         stage = CASE WHEN chosen.phase = %(activate)s THEN chosen.stage ELSE deployment.stage END,
         attempt = chosen.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
     FROM chosen WHERE deployment.id = chosen.id
-    RETURNING deployment.id, chosen.phase, chosen.attempt),
+    RETURNING deployment.id, chosen.phase, chosen.attempt, deployment.hub_id),
 admitted AS (
-    INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until)
+    INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until, sent_at)
     SELECT id, phase, attempt, %(token)s, %(now)s,
-           -- nothing is activated after its silence was taken for an answer
-           CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s
-           THEN least(%(activate_until)s, %(silent_at)s)
-           ELSE %(until)s END
-    FROM moved
-    RETURNING 1)
-SELECT (SELECT count(*) FROM admitted), (SELECT count(*) FROM due) - (SELECT count(*) FROM chosen)
+           CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s THEN %(activate_until)s ELSE %(until)s END,
+           %(stamp)s
+    FROM moved)
+SELECT id, phase, attempt, hub_id, (SELECT count(*) FROM due) - (SELECT count(*) FROM chosen)
+FROM (SELECT) always LEFT JOIN moved ON true ORDER BY id
 """  # noqa: S608 - our own constants
-ANY_TO_ACTIVATE = f"""
-SELECT EXISTS (SELECT FROM scheduling_deployment deployment
-               WHERE {OURS} AND state = 'staged' AND phase = %(activate)s AND next_at <= %(now)s)
+# One look at the lot says which of the other statements have anything to do. Nobody else moves its deployments
+# meanwhile: whoever does holds the row of the lot, which we have locked.
+LOOK = f"""
+SELECT count(*) FILTER (WHERE next_at <= %(now)s),
+       count(*) FILTER (WHERE next_at <= %(now)s AND state IN ('booked', 'staging', 'staged') AND NOT awaiting),
+       count(*) FILTER (WHERE next_at <= %(now)s AND state = 'staged' AND phase = %(activate)s),
+       count(*) FILTER (WHERE awaiting),
+       count(*) FILTER (WHERE first_miss_at IS NOT NULL),
+       count(*) FILTER (WHERE state = 'held')
+FROM scheduling_deployment deployment WHERE {OURS} AND ended_at IS NULL
 """  # noqa: S608 - our own constant
 # what only waits for room stays due: whoever makes room wakes the lot
 LOOK_LATER = f"""
@@ -180,31 +185,73 @@ class Admission(NamedTuple):
     """
     How many commands the Gate wrote, at which moment, and whether hubs wait for room: in flight, or in a stage.
 
-    `protection` is what it asked about windows, as parameters of a statement.
+    `leaving` are those that it stamped; `may_be_more` says that others, of before, may be left to send.
     """
 
     commands: int
     at: datetime
     waits: bool
-    protection: Mapping[str, Any]
+    leaving: Leaving
+    may_be_more: bool
+
+
+class _Look(NamedTuple):
+    """How many deployments of the lot, not yet ended, are such that a statement of the Gate may concern them."""
+
+    due: int
+    to_begin: int
+    """Due, and not activated yet."""
+    to_activate: int
+    awaiting: int
+    missed: int
+    held: int
 
 
 @transaction.atomic(durable=True)
-def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
+def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = False) -> Admission:
     """
     The Gate: end what is over, and write a command for every due deployment that every rule lets through.
 
     Holds the release's lock shared until it commits; a halt takes it alone. So a halt that has committed is
-    seen here, and one that waits here commits after this.
+    seen here, and one that waits here commits after this. A caller that hands the commands over at once has it
+    `stamps` them as sent, in the same transaction that asked every rule.
 
     :raises LeaseLost: if another worker has claimed the lot
     """
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
-    stops = protection(lot=lot, now=now)
-    terms = _terms(claimed, image_whole, stops, now)
+    terms = _terms(claimed, image_whole, now)
+    found = first = _look(terms)
+    if not terms["published"] or terms["is_over"] or found.awaiting or found.missed or found.held:
+        _put_in_order(claimed, terms)
+        found = _look(terms)
+    gone = sql.run(NOT_ELIGIBLE, terms) if found.to_begin else 0
+    stamp = {"stamp": now if stamps else None}
+    admitted = sql.rows(ADMIT, terms | stamp | _budget(lot.release_id, terms, found))
+    left = admitted[0][4]
+    commands = [row for row in admitted if row[0] is not None]
+    if found.due > gone + len(commands):
+        sql.run(LOOK_LATER, terms | {"waits": left > 0})
+    if gone:  # last: slots are locked after what is in flight
+        placing.free_places(places={lot.slot_id: gone})
+    return Admission(
+        len(commands),
+        now,
+        waits=left > 0,
+        leaving=Leaving(_instructions(claimed, commands, terms) if stamps else (), now, terms["state"]),
+        may_be_more=first.awaiting > 0 or not stamps,
+    )
+
+
+def _look(terms: Mapping[str, Any]) -> _Look:
+    return _Look(*sql.rows(LOOK, terms)[0])
+
+
+def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
+    """Take back, end and hold what time, silence or a stop has decided."""
     sql.run(RECALL, terms)
-    sql.run(SLOT_OVER, terms)
+    if terms["is_over"]:
+        sql.run(SLOT_OVER, terms)
     sql.run(GRACE_OVER, terms)
     sql.run(NO_RECEIPT, terms)
     sql.run(SILENT, terms)
@@ -213,18 +260,13 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock) -> Admission:
     elif terms["published"]:
         sql.run(UNHOLD, terms)
     else:
-        cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=now)
-    gone = sql.run(NOT_ELIGIBLE, terms)
-    [(commands, left)] = sql.rows(ADMIT, terms | _budget(lot.release_id, terms))
-    sql.run(LOOK_LATER, terms | {"waits": left > 0})
-    if gone:  # last: slots are locked after what is in flight
-        placing.free_places(places={lot.slot_id: gone})
-    return Admission(commands, now, waits=left > 0, protection=stops)
+        lot = claimed.lot
+        cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=terms["now"])
 
 
-def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
+def _budget(release: int, terms: Mapping[str, Any], found: _Look) -> dict[str, Any]:
     """Lock what is in flight and the open stages, where anything is to be activated, as parameters of the Gate."""
-    if not terms["may_activate"] or not sql.rows(ANY_TO_ACTIVATE, terms)[0][0]:
+    if not terms["may_activate"] or not found.to_activate:
         return {"room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
     budget = stages.lock(release=release, now=terms["now"])
     return {
@@ -235,43 +277,80 @@ def _budget(release: int, terms: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _terms(claimed: Claim, image_whole: bool, stops: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _instructions(
+    claimed: Claim, rows: Iterable[tuple[Any, ...]], terms: Mapping[str, Any]
+) -> Sequence[Command]:
+    until = {
+        terms["read"]: terms["until"],
+        terms["stage"]: terms["until"],
+        terms["activate"]: terms["activate_until"],
+        terms["verify"]: terms["silent_at"],
+    }
+    return instructions(
+        claimed=claimed,
+        rows=((key, phase, attempt, hub, until[phase]) for key, phase, attempt, hub, _ in rows),
+    )
+
+
+# Of one release and one network, under the lock: what can have changed since it was published.
+RULES = """
+SELECT release.state,
+       (SELECT max(end_at) FROM firmware_availabilityperiod period
+        WHERE period.release_id = release.id AND period.network_id = %(network)s
+          AND period.start_at <= %(now)s AND period.end_at > %(now)s),
+       EXISTS (SELECT FROM scheduling_consent consent WHERE consent.id = %(consent)s AND consent.state = %(asked)s)
+FROM firmware_firmwarerelease release WHERE release.id = %(release)s
+"""
+
+
+def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
     """Ask every rule of the release anew, under its lock, and return them as the parameters of the Gate."""
     lot, slot = claimed.lot, claimed.lot.slot
-    release = FirmwareRelease.objects.select_related("policy").get(pk=lot.release_id)
-    policy = release.policy
-    published = release.state == ReleaseState.PUBLISHED
-    period = release.periods.filter(network_id=lot.network_id, start_at__lte=now, end_at__gt=now).first()
-    in_period = period is not None
-    until = min(slot.end_at, period.end_at) if period else slot.end_at
+    release, policy = lot.release, lot.release.policy
+    asked = {
+        "release": lot.release_id,
+        "network": lot.network_id,
+        "now": now,
+        "consent": lot.consent_id,
+        "asked": Consent.State.ASKED,
+    }
+    [(state, period_end, is_asked)] = sql.rows(RULES, asked)
+    published = state == ReleaseState.PUBLISHED
+    in_period = period_end is not None
+    until = min(slot.end_at, period_end) if in_period else slot.end_at
+    silent_at = policy.silence_deadline.after(now)
+    stops = protection(lot=lot, now=now)
     return {
         **stops,
         **ours(claimed=claimed),
+        "state": state,
         "token": claimed.token,
         "now": now,
         "slot_end": slot.end_at,
         "until": until,
-        # a command must not be followed in a window that begins after it is given
-        "activate_until": min(until, stops["clear_until"]),
+        # a command must not be followed in a window that begins after it is given; nothing is activated after its
+        # silence was taken for an answer
+        "activate_until": min(until, stops["clear_until"], silent_at),
         "grace_began": policy.grace.before(now),
-        "silent_at": policy.silence_deadline.after(now),
-        "answer_by": policy.silence_deadline.after(now) + LAST_WORD,
+        "silent_at": silent_at,
+        "answer_by": silent_at + LAST_WORD,
         "later": now + LOOK_AGAIN,
         "published": published,
-        "halted": release.state == ReleaseState.HALTED,
+        "halted": state == ReleaseState.HALTED,
+        "is_over": now >= slot.end_at,
         "may_stage": published and in_period and image_whole and lot.staging_from <= now < slot.end_at,
         "may_activate": published and in_period and slot.holds(now),
         # what began has to be read back also after a withdrawal; nothing at all is asked during a halt
-        "may_verify": release.state != ReleaseState.HALTED,
+        "may_verify": state != ReleaseState.HALTED,
         "supplier": lot.supplier_id,
         "partner": lot.consent and lot.consent.supplier_id,
         "is_override": lot.is_override,
         "network": lot.network_id,
-        "models": list(release.hub_models.values_list("id", flat=True)),
+        "models": [model.pk for model in release.hub_models.all()],
         "minimum_hardware": release.minimum_hardware,
         "maximum_hardware": release.maximum_hardware,
         "bookable": [int(status) for status in BOOKABLE],
-        "is_asked": Consent.objects.filter(lots=lot, state=Consent.State.ASKED).exists(),
+        "is_asked": is_asked,
         "verify_attempts": reactions.VERIFY_ATTEMPTS,
         **{phase.name.lower(): int(phase) for phase in Phase},
         "expired": int(Outcome.EXPIRED),

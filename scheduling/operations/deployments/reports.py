@@ -7,18 +7,17 @@ holds up what does.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from firmware import queries as releases
+from firmware import queries as published
 from firmware.models import FirmwareRelease
-from hubs.gateway import HubGateway, Phase, Report, UnreadableReport, Verdict
+from hubs.gateway import HubGateway, Outcome, Phase, Report, UnreadableReport, Verdict
 from hubs.operations import record_versions
-from portal.ground import sql
+from portal.ground import sql, turns
 from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import FINAL, State
@@ -31,18 +30,44 @@ logger = logging.getLogger(__name__)
 COLLECT = 2_000
 TEXT_LENGTH = 1_000
 
-# A command that surely never left has no answer: whoever reports on it did not hear of it from us.
-ANSWER = """
-UPDATE scheduling_command command
-SET answered_at = %(now)s, outcome = report.outcome, version = report.version,
-    verdict = coalesce(verdict, %(accepted)s::smallint)
-FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::smallint[],
-            %(outcomes)s::smallint[], %(versions)s::bigint[], %(hubs)s::bigint[])
-    AS report (deployment_id, phase, attempt, outcome, version, hub), scheduling_deployment deployment
-WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase
-  AND command.attempt = report.attempt AND command.answered_at IS NULL AND command.sent_at IS NOT NULL
-  AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub
-RETURNING command.deployment_id, command.phase, command.attempt, deployment.hub_id, deployment.tries
+# Answer and reaction in one statement. A command that surely never left has no answer: whoever reports on it did not
+# hear of it from us. A report is of few kinds, and the reaction to a kind depends on how often it was tried.
+RECORD = """
+WITH report AS MATERIALIZED (
+    SELECT number, deployment_id, attempt, hub, kind, kinds.phase, outcome, version
+    FROM unnest(%(deployments)s::bigint[], %(attempts)s::smallint[], %(hubs)s::bigint[], %(chosen)s::int[])
+        WITH ORDINALITY AS came (deployment_id, attempt, hub, kind, number)
+    JOIN unnest(%(kinds)s::int[], %(phases)s::smallint[], %(outcomes)s::smallint[], %(versions)s::bigint[])
+        AS kinds (kind, phase, outcome, version) USING (kind)),
+answered AS (
+    UPDATE scheduling_command command
+    SET answered_at = %(now)s, outcome = report.outcome, version = report.version,
+        verdict = coalesce(verdict, %(accepted)s::smallint)
+    FROM report, scheduling_deployment deployment
+    WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase
+      AND command.attempt = report.attempt AND command.answered_at IS NULL AND command.sent_at IS NOT NULL
+      AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub
+    RETURNING command.deployment_id, command.phase, command.attempt, report.kind, report.number,
+              least(deployment.tries, %(most_tries)s) AS tries),
+reacted AS (
+    UPDATE scheduling_deployment deployment SET
+        state = reaction.state, ending = reaction.ending, phase = reaction.next_phase,
+        tries = CASE WHEN reaction.restart THEN 0 ELSE deployment.tries END,
+        awaiting = false, next_at = reaction.next_at, moved_at = %(now)s,
+        first_miss_at = CASE WHEN reaction.missed THEN coalesce(deployment.first_miss_at, %(now)s) END,
+        ended_at = CASE WHEN reaction.next_at IS NULL THEN %(now)s::timestamptz END
+    FROM answered
+    JOIN unnest(%(reactions)s::int[], %(tries)s::smallint[], %(states)s::text[], %(endings)s::text[],
+                %(next_phases)s::smallint[], %(restarts)s::boolean[], %(misses)s::boolean[], %(nexts)s::timestamptz[])
+        AS reaction (kind, tries, state, ending, next_phase, restart, missed, next_at) USING (kind, tries)
+    WHERE deployment.id = answered.deployment_id AND deployment.attempt = answered.attempt
+      AND deployment.phase = answered.phase AND deployment.awaiting
+    RETURNING deployment.id, deployment.state, deployment.next_at)
+SELECT answers.numbers, lots.*
+FROM (SELECT array_agg(number) AS numbers FROM answered) answers LEFT JOIN (
+    SELECT id / %(span)s, count(*), min(next_at), count(*) FILTER (WHERE state = %(cancelled)s),
+           count(*) FILTER (WHERE state = ANY (%(final)s))
+    FROM reacted GROUP BY 1 ORDER BY 1) lots ON true
 """
 KNOWN = """
 SELECT command.deployment_id, command.phase, command.attempt, deployment.hub_id
@@ -59,26 +84,6 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
             %(outcomes)s::smallint[], %(versions)s::bigint[], %(hubs)s::bigint[])
     AS report (deployment_id, phase, attempt, outcome, version, hub)
 ON CONFLICT DO NOTHING
-"""
-REACT = """
-WITH reacted AS (
-    UPDATE scheduling_deployment deployment SET
-        state = reaction.state, ending = reaction.ending, phase = reaction.next_phase,
-        tries = CASE WHEN reaction.restart THEN 0 ELSE deployment.tries END,
-        awaiting = false, next_at = reaction.next_at, moved_at = %(now)s,
-        first_miss_at = CASE WHEN reaction.missed THEN coalesce(deployment.first_miss_at, %(now)s) END,
-        ended_at = CASE WHEN reaction.next_at IS NULL THEN %(now)s::timestamptz END
-    FROM unnest(%(deployments)s::bigint[], %(attempts)s::smallint[], %(chosen)s::int[])
-        AS answered (id, attempt, number)
-    JOIN unnest(%(numbers)s::int[], %(phases)s::smallint[], %(states)s::text[], %(endings)s::text[],
-                %(next_phases)s::smallint[], %(restarts)s::boolean[], %(misses)s::boolean[], %(nexts)s::timestamptz[])
-        AS reaction (number, phase, state, ending, next_phase, restart, missed, next_at) USING (number)
-    WHERE deployment.id = answered.id AND deployment.attempt = answered.attempt
-      AND deployment.phase = reaction.phase AND deployment.awaiting
-    RETURNING deployment.id, deployment.state, deployment.next_at)
-SELECT id / %(span)s, count(*), min(next_at), count(*) FILTER (WHERE state = %(cancelled)s),
-       count(*) FILTER (WHERE state = ANY (%(final)s))
-FROM reacted GROUP BY 1
 """
 # the trigger has moved the lot's counts by now: a lot without an open hub is never due again
 WAKE = """
@@ -108,13 +113,18 @@ ON CONFLICT (day, kind) DO UPDATE SET reports = known.reports + excluded.reports
 
 
 def collect_all(*, gateway: HubGateway, clock: Clock, keep_going: Callable[[], bool] = lambda: True) -> int:
-    """Collect until little more waits, for a third of a lease, and as long as we are to `keep_going`."""
+    """
+    Collect until little more waits, for a third of a lease, and as long as we are to `keep_going`.
+
+    Returns how many reports came; nought also where somebody else is collecting, who is told the same.
+    """
     began = clock()
     total = 0
-    while came := collect(gateway=gateway, clock=clock):
-        total += came
-        if came < COLLECT // 2 or not keep_going() or clock() - began > LEASE / 3:
-            break
+    with turns.turn(name="collecting reports", lease=LEASE, clock=clock) as is_ours:
+        while is_ours and (came := collect(gateway=gateway, clock=clock)):
+            total += came
+            if came < COLLECT // 2 or not keep_going() or clock() - began > LEASE / 3:
+                break
     return total
 
 
@@ -165,14 +175,19 @@ def keep_unreadable(*, reason: str, text: str, now: datetime) -> None:
     _count({ReportKind.UNREADABLE: 1}, now)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What a lot's release wants of its hubs, and how long it waits."""
+class _Lot(NamedTuple):
+    """What reports on the hubs of a lot are about."""
 
     release: int
+    slot: int
+    slot_start: datetime
+
+
+class _Target(NamedTuple):
+    """What a release wants of its hubs, and until when it waits before it tries again."""
+
     version: int
     predecessors: frozenset[int] | None
-    slot_start: datetime
     retry_at: datetime
 
 
@@ -187,39 +202,36 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
     # the hub too: an answer of the wrong one must not hide that of the right one
     first_of_key = {_key(report): report for report in reversed(reports)}
     # in the order of their ids, as everything that locks lots does; not their slots, nor the keys that others refer to
-    lots = (
+    locked = (
         Lot.objects.filter(pk__in={report.deployment // LOT_SPAN for report in reports})
         .order_by("id")
         .select_for_update(no_key=True, of=("self",))
         .values_list("id", "release_id", "slot_id", "slot__start_at")
     )
-    known = {lot: (release, slot, start) for lot, release, slot, start in lots}
-    targets = _targets({lot: (release, start) for lot, (release, _, start) in known.items()}, now)
-    answered = {
-        (deployment, phase, attempt, hub): tries
-        for deployment, phase, attempt, hub, tries in sql.rows(
-            ANSWER, _report_terms(list(first_of_key.values()), now)
-        )
-    }
-    moved = 0
-    if answered:
+    lots = {lot: _Lot(release, slot, start) for lot, release, slot, start in locked}
+    known = [report for report in first_of_key.values() if report.deployment // LOT_SPAN in lots]
+    moved, answered = 0, []
+    if known:
         resolved: Counter[int] = Counter()
         freed: Counter[int] = Counter()
         wakes: dict[int, datetime | None] = {}
-        reacted = sql.rows(REACT, _reactions(first_of_key, answered, targets, now))
-        for lot, hubs, next_at, cancelled, ended in sorted(reacted):
-            moved += hubs
-            wakes[lot] = next_at
-            freed[known[lot][1]] += cancelled
-            resolved[known[lot][0]] += ended
-        placing.free_places(places=freed)
+        recorded = sql.rows(RECORD, _terms(known, lots, now))
+        answered = [known[number - 1] for number in recorded[0][0] or ()]
+        for _, lot, hubs, next_at, cancelled, ended in recorded:
+            if lot is not None:
+                moved += hubs
+                wakes[lot] = next_at
+                freed[lots[lot].slot] += cancelled
+                resolved[lots[lot].release] += ended
+        if +freed:
+            placing.free_places(places=+freed)
         sql.run(WAKE, {"lots": sql.array(wakes), "nexts": sql.array(wakes.values())})
         for release in sorted(+resolved):
-            sql.run(
-                WAKE_WAITING,
-                {"release": release, "now": now, "lots": 1 + resolved[release] // LOT_SIZE},
-            )
-    odd = _keep_strays([report for key, report in first_of_key.items() if key not in answered], now)
+            wake_waiting(release=release, ended=resolved[release], now=now)
+    odd = 0
+    if len(answered) < len(first_of_key):
+        keys_answered = {_key(report) for report in answered}
+        odd = _keep_strays([report for key, report in first_of_key.items() if key not in keys_answered], now)
     _count(
         {
             ReportKind.ANSWER: moved,
@@ -230,27 +242,17 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
         now,
     )
     record_versions(
-        versions={
-            report.hub: report.version
-            for key, report in first_of_key.items()
-            if report.version is not None and key in answered
-        }
+        versions={report.hub: report.version for report in answered if report.version is not None}
     )
 
 
+def wake_waiting(*, release: int, ended: int, now: datetime) -> None:
+    """Wake as many of the lots that wait for room in flight as can use what hubs that `ended` have left."""
+    sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + ended // LOT_SIZE})
+
+
 def _key(report: Report) -> tuple[int, int, int, int]:
-    return report.deployment, report.phase.value, report.attempt, report.hub
-
-
-def _report_terms(reports: Sequence[Report], now: datetime) -> dict[str, Any]:
-    return {
-        **keys(reports),
-        "outcomes": sql.numbers([report.outcome.value for report in reports]),
-        "versions": sql.array(report.version for report in reports),
-        "hubs": sql.numbers([report.hub for report in reports]),
-        "accepted": int(Verdict.ACCEPTED),
-        "now": now,
-    }
+    return report.deployment, report.phase, report.attempt, report.hub
 
 
 def _keep_strays(reports: Sequence[Report], now: datetime) -> int:
@@ -261,7 +263,14 @@ def _keep_strays(reports: Sequence[Report], now: datetime) -> int:
     strays = [report for report in reports if _key(report) not in asked]
     if strays:
         logger.error("%s reports came for commands that were never sent", len(strays))
-        sql.run(STRAY, _report_terms(strays, now))
+        terms = {
+            **keys(strays),
+            "outcomes": sql.numbers([report.outcome.value for report in strays]),
+            "versions": sql.array(report.version for report in strays),
+            "hubs": sql.numbers([report.hub for report in strays]),
+            "now": now,
+        }
+        sql.run(STRAY, terms)
     return len(strays)
 
 
@@ -270,69 +279,69 @@ def _count(came: Mapping[str, int], now: datetime) -> None:
     sql.run(COUNT, {"kinds": kinds, "reports": [came[kind] for kind in kinds], "now": now})
 
 
-def _targets(lots: Mapping[int, tuple[int, datetime]], now: datetime) -> dict[int, _Target]:
-    """Return what the release of each lot wants, by lot id; `lots` has its release and when its slot begins."""
-    wanted = {}
-    for release in FirmwareRelease.objects.filter(
-        pk__in={release for release, _ in lots.values()}
-    ).select_related("version", "policy"):
+def _targets(releases: Collection[int], now: datetime) -> dict[int, _Target]:
+    """Return what releases want of their hubs, and how long they wait, by id."""
+    targets = {}
+    for release in FirmwareRelease.objects.filter(pk__in=releases).select_related("version", "policy"):
         predecessors = None
         if not release.has_no_predecessor:
-            older = releases.eligible_versions(release=release).values_list("number", flat=True)
+            older = published.eligible_versions(release=release).values_list("number", flat=True)
             predecessors = frozenset(older)
-        wanted[release.pk] = release.version.number, predecessors, release.policy.retry_interval.after(now)
-    targets = {}
-    for lot, (release_id, start) in lots.items():
-        version, predecessors, retry_at = wanted[release_id]
-        targets[lot] = _Target(release_id, version, predecessors, start, retry_at)
+        retry_at = release.policy.retry_interval.after(now)
+        targets[release.pk] = _Target(release.version.number, predecessors, retry_at)
     return targets
 
 
-def _reactions(
-    reports: Mapping[tuple[int, int, int, int], Report],
-    answered: Mapping[tuple[int, int, int, int], int],
-    targets: Mapping[int, _Target],
-    now: datetime,
-) -> dict[str, Any]:
-    """Return the parameters of REACT: few different reactions, and which of them each deployment has."""
-    numbers: dict[tuple[Any, ...], int] = {}
-    decided: list[tuple[Phase, reactions.Reaction, datetime | None]] = []
-    deployments, attempts, chosen = [], [], []
-    for key, tries in answered.items():
-        report, target = reports[key], targets[key[0] // LOT_SPAN]
-        kind = (target.release, target.slot_start, report.phase, report.outcome, report.version, tries)
-        if kind not in numbers:
-            numbers[kind] = len(decided)
+def _terms(reports: Sequence[Report], lots: Mapping[int, _Lot], now: datetime) -> dict[str, Any]:
+    """Return the parameters of RECORD: few different kinds of reports, which of them each is, and what follows."""
+    targets = _targets({lot.release for lot in lots.values()}, now)
+    # by the lot's id: it is looked up for each report, where the lot itself would be hashed anew
+    numbers: dict[tuple[int, Phase, Outcome, int | None], int] = {}
+    chosen = [
+        numbers.setdefault(
+            (report.deployment // LOT_SPAN, report.phase, report.outcome, report.version), len(numbers)
+        )
+        for report in reports
+    ]
+    followed: list[tuple[int, int, reactions.Reaction, datetime | None]] = []
+    for (lot_id, phase, outcome, version), number in numbers.items():
+        lot = lots[lot_id]
+        target = targets[lot.release]
+        moments: dict[reactions.Wait, datetime | None] = {
+            reactions.Wait.NEVER: None,
+            reactions.Wait.NOW: now,
+            reactions.Wait.SLOT: max(now, lot.slot_start),
+            reactions.Wait.RETRY: target.retry_at,
+        }
+        for tries in range(reactions.MOST_TRIES + 1):
             reaction = reactions.to_report(
-                phase=report.phase,
+                phase=phase,
                 tries=tries,
-                outcome=report.outcome,
-                version=report.version,
+                outcome=outcome,
+                version=version,
                 target=target.version,
                 predecessors=target.predecessors,
             )
-            moments: dict[reactions.Wait, datetime | None] = {
-                reactions.Wait.NEVER: None,
-                reactions.Wait.NOW: now,
-                reactions.Wait.SLOT: max(now, target.slot_start),
-                reactions.Wait.RETRY: target.retry_at,
-            }
-            decided.append((report.phase, reaction, moments[reaction.wait]))
-        deployments.append(key[0])
-        attempts.append(key[2])
-        chosen.append(numbers[kind])
+            followed.append((number, tries, reaction, moments[reaction.wait]))
     return {
-        "deployments": sql.numbers(deployments),
-        "attempts": sql.numbers(attempts),
+        "deployments": sql.numbers([report.deployment for report in reports]),
+        "attempts": sql.numbers([report.attempt for report in reports]),
+        "hubs": sql.numbers([report.hub for report in reports]),
         "chosen": sql.numbers(chosen),
-        "numbers": sql.array(range(len(decided))),
-        "phases": sql.array(int(phase) for phase, _, _ in decided),
-        "states": sql.array(str(reaction.state) for _, reaction, _ in decided),
-        "endings": sql.array(str(reaction.ending) for _, reaction, _ in decided),
-        "next_phases": sql.array(int(reaction.phase) for _, reaction, _ in decided),
-        "restarts": sql.array(reaction.restart for _, reaction, _ in decided),
-        "misses": sql.array(reaction.missed for _, reaction, _ in decided),
-        "nexts": sql.array(next_at for _, _, next_at in decided),
+        "kinds": sql.numbers(numbers.values()),
+        "phases": sql.array(int(phase) for _, phase, _, _ in numbers),
+        "outcomes": sql.array(int(outcome) for _, _, outcome, _ in numbers),
+        "versions": sql.array(version for _, _, _, version in numbers),
+        "reactions": sql.numbers([number for number, _, _, _ in followed]),
+        "tries": sql.numbers([tries for _, tries, _, _ in followed]),
+        "states": sql.array(str(reaction.state) for _, _, reaction, _ in followed),
+        "endings": sql.array(str(reaction.ending) for _, _, reaction, _ in followed),
+        "next_phases": sql.array(int(reaction.phase) for _, _, reaction, _ in followed),
+        "restarts": sql.array(reaction.restart for _, _, reaction, _ in followed),
+        "misses": sql.array(reaction.missed for _, _, reaction, _ in followed),
+        "nexts": sql.array(next_at for _, _, _, next_at in followed),
+        "most_tries": reactions.MOST_TRIES,
+        "accepted": int(Verdict.ACCEPTED),
         "now": now,
         "span": LOT_SPAN,
         "cancelled": State.CANCELLED,

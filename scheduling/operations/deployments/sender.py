@@ -1,12 +1,14 @@
 """
 Hand admitted commands to the carrier: stamped and committed first, asked again before each handful.
 
+What the Gate admits and stamps leaves at once; what an earlier holder left behind is stamped here.
+
 The stamp says that a command may have left. What was stamped and, for once, surely did not leave is unstamped.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -15,11 +17,12 @@ from firmware.models import FirmwareRelease, ReleaseState
 from hubs import gateway as door
 from hubs.gateway import CommandRefused, GatewayUnavailable, HubGateway, Phase, Receipt, Verdict
 from portal.ground import logs, sql
-from portal.ground.clock import Clock
+from portal.ground.clock import Clock, now_and_rows
 from scheduling.operations.deployments import aside
 from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, ours
 from scheduling.operations.deployments.gate import Admission
 from scheduling.operations.deployments.keys import keys
+from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, protection
 
 logger = logging.getLogger(__name__)
@@ -29,8 +32,6 @@ STAMPED = 1_000
 """Commands stamped at a time: a worker that dies leaves at most so many of which nobody knows whether they left."""
 FRESH = timedelta(seconds=2)
 """So long after the stamp, all the rules are asked again."""
-PHASES = {phase.value: phase for phase in Phase}
-WITH_IMAGE = (Phase.STAGE, Phase.ACTIVATE)
 UNAVAILABLE = (GatewayUnavailable, OSError)
 """Nothing was learned, and no hub is at fault; OSError for adapters that let the line's own error through."""
 
@@ -41,7 +42,7 @@ WITH leaving AS (
     FROM scheduling_command command JOIN scheduling_deployment deployment
         ON deployment.id = command.deployment_id AND deployment.phase = command.phase
        AND deployment.attempt = command.attempt AND deployment.awaiting
-    WHERE {{OURS}} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
+    WHERE {OURS} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
       AND command.answered_at IS NULL AND command.valid_until > %(now)s
       AND (command.phase = %(verify)s OR %(published)s)
       AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
@@ -50,8 +51,8 @@ UPDATE scheduling_command command SET sent_at = coalesce(command.sent_at, %(now)
 FROM leaving
 WHERE command.deployment_id = leaving.deployment_id AND command.phase = leaving.phase
   AND command.attempt = leaving.attempt
-RETURNING command.deployment_id, command.phase, command.attempt, leaving.hub_id, command.valid_until::text
-""".replace("{OURS}", OURS)  # noqa: S608 - our own constants
+RETURNING command.deployment_id, command.phase, command.attempt, leaving.hub_id, command.valid_until
+"""  # noqa: S608 - our own constants
 # the Gate takes these back when it next looks, or, when the stop is over by then, lets them leave
 KEPT_BACK = f"""
 UPDATE scheduling_deployment deployment SET next_at = %(now)s
@@ -70,12 +71,11 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
 WHERE command.deployment_id = kept.deployment_id AND command.phase = kept.phase
   AND command.attempt = kept.attempt AND command.sent_at = %(stamped_at)s AND command.verdict IS NULL
 """
+# an answer that was faster than its receipt has said as much
 RECEIPTS = """
-UPDATE scheduling_command command SET verdict = sent.verdict
-FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::smallint[],
-            %(verdicts)s::smallint[]) AS sent (deployment_id, phase, attempt, verdict)
-WHERE command.deployment_id = sent.deployment_id AND command.phase = sent.phase
-  AND command.attempt = sent.attempt
+UPDATE scheduling_command SET verdict = %(verdict)s
+WHERE deployment_id = ANY (%(deployments)s::bigint[]) AND phase = %(phase)s AND attempt = %(attempt)s
+  AND verdict IS DISTINCT FROM %(verdict)s
 """
 # what the carrier refused as too late was surely not done: the Gate takes it back when it next looks
 LOOK_NOW = """
@@ -101,21 +101,20 @@ def send_all(
     keep_going: Callable[[datetime], bool] = lambda _: True,
 ) -> bool:
     """
-    Hand over everything that was admitted and may be sent now; say whether that was all.
-
-    What the Gate has just asked about protected windows is not asked again for the first thousand.
+    Hand over what the Gate has stamped, then whatever else of the lot may be sent now; say whether that was all.
 
     :raises LeaseLost: as `send` does
     :raises GatewayUnavailable: as `send` does
     """
-    asked: Admission | None = admission
+    leaving, is_last = admission.leaving, not admission.may_be_more
     while True:
-        stamped, left = _send(claimed, gateway, clock, keep_going, asked)
-        if left == stamped < STAMPED:
+        left = _hand_over(claimed, gateway, clock, keep_going, leaving)
+        if left == len(leaving.commands) and is_last:
             return True
         if not keep_going(clock()):
             return False
-        asked = None
+        leaving = _stamp(claimed, clock)
+        is_last = len(leaving.commands) < STAMPED
 
 
 def send(
@@ -135,38 +134,28 @@ def send(
     :raises LeaseLost: if the lot or the carrier says that another worker has it
     :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); what did not leave is unstamped
     """
-    return _send(claimed, gateway, clock, keep_going, None)[1]
+    return _hand_over(claimed, gateway, clock, keep_going, _stamp(claimed, clock))
 
 
-def _send(
+def _hand_over(
     claimed: Claim,
     gateway: HubGateway,
     clock: Clock,
     keep_going: Callable[[datetime], bool],
-    asked: Admission | None,
-) -> tuple[int, int]:
-    """Do what `send` says; return how many commands were stamped, and how many of them may have left."""
-    stamped = _stamp(claimed, clock, asked)
-    if not stamped.commands:
-        return 0, 0
-    sending = _Sending(claimed, gateway, clock, keep_going, stamped)
+    leaving: Leaving,
+) -> int:
+    """Do what `send` says with stamped commands; return how many of them may have left."""
+    if not leaving.commands:
+        return 0
+    sending = _Sending(claimed, gateway, clock, keep_going, leaving)
     try:
-        for start in range(0, len(stamped.commands), SEND):
-            if start and not sending.may_go_on():
+        for start in range(0, len(leaving.commands), SEND):
+            if not sending.may_go_on():
                 break
-            sending.hand_over(stamped.commands[start : start + SEND])
+            sending.hand_over(leaving.commands[start : start + SEND])
     finally:
         sending.settle()
-    return len(stamped.commands), len(sending.left)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamped:
-    """Commands that may leave, as things stood `at` the moment of their stamp."""
-
-    commands: Sequence[door.Command]
-    at: datetime
-    state: str
+    return len(sending.left)
 
 
 class _Sending:
@@ -178,7 +167,7 @@ class _Sending:
         gateway: HubGateway,
         clock: Clock,
         keep_going: Callable[[datetime], bool],
-        stamped: _Stamped,
+        leaving: Leaving,
     ) -> None:
         self.left: set[int] = set()
         """Deployments whose command may have left."""
@@ -186,8 +175,8 @@ class _Sending:
         self._gateway = gateway
         self._clock = clock
         self._keep_going = keep_going
-        self._stamped = stamped
-        self._now = stamped.at
+        self._leaving = leaving
+        self._now = leaving.at
         self._receipts: list[Receipt] = []
 
     def may_go_on(self) -> bool:
@@ -196,12 +185,12 @@ class _Sending:
 
         :raises LeaseLost: if the token is no longer the lot's
         """
-        found = sql.rows(STATE, {"lot": self._claimed.lot.pk, "token": self._claimed.token})
+        terms = {"lot": self._claimed.lot.pk, "token": self._claimed.token}
+        self._now, found = now_and_rows(clock=self._clock, statement=STATE, parameters=terms)
         if not found:
             raise LeaseLost
-        self._now = self._clock()
-        is_fresh = self._now - self._stamped.at < FRESH
-        return found == [(self._stamped.state,)] and is_fresh and self._keep_going(self._now)
+        is_fresh = self._now - self._leaving.at < FRESH
+        return found == [(self._leaving.state,)] and is_fresh and self._keep_going(self._now)
 
     def hand_over(self, commands: Sequence[door.Command]) -> None:
         """
@@ -243,25 +232,28 @@ class _Sending:
     def settle(self) -> None:
         """Write the receipts, and take the stamp from what surely did not leave."""
         if self._receipts:
-            verdicts = sql.numbers([receipt.verdict.value for receipt in self._receipts])
-            sql.run(RECEIPTS, {**keys(self._receipts), "verdicts": verdicts})
+            alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+            for receipt in self._receipts:
+                alike[receipt.phase, receipt.attempt, receipt.verdict].append(receipt.deployment)
+            for (phase, attempt, verdict), deployments in alike.items():
+                terms = {"phase": int(phase), "attempt": attempt, "verdict": int(verdict)}
+                sql.run(RECEIPTS, {**terms, "deployments": sql.numbers(deployments)})
             if late := [receipt for receipt in self._receipts if receipt.verdict is Verdict.EXPIRED]:
                 sql.run(LOOK_NOW, {**keys(late), "now": self._now})
-        if kept := [command for command in self._stamped.commands if command.deployment not in self.left]:
-            sql.run(UNSTAMP, {**keys(kept), "stamped_at": self._stamped.at})
+        if kept := [command for command in self._leaving.commands if command.deployment not in self.left]:
+            sql.run(UNSTAMP, {**keys(kept), "stamped_at": self._leaving.at})
 
 
 @transaction.atomic(durable=True)
-def _stamp(claimed: Claim, clock: Clock, asked: Admission | None) -> _Stamped:
+def _stamp(claimed: Claim, clock: Clock) -> Leaving:
     """Ask every rule that can have changed, choose the next commands and stamp them, before any of them leaves."""
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
     state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
-    is_fresh = asked is not None and now - asked.at < FRESH
     terms = {
         **ours(claimed=claimed),
         "now": now,
-        **(asked.protection if asked is not None and is_fresh else protection(lot=lot, now=now)),
+        **protection(lot=lot, now=now),
         "verify": int(Phase.VERIFY),
         "activate": int(Phase.ACTIVATE),
         "published": state == ReleaseState.PUBLISHED,
@@ -271,17 +263,6 @@ def _stamp(claimed: Claim, clock: Clock, asked: Admission | None) -> _Stamped:
     if not terms["published"] or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
-        return _Stamped((), now, state)
-    image = lot.release.digest, lot.release.version.number
-    # few different moments: each is read once
-    moments: dict[str, datetime] = {}
-    commands = []
-    for deployment, number, attempt, hub, until in sql.rows(STAMP, terms):
-        if (valid_until := moments.get(until)) is None:
-            valid_until = moments[until] = datetime.fromisoformat(until)
-        phase = PHASES[number]
-        digest, version = image if phase in WITH_IMAGE else ("", 0)
-        commands.append(
-            door.Command(deployment, phase, attempt, hub, lot.pk, claimed.token, valid_until, digest, version)
-        )
-    return _Stamped(commands, now, state)
+        return Leaving((), now, state)
+    rows = sorted(sql.rows(STAMP, terms))
+    return Leaving(instructions(claimed=claimed, rows=rows), now, state)

@@ -17,13 +17,42 @@ from scheduling.operations.deployments.claims import (
     LEASE,
     LOOK_AGAIN,
     Claim,
+    Known,
     LeaseLost,
     claim,
     fail,
     hand_back,
 )
+from scheduling.operations.deployments.reports import collect_all
 
 logger = logging.getLogger(__name__)
+
+
+AT_A_TIME = 4
+"""Lots that are carried out before we look for answers."""
+LOOKS = 10
+PAUSE_SECONDS = 0.05
+"""Whoever has just worked looks so often again, so soon: carriers answer within moments, and others wake lots."""
+
+
+def keep_at_it(
+    *, gateway: HubGateway, clock: Clock, keep_going: Callable[[], bool], pause: Callable[[float], None]
+) -> None:
+    """
+    Carry out and collect in turn, while there is anything of either, for a sixth of a lease.
+
+    So no lot waits for the timetable to wake somebody who collects, and no answer for somebody who carries out.
+    """
+    began = clock()
+    looks_left = 0
+    while keep_going() and clock() - began < LEASE / 6:
+        lots = carry_out(gateway=gateway, clock=clock, lots=AT_A_TIME, keep_going=keep_going)
+        came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going)
+        looks_left = LOOKS if lots or came else looks_left - 1
+        if looks_left < 0:
+            return
+        if not (lots or came):
+            pause(PAUSE_SECONDS)
 
 
 def carry_out(
@@ -39,9 +68,10 @@ def carry_out(
     def may_go_on(now: datetime) -> bool:
         return keep_going() and now - began < LEASE / 3
 
+    known = Known()
     for done in range(lots):
         now = clock()
-        if not may_go_on(now) or not (claimed := claim(now=now)):
+        if not may_go_on(now) or not (claimed := claim(now=now, known=known)):
             return done
         lot = claimed.lot
         with logs.bound(lot=lot.pk, release=lot.release.cpl_entry_id, booking=lot.booking.reference):
@@ -81,7 +111,7 @@ def advance(
     :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); the lot is not handed back then
     """
     image_whole = _image_is_whole(claimed.lot, clock)
-    admission = gate.admit(claimed=claimed, image_whole=image_whole, clock=clock)
+    admission = gate.admit(claimed=claimed, image_whole=image_whole, clock=clock, stamps=True)
     is_whole = sender.send_all(
         claimed=claimed, gateway=gateway, clock=clock, admission=admission, keep_going=keep_going
     )
