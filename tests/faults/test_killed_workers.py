@@ -17,7 +17,7 @@ from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
 HUBS = 1_500
-LEASE_SECONDS = "12"
+LEASE_SECONDS = "8"
 PROCESSES = 2
 
 
@@ -39,7 +39,7 @@ def world(transactional_db: None) -> World:
     )
     policy = world.release.policy
     # as always a lease runs out long before a silence
-    policy.silence_deadline, policy.retry_interval, policy.grace = "30 seconds", "2 seconds", "20 seconds"
+    policy.silence_deadline, policy.retry_interval, policy.grace = "20 seconds", "2 seconds", "15 seconds"
     policy.save()
     # all at once: what is looked at here are whole lots
     stages.open_first(release=world.release.pk, now=clock.now())
