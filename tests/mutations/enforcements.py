@@ -774,13 +774,13 @@ THE_HALT = (
         "the lot first, then the lock",
         CLAIMS,
         (
-            "    if not _lock(claimed):\n"
+            "    if _lock(claimed) is None:\n"
             "        raise LeaseLost\n"
             "    locks.admit_shared(release_id=claimed.lot.release_id)"
         ),
         (
             "    locks.admit_shared(release_id=claimed.lot.release_id)\n"
-            "    if not _lock(claimed):\n"
+            "    if _lock(claimed) is None:\n"
             "        raise LeaseLost"
         ),
         f"{RACES}::TestAHalt",
@@ -2493,6 +2493,32 @@ IN_TURN = (
     ),
 )
 
+NO_KNOT = (
+    edit(
+        19,
+        "receipts: under the lot's row",
+        SENDER,
+        "        hold_on(claimed=self._claimed)\n",
+        "",
+        f"{RACES}::TestReceiptsAndReports",
+    ),
+    gate(
+        13,
+        "waiting: said where it was seen",
+        "        wait_for_room(claimed=claimed)\n",
+        "        pass\n",
+        f"{BUDGETED}::test_in_which_room_is_made_meanwhile_are_looked_at_again_at_once",
+    ),
+    edit(
+        13,
+        "waiting: not over room that was made meanwhile",
+        CLAIMS,
+        "    waits = waits and still_waits\n",
+        "",
+        f"{BUDGETED}::test_in_which_room_is_made_meanwhile_are_looked_at_again_at_once",
+    ),
+)
+
 ENFORCEMENTS: tuple[Enforcement, ...] = (
     *THE_SLOT,
     *THE_PERIOD,
@@ -2521,4 +2547,5 @@ ENFORCEMENTS: tuple[Enforcement, ...] = (
     *ADMISSION,
     *ONE_LOOK,
     *IN_TURN,
+    *NO_KNOT,
 )

@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -29,6 +30,8 @@ from scheduling.models import (
     Stage,
 )
 from scheduling.operations import deployments
+from scheduling.operations.deployments.claims import hand_back
+from scheduling.operations.deployments.reports import wake_waiting
 from tests import factories
 from tests.scheduling.rows import SLOT_AT, Lay, Row, Sent, add_command, lay_out
 from tests.scheduling.test_guards import change
@@ -726,6 +729,27 @@ class TestBudgets:
         assert len(self.activated(world)) == 4
         Lot.objects.update(lease_until=None)
         assert admit(world) == set()
+
+    @pytest.mark.parametrize("made", ["before", "after", "never"])
+    def test_in_which_room_is_made_meanwhile_are_looked_at_again_at_once(
+        self, world: World, lay: Lay, made: str
+    ) -> None:
+        """Whether the room is made before its holder hands the lot back or after."""
+        self.limit(world, in_flight=2)
+        lay(self.ROWS)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        admission = deployments.admit(claimed=claimed, image_whole=True, clock=world.clock)
+        assert admission.waits
+        wake = partial(wake_waiting, release=world.release.pk, ended=2, now=world.clock())
+        if made == "before":
+            wake()
+        hand_back(claimed=claimed, now=world.clock(), waits=admission.waits)
+        if made == "after":
+            wake()
+        lot = Lot.objects.get()
+        assert lot.waits == (made == "never")
+        assert (lot.due_at is not None and lot.due_at <= world.clock()) == (made != "never")
 
     def test_are_each_models_own(self, world: World, lay: Lay) -> None:
         self.limit(world, sizes=(2, 50))

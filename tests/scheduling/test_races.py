@@ -1,7 +1,7 @@
 """Many at once, on real connections: what is scarce is never given twice."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,8 @@ from django.db.models import F
 
 from firmware.models import FirmwareRelease, ReleaseState
 from firmware.operations import decisions
-from hubs.gateway import Phase
+from hubs.gateway import Command as Instruction
+from hubs.gateway import Phase, Receipt, Verdict
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
@@ -25,6 +26,7 @@ from scheduling.models import (
     Allocation,
     Booking,
     CapacityPattern,
+    Command,
     Consent,
     Decision,
     Deployment,
@@ -328,6 +330,37 @@ class TestAHalt:
         assert halted
         assert (gate.error, halt.error) == (None, None)
         assert FirmwareRelease.objects.get().state == ReleaseState.HALTED
+
+
+class TestReceiptsAndReports:
+    def test_of_one_lot_are_written_one_after_the_other(self, world: World) -> None:
+        """Each changes many commands, in whatever order: the row of the lot lets one of them begin."""
+        handed_over, go_on = threading.Event(), threading.Event()
+
+        class Slow(ModelledFleet):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                receipts = super().send(commands=commands, now=now)
+                handed_over.set()
+                assert go_on.wait(30)
+                return receipts
+
+        world.hubs(3)
+        world.slot(start=timedelta(hours=5), room=10)
+        world.book()
+        world.clock.move(hours=1)
+        sender = Aside(lambda: deployments.carry_out(gateway=Slow(), clock=world.clock, lots=1))
+        assert handed_over.wait(30)
+        last_first = Command.objects.order_by("-deployment_id")
+        with transaction.atomic():
+            Lot.objects.select_for_update(no_key=True).get()
+            keys = list(last_first.values_list("deployment_id", flat=True))
+            Command.objects.filter(deployment_id=keys[0]).update(version=None)
+            go_on.set()
+            assert eventually(waiting)
+            Command.objects.filter(deployment_id__in=keys[1:]).update(version=None)
+        assert sender.is_done(within=30)
+        assert sender.error is None
+        assert set(Command.objects.values_list("verdict", flat=True)) == {Verdict.ACCEPTED}
 
 
 class TestTwoNetworks:

@@ -101,7 +101,7 @@ UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.tok
 FROM due WHERE lot.id = due.id
 RETURNING lot.id, due.lease_until
 """
-MINE = "SELECT FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
+MINE = "SELECT waits FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
 RENEW = "UPDATE scheduling_lot SET lease_until = %(now)s + %(lease)s WHERE id = %(lot)s"
 
 
@@ -135,7 +135,7 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
 
     :raises LeaseLost: if the token is no longer the lot's
     """
-    if not _lock(claimed):
+    if _lock(claimed) is None:
         raise LeaseLost
     locks.admit_shared(release_id=claimed.lot.release_id)
     now = clock()
@@ -143,9 +143,35 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
     return now
 
 
-def _lock(claimed: Claim) -> bool:
-    """Lock the lot's row; say whether the claim still has it."""
-    return bool(sql.rows(MINE, {"lot": claimed.lot.pk, "token": claimed.token}))
+def _lock(claimed: Claim) -> bool | None:
+    """Lock the lot's row; say whether the lot waits for room in flight, and None where another has it by now."""
+    mine = sql.rows(MINE, {"lot": claimed.lot.pk, "token": claimed.token})
+    return mine[0][0] if mine else None
+
+
+HOLD_ON = "SELECT FROM scheduling_lot WHERE id = %(lot)s FOR NO KEY UPDATE"
+
+
+def hold_on(*, claimed: Claim) -> None:
+    """
+    Lock the lot's row, whoever has the lot by now.
+
+    Whoever changes commands of a lot holds it: two who change many of them in different orders wait for each other
+    without end.
+    """
+    sql.rows(HOLD_ON, {"lot": claimed.lot.pk})
+
+
+WAIT = "UPDATE scheduling_lot SET waits = true WHERE id = %(lot)s"
+
+
+def wait_for_room(*, claimed: Claim) -> None:
+    """
+    Say that hubs of a lot, whose row is locked, wait for room in flight or in a stage.
+
+    In the transaction that saw that there is none: whoever makes room afterwards sees that the lot waits for it.
+    """
+    sql.run(WAIT, {"lot": claimed.lot.pk})
 
 
 # What waits for room in flight stays due, so that whoever makes room can wake the lot; until then, and for what is set
@@ -174,8 +200,11 @@ def hand_back(
     then it is due at that moment, at the latest.
     """
     # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    if not _lock(claimed):
+    still_waits = _lock(claimed)
+    if still_waits is None:
         return
+    # whoever made room since the Gate looked has woken the lot: it is due at once, and does not wait
+    waits = waits and still_waits
     lot = claimed.lot
     first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
     if again_at is None:
@@ -201,7 +230,7 @@ def hand_back(
 @transaction.atomic(durable=True)
 def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
     """Hand a lot back whose carrying out raised `error`, as if its holder had died with it."""
-    if not _lock(claimed):
+    if _lock(claimed) is None:
         return
     _reach_less(claimed.lot, why=f"{type(error).__name__}: {error}", now=now)
     Lot.objects.filter(pk=claimed.lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)

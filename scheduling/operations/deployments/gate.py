@@ -20,7 +20,7 @@ from scheduling.lifecycle import Ending
 from scheduling.models import Consent
 from scheduling.operations import placing, stages
 from scheduling.operations.bookings import cancel_lots
-from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours
+from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours, wait_for_room
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
 from scheduling.queries import eligibility
@@ -232,6 +232,8 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
     commands = [row for row in admitted if row[0] is not None]
     if found.due > gone + len(commands):
         sql.run(LOOK_LATER, terms | {"waits": left > 0})
+    if left:
+        wait_for_room(claimed=claimed)
     if gone:  # last: slots are locked after what is in flight
         placing.free_places(places={lot.slot_id: gone})
     return Admission(

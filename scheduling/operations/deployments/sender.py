@@ -19,7 +19,7 @@ from hubs.gateway import CommandRefused, GatewayUnavailable, HubGateway, Phase, 
 from portal.ground import logs, sql
 from portal.ground.clock import Clock, now_and_rows
 from scheduling.operations.deployments import aside
-from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, ours
+from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, hold_on, ours
 from scheduling.operations.deployments.gate import Admission
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.leaving import Leaving, instructions
@@ -229,8 +229,10 @@ class _Sending:
         aside.strike(deployment=command.deployment, error=f"{type(error).__name__}: {error}", now=self._now)
         self._claimed.aside.append(command.deployment)
 
+    @transaction.atomic(durable=True)
     def settle(self) -> None:
         """Write the receipts, and take the stamp from what surely did not leave."""
+        hold_on(claimed=self._claimed)
         if self._receipts:
             alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
             for receipt in self._receipts:
