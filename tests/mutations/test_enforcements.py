@@ -27,6 +27,7 @@ KEY = re.compile(r"([a-z]+\.)?(id|deployment_id|lot_id|hub) (= [a-z]+\.[a-z_]+|=
 ONLY_WHEN = {"HAND_BACK", "LOOK", "LOOK_LATER", "WAKE", "WAKE_WAITING"}
 """Statements that say when somebody looks, and at what, and not what may be done then."""
 HELD_TWICE = {
+    "id = %(lot)s FOR NO KEY in HOLD_ON": "locks more lots, and hides nothing",
     "NOT awaiting in ADMIT": "what is awaited and due was made silent, or waits anew, two statements before",
     "%(some_{when})s in PROTECTED": "spares a look into lists that are empty then",
     "command.phase = kept.phase in UNSTAMP": "no other command of the deployment was stamped at that moment",
