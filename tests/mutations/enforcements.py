@@ -2495,6 +2495,14 @@ IN_TURN = (
 
 NO_KNOT = (
     edit(
+        18,
+        "a carrier without answers is told all the same",
+        WORK,
+        '        except sender.UNAVAILABLE:\n            logger.warning("answers',
+        '        except ZeroDivisionError:\n            logger.warning("answers',
+        "tests/scheduling/test_keeping_at_it.py::TestKeepAtIt::test_goes_on_where_no_answers_can_be_fetched",
+    ),
+    edit(
         19,
         "receipts: under the lot's row",
         SENDER,

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hubs.gateway import Command, Outcome, Phase, Receipt, Report, Verdict
+from hubs.gateway import Command, GatewayUnavailable, Outcome, Phase, Receipt, Report, Verdict
 from hubs.models import CommunicationsHub
 from portal.ground import turns
 from scheduling.lifecycle import State
-from scheduling.models import Deployment, ReportCount, ReportKind
+from scheduling.models import Deployment, Lot, ReportCount, ReportKind
 from scheduling.operations import deployments
 from tests.scheduling.world import World
 
@@ -114,3 +114,13 @@ class TestKeepAtIt:
         assert len(fleet.waiting) == HUBS
         self.keep(begun, fleet)
         assert set(Deployment.objects.values_list("state", flat=True)) == {State.SUCCEEDED}
+
+    def test_goes_on_where_no_answers_can_be_fetched(self, begun: World) -> None:
+        class Mute(AtOnce):
+            def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
+                raise GatewayUnavailable
+
+        fleet = Mute(begun)
+        self.keep(begun, fleet)
+        assert len(fleet.waiting) == HUBS
+        assert not Lot.objects.exclude(lease_until=None).exists()

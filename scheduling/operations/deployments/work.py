@@ -26,8 +26,6 @@ from scheduling.operations.deployments.claims import (
 from scheduling.operations.deployments.reports import collect_all
 
 logger = logging.getLogger(__name__)
-
-
 AT_A_TIME = 4
 """Lots that are carried out before we look for answers."""
 LOOKS = 10
@@ -41,13 +39,18 @@ def keep_at_it(
     """
     Carry out and collect in turn, while there is anything of either, for a sixth of a lease.
 
-    So no lot waits for the timetable to wake somebody who collects, and no answer for somebody who carries out.
+    So no lot waits for the timetable to wake somebody who collects, and no answer for somebody who carries out. A
+    carrier that gives no answers is told all the same.
     """
     began = clock()
     looks_left = 0
     while keep_going() and clock() - began < LEASE / 6:
         lots = carry_out(gateway=gateway, clock=clock, lots=AT_A_TIME, keep_going=keep_going)
-        came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going)
+        try:
+            came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going)
+        except sender.UNAVAILABLE:
+            logger.warning("answers cannot be fetched: they wait with the carrier", exc_info=True)
+            came = 0
         looks_left = LOOKS if lots or came else looks_left - 1
         if looks_left < 0:
             return
