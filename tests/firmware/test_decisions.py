@@ -17,7 +17,13 @@ from portal.ground.models import AuditEntry
 from portal.ground.uk_time import Span
 from portal.models import User
 from tests.conftest import eventually
-from tests.factories import FirmwareReleaseFactory, FleetCountFactory, SignOffFactory, UserFactory
+from tests.factories import (
+    FirmwareReleaseFactory,
+    FleetCountFactory,
+    HaltFactory,
+    SignOffFactory,
+    UserFactory,
+)
 
 Build = Callable[..., releases.Particulars]
 HOUR = timedelta(hours=1)
@@ -602,6 +608,12 @@ class TestConstraints:
             FirmwareRelease.objects.update(**change)
 
         assert refusal.value.__cause__.diag.constraint_name == constraint  # type: ignore[union-attr]
+
+    def test_leave_one_standing_halt_of_a_release(self) -> None:
+        halt = HaltFactory()
+
+        with pytest.raises(IntegrityError, match="halt_one_standing_per_release"):
+            HaltFactory(release=halt.release)
 
     @pytest.mark.parametrize(
         "change", [{"digest": "ab" * 32}, {"image": "images/other"}, {"notes": "Other"}, {"size": 3}]

@@ -385,7 +385,7 @@ FITTING = (
         ELIGIBILITY,
         "WHEN hub.network_id <> ALL (%(networks)s) THEN",
         "WHEN false THEN",
-        "tests/scheduling/test_whole_way.py::TestABookingThatCannotBe",
+        "tests/scheduling/test_bookings.py::TestRefusals::test_name_hubs_on_a_network_without_a_period",
     ),
     edit(
         7,
@@ -453,9 +453,6 @@ FITTING = (
         "  AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting",
         "  AND NOT deployment.awaiting",
         ELIGIBLE,
-    ),
-    gate(
-        7, "Gate: not of what is on its way", "'staged') AND NOT deployment.awaiting", "'staged')", ELIGIBLE
     ),
     gate(
         7,
@@ -896,9 +893,7 @@ THE_HALT = (
         SENDER,
         '    state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)',
         "    state = lot.release.state",
-        UNTAKEN,
-        WAITING,
-        f"{HALTS}::TestBusyWorkers",
+        f"{KEEPS}::test_also_what_was_claimed_before_the_stop",
     ),
     edit(11, "kept back: what a halt keeps", SENDER, "AND (%(halted)s OR (NOT", "AND ((NOT", KEPT),
     edit(
@@ -1011,7 +1006,7 @@ THE_HALT = (
         11,
         "one standing halt",
         index(name="halt_one_standing_per_release"),
-        CONSTRAINTS.replace("Constraints", "Halt"),
+        f"{CONSTRAINTS}::test_leave_one_standing_halt_of_a_release",
     ),
 )
 NOTHING_BUT_THE_DATABASE = (

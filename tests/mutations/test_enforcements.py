@@ -29,6 +29,7 @@ ONLY_WHEN = {"HAND_BACK", "LOOK", "LOOK_LATER", "WAKE", "WAKE_WAITING"}
 HELD_TWICE = {
     "id = %(lot)s FOR NO KEY in HOLD_ON": "locks more lots, and hides nothing",
     "NOT awaiting in ADMIT": "what is awaited and due was made silent, or waits anew, two statements before",
+    "NOT deployment.awaiting in NOT_ELIGIBLE": "what is awaited and due was made silent, or waits anew, before",
     "%(some_{when})s in PROTECTED": "spares a look into lists that are empty then",
     "command.phase = kept.phase in UNSTAMP": "no other command of the deployment was stamped at that moment",
     "command.attempt = kept.attempt in UNSTAMP": "no other command of the deployment was stamped at that moment",

@@ -17,6 +17,7 @@ from scheduling.operations.bookings import UnableToBook, UnableToCancel
 from scheduling.planning import Hours
 from scheduling.queries import bookings as booking_queries
 from scheduling.queries import progress, refusals, slots
+from tests import factories
 from tests.scheduling.world import World, forget_deployments
 
 AT = datetime(2026, 11, 2, 2, tzinfo=UTC)
@@ -284,6 +285,17 @@ class TestRefusals:
 
         assert selection.refused == {str(int(refusal)): 2}
         assert selection.eligible == {}
+
+    def test_name_hubs_on_a_network_without_a_period(self, world: World) -> None:
+        world.hubs(1)
+        hubs = world.hubs(2)
+        elsewhere = factories.NetworkFactory.create(code="south")
+        CommunicationsHub.objects.filter(pk__in=[hub.pk for hub in hubs]).update(network=elsewhere)
+
+        selection = world.choose()
+
+        assert selection.refused == {str(int(Refusal.NO_PERIOD)): 2}
+        assert selection.eligible == {str(world.network.pk): 1}
 
     def test_leave_suspended_hubs_in(self, world: World) -> None:
         world.hubs(2, status=HubStatus.SUSPENDED)

@@ -160,6 +160,15 @@ class TestKeepsBack:
             kept = row.awaits is not None and not row.awaits.is_sent and concerns
             assert Deployment.objects.get(pk=key).next_at == (world.clock() if kept else later[key])
 
+    def test_also_what_was_claimed_before_the_stop(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent(is_sent=False))])
+        Lot.objects.update(due_at=world.clock(), lease_until=None)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        stop(world, "halted")
+        assert deployments.send(claimed=claimed, gateway=Recorder(), clock=world.clock) == 0
+        assert Deployment.objects.get(pk=key).next_at == world.clock()
+
     def test_the_command_that_is_awaited_and_no_other(self, world: World, lay: Lay) -> None:
         keys = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent())] * 2)
         later = dict(Deployment.objects.values_list("id", "next_at"))
