@@ -1412,12 +1412,21 @@ SILENT = (
         "",
         SILENCE,
     ),
-    gate(
+    Enforcement(
         16,
         "silence leads to no second activation",
-        "    phase = CASE WHEN phase = %(activate)s THEN %(verify)s ELSE phase END,\n",
-        "    state = CASE WHEN phase = %(activate)s THEN 'staged' ELSE state END,\n",
-        SILENCE,
+        Edit(
+            GATE,
+            "    phase = CASE WHEN phase = %(activate)s THEN %(verify)s ELSE phase END,\n",
+            "",
+            also=(
+                (
+                    "    state = CASE WHEN phase = %(verify)s AND tries",
+                    "    state = CASE WHEN phase = %(activate)s THEN 'staged' WHEN phase = %(verify)s AND tries",
+                ),
+            ),
+        ),
+        (SILENCE,),
     ),
     gate(
         16,
@@ -1615,7 +1624,14 @@ SILENT = (
 )
 CLAIM_TESTS = "tests/scheduling/test_claims.py"
 LEASED = (
-    edit(17, "a claim has a new token", CLAIMS, "token + 1\n", "token\n", f"{CLAIM_TESTS}::TestClaim"),
+    edit(
+        17,
+        "a claim has a new token",
+        CLAIMS,
+        "token = lot.token + 1\n",
+        "token = greatest(lot.token, 1)\n",
+        f"{CLAIM_TESTS}::TestClaim",
+    ),
     edit(
         17,
         "a lot is its holder's until the lease runs out",
@@ -1757,13 +1773,20 @@ TWICE = (
     ),
 )
 CRASHES = (
-    edit(
+    gate(
         19,
         "stamped before the carrier is called",
+        '{"stamp": now if stamps else None}',
+        '{"stamp": None}',
+        f"{DOUBT}::TestTheCarrier",
+    ),
+    edit(
+        19,
+        "stamped before it is sent again",
         SENDER,
         "SET sent_at = coalesce(command.sent_at, %(now)s)",
         "SET sent_at = command.sent_at",
-        f"{DOUBT}::TestTheCarrier",
+        STAMPS,
     ),
 )
 TIMETABLES = (

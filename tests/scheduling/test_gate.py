@@ -428,11 +428,12 @@ class TestSilence:
         assert dict(Deployment.objects.values_list("id", "next_at")) == later
 
     def test_is_nobodys_who_was_not_asked(self, world: World, lay: Lay) -> None:
-        reading, staged, staging = lay(
+        reading, staged, staging, _ = lay(
             [
                 Row(State.ACTIVATING, Phase.VERIFY, tries=3),
                 Row(State.STAGED, Phase.STAGE, tries=3),
                 Row(State.STAGING, Phase.STAGE, holds=Sent(verdict=None)),
+                Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent()),
             ]
         )
         assert admit(world) == {(reading, Phase.VERIFY), (staging, Phase.STAGE)}
