@@ -724,6 +724,14 @@ class TestBudgets:
         for key in activates[goes:]:
             assert (states()[key][0], Deployment.objects.get(pk=key).next_at) == (State.STAGED, world.clock())
 
+    def test_are_taken_by_activations_alone(self, world: World, lay: Lay) -> None:
+        self.limit(world, sizes=(3, 50))
+        others = [row for row in self.ROWS if row.phase != Phase.ACTIVATE]
+        laid = lay([*others, *[self.ROWS[0]] * 6])
+        activates = sorted(key for key, row in laid.items() if row == self.ROWS[0])
+        assert self.activated(world) == activates[:3]
+        assert Stage.objects.get().admitted == 3
+
     def test_are_empty_once_they_are_taken(self, world: World, lay: Lay) -> None:
         self.limit(world, in_flight=6, sizes=(4, 50))
         lay(self.ROWS)
