@@ -1785,7 +1785,7 @@ CRASHES = (
         "stamped before it is sent again",
         SENDER,
         "SET sent_at = coalesce(command.sent_at, %(now)s)",
-        "SET sent_at = command.sent_at",
+        "SET sent_at = coalesce(command.sent_at, command.admitted_at - interval '1 hour')",
         STAMPS,
     ),
 )
@@ -2419,7 +2419,7 @@ ADMISSION = (
         "receipts: of those that were handed over",
         SENDER,
         "WHERE deployment_id = ANY (%(deployments)s::bigint[]) AND phase",
-        "WHERE phase",
+        "WHERE sent_at IS NOT NULL AND phase",
         RECEIPTS,
     ),
     edit(
@@ -2461,12 +2461,13 @@ ADMISSION = (
     ),
 )
 
+LOOKED = f"{GATE_TESTS}::TestOneLook"
 ONE_LOOK = (
     gate(16, "looked: what is awaited", " or found.awaiting or", " or", f"{GATE_TESTS}::TestSilence"),
     gate(1, "looked: what was missed", " or found.missed", "", GRACE),
-    gate(11, "looked: what is held", " or found.held:", ":", UNHOLDS),
-    gate(1, "looked: the slot is over", ' or terms["is_over"] or', " or", SLOT_END),
-    gate(11, "looked: the release is stopped", 'if not terms["published"] or ', "if ", HOLDS),
+    gate(11, "looked: what is held", " or found.held:", ":", LOOKED),
+    gate(1, "looked: the slot is over", ' or terms["is_over"] or', " or", LOOKED),
+    gate(11, "looked: the release is stopped", 'if not terms["published"] or ', "if ", LOOKED),
     gate(7, "looked: what is to begin", "if found.to_begin else 0", "if False else 0", ELIGIBLE),
     gate(
         15,

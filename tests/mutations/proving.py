@@ -117,7 +117,7 @@ class Laboratory:
         """Drop both databases."""
         with self._server() as server:
             for name in (self.database, self.whole):
-                server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+                _drop(server, name)
 
     @contextlib.contextmanager
     def without(self, enforcement: Enforcement) -> Iterator[None]:
@@ -184,12 +184,23 @@ class Laboratory:
             yield server
 
 
-def _recreate(server: "psycopg.Connection[tuple[object, ...]]", name: str, *, template: str) -> None:
-    server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+def _drop(server: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
+    # not by force: that would also end an autovacuum, which is not ours to end and steps aside by itself
+    _end_sessions(server, name)
+    server.execute(f'DROP DATABASE IF EXISTS "{name}"'.encode())
+
+
+def _end_sessions(server: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
     server.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
-        [template],
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = %s AND usename = current_user AND pid <> pg_backend_pid()",
+        [name],
     )
+
+
+def _recreate(server: "psycopg.Connection[tuple[object, ...]]", name: str, *, template: str) -> None:
+    _drop(server, name)
+    _end_sessions(server, template)
     server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
 
 

@@ -677,6 +677,32 @@ class TestLooksAgain:
         assert Deployment.objects.get(pk=key).next_at == world.clock() + timedelta(seconds=30)
 
 
+class TestOneLook:
+    """Each of what may have to be put in order is seen where there is nothing else."""
+
+    def test_sees_what_is_held(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.HELD, Phase.READ, is_due=False)])
+        admit(world)
+        assert states()[key][0] == State.STAGING
+
+    def test_sees_that_the_slot_is_over(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
+        world.clock.moment = world.slots[0].end_at
+        admit(world)
+        assert states()[key] == (State.MISSED, Ending.SLOT_PASSED)
+
+    @pytest.mark.parametrize(
+        ("state", "becomes"), [(ReleaseState.HALTED, State.HELD), (ReleaseState.WITHDRAWN, State.CANCELLED)]
+    )
+    def test_sees_that_the_release_is_stopped(
+        self, world: World, lay: Lay, state: ReleaseState, becomes: State
+    ) -> None:
+        [key] = lay([Row(State.STAGED, Phase.ACTIVATE)])
+        stop(world, state)
+        admit(world)
+        assert states()[key][0] == becomes
+
+
 class TestBudgets:
     """How many activations the Gate admits: of the open stage, then of what may be in flight."""
 
