@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from firmware.models import RolloutPolicy
 from hubs.identifiers import format_eui64
 from portal.ground.uk_time import LONDON
 from portal.models import User
@@ -28,7 +29,12 @@ def choose_all(page: Page) -> None:
 
 
 def three_nights(world: World) -> list[datetime]:
-    """Open a slot for four hubs at 02:00 UK time on three nights of next week; return their starts."""
+    """
+    Open a slot for four hubs at 02:00 UK time on three nights of next week; return their starts.
+
+    No share binds: on a Monday, next week is further away than shares reach.
+    """
+    RolloutPolicy.objects.update(fair_share_until="90 days")
     today = world.clock().astimezone(LONDON).date()
     tuesday = today + timedelta(days=8 - today.weekday())
     starts = [
