@@ -286,6 +286,11 @@ class TestRefusals:
         assert selection.refused == {str(int(refusal)): 2}
         assert selection.eligible == {}
 
+    def test_name_hubs_that_run_the_version_already(self, world: World) -> None:
+        world.hubs(2, installed_version=world.release.version)
+
+        assert world.choose().refused == {str(int(Refusal.INSTALLED)): 2}
+
     def test_name_hubs_on_a_network_without_a_period(self, world: World) -> None:
         world.hubs(1)
         hubs = world.hubs(2)

@@ -817,6 +817,15 @@ class TestProtection:
         world.protect(**window, group=groups[0])  # type: ignore[arg-type]
         assert admit(world) == {(other, Phase.ACTIVATE)}
 
+    def test_is_that_of_the_windows_own_list(self, world: World, lay: Lay) -> None:
+        protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
+        now = world.clock()
+        for key, start in ((protected, now - SLOT_AT), (other, now + 10 * SLOT_AT)):
+            hub = CommunicationsHub.objects.get(pk=Deployment.objects.get(pk=key).hub_id)
+            span = {"start_at": start, "end_at": start + 2 * SLOT_AT}
+            world.protect(**span, hubs=[hub], scope=ProtectedWindow.Scope.HUBS)  # type: ignore[arg-type]
+        assert admit(world) == {(other, Phase.ACTIVATE)}
+
     def test_is_that_of_the_day_of_the_change(self, world: World, lay: Lay) -> None:
         protected, other = lay([Row(State.STAGED, Phase.ACTIVATE)] * 2)
         for key, days in ((protected, 0), (other, 20)):

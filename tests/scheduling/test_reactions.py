@@ -65,6 +65,10 @@ class TestReadBeforeStaging:
     def test_stops_at_a_version_that_is_no_predecessor(self) -> None:
         assert react(Phase.READ, Outcome.DONE, OTHER).ending == Ending.VERSION_CHANGED
 
+    def test_asks_again_where_no_version_was_said(self) -> None:
+        reaction = react(Phase.READ, Outcome.DONE, None)
+        assert (reaction.state, reaction.phase, reaction.missed) == (State.STAGING, Phase.READ, True)
+
     @pytest.mark.parametrize(("version", "goes"), [(TARGET - 1, True), (TARGET + 1, False), (-1, False)])
     def test_never_goes_back_to_an_older_version_where_any_predecessor_will_do(
         self, version: int, goes: bool
