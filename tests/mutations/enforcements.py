@@ -2378,13 +2378,6 @@ ADMISSION = (
         "WHEN %(slot_end)s",
         f"{GATE_TESTS}::TestLooksAgain",
     ),
-    gate(
-        16,
-        "looked at again: soon, after the slot",
-        "state <> 'activating' AND %(slot_end)s > %(now)s THEN",
-        "state <> 'activating' THEN",
-        f"{GATE_TESTS}::TestLooksAgain",
-    ),
     edit(
         14,
         "answer: of what was sent",
@@ -2431,9 +2424,9 @@ ADMISSION = (
         SENDER,
         " AND phase = %(phase)s AND attempt = %(attempt)s\n",
         " AND attempt = %(attempt)s\n",
-        AWAITED,
+        RECEIPTS,
     ),
-    edit(14, "receipts: of the same attempt", SENDER, " AND attempt = %(attempt)s\n", "\n", AWAITED),
+    edit(14, "receipts: of the same attempt", SENDER, " AND attempt = %(attempt)s\n", "\n", RECEIPTS),
     edit(14, "stamped: of the same phase", SENDER, " AND command.phase = leaving.phase\n", "\n", AWAITED),
     edit(
         14,

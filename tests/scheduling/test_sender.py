@@ -210,6 +210,14 @@ class TestReceipts:
             expected = Verdict.ACCEPTED if command.deployment_id in handed else before[command.deployment_id]
             assert command.verdict == expected
 
+    def test_are_of_no_other_command_of_the_hub(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGING, Phase.STAGE, is_due=False, awaits=Sent(is_sent=False))])
+        for phase, attempt in ((Phase.READ, 1), (Phase.STAGE, 2)):
+            add_command(world, key, phase, attempt, sent_at=world.clock())
+        assert send(world, Answering(Verdict.ACCEPTED)) == [(key, Phase.STAGE, 1)]
+        with_receipt = Command.objects.exclude(verdict=None)
+        assert list(with_receipt.values_list("phase", "attempt")) == [(Phase.STAGE, 1)]
+
     def test_of_a_newer_token_end_the_work_of_this_worker(self, world: World, lay: Lay) -> None:
         lay(ROWS)
         with pytest.raises(deployments.LeaseLost):
