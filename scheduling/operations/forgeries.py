@@ -22,10 +22,9 @@ from hubs.gateway import (
     Report,
     UnreadableReport,
 )
-from portal.ground import sql
 from portal.ground.clock import Clock
 from scheduling.models import ReportKind
-from scheduling.operations.deployments.reports import COUNT
+from scheduling.operations.deployments.reports import count
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class _Counted:
             yield
         except AnswerForged:
             try:
-                sql.run(COUNT, {"kinds": [ReportKind.FORGED], "reports": [1], "now": self._clock()})
+                count(came={ReportKind.FORGED: 1}, now=self._clock())
             except Error:  # any other exception from `send` would strike a hub
                 logger.exception("a forged answer could not be counted")
             raise

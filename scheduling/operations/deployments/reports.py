@@ -172,7 +172,7 @@ def keep_unreadable(*, reason: str, text: str, now: datetime) -> None:
     logger.error("something came back that is no report: %s", reason)
     printable = text.encode("ascii", "backslashreplace").decode().replace("\0", "\\0")
     sql.run(UNREADABLE, {"reason": reason[:TEXT_LENGTH], "text": printable[:TEXT_LENGTH], "now": now})
-    _count({ReportKind.UNREADABLE: 1}, now)
+    count(came={ReportKind.UNREADABLE: 1}, now=now)
 
 
 class _Lot(NamedTuple):
@@ -232,14 +232,14 @@ def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
     if len(answered) < len(first_of_key):
         keys_answered = {_key(report) for report in answered}
         odd = _keep_strays([report for key, report in first_of_key.items() if key not in keys_answered], now)
-    _count(
-        {
+    count(
+        came={
             ReportKind.ANSWER: moved,
             ReportKind.LATE: len(answered) - moved,
             ReportKind.REPEATED: len(reports) - len(answered) - odd,
             ReportKind.STRAY: odd,
         },
-        now,
+        now=now,
     )
     record_versions(
         versions={report.hub: report.version for report in answered if report.version is not None}
@@ -274,7 +274,8 @@ def _keep_strays(reports: Sequence[Report], now: datetime) -> int:
     return len(strays)
 
 
-def _count(came: Mapping[str, int], now: datetime) -> None:
+def count(*, came: Mapping[str, int], now: datetime) -> None:
+    """Count reports, so many of each kind, among those of the day."""
     kinds = sorted(kind for kind, reports in came.items() if reports)
     sql.run(COUNT, {"kinds": kinds, "reports": [came[kind] for kind in kinds], "now": now})
 
