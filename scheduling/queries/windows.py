@@ -170,7 +170,7 @@ def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime
         Q(start_at=None) | Q(start_at__lt=slot.end_at), supplier__in=suppliers, is_hard=True,
     ):  # fmt: skip
         found += [(opens, closes, window) for opens, closes in window.spans(**span)]
-    changes = _days_of_changes(**span) if suppliers else []
+    changes = _days_of_changes(days, **span) if suppliers else []
     found += [(*registrations.protected_span(effective_on=day), day) for day in changes]
     return Answer(
         _stops(window for opens, closes, window in found if opens <= now < closes),
@@ -179,11 +179,11 @@ def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime
     )
 
 
-def _days_of_changes(start: datetime, end: datetime) -> list[date]:
-    """Return the days of changes of supplier that protect some hub between two moments."""
+def _days_of_changes(days: Iterable[date], start: datetime, end: datetime) -> list[date]:
+    """Return on which of these days supplier changes protect some hub between two moments."""
     return [
         day
-        for day in _days_touched(start, end)
+        for day in days
         for opens, closes in [registrations.protected_span(effective_on=day)]
         if opens < end and closes > start and ChangeOfSupplier.objects.filter(effective_on=day).exists()
     ]

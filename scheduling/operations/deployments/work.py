@@ -51,11 +51,13 @@ def keep_at_it(
         except sender.UNAVAILABLE:
             logger.warning("answers cannot be fetched: they wait with the carrier", exc_info=True)
             came = 0
-        looks_left = LOOKS if lots or came else looks_left - 1
-        if looks_left < 0:
-            return
-        if not (lots or came):
+        if lots or came:
+            looks_left = LOOKS
+        elif looks_left:
+            looks_left -= 1
             pause(PAUSE_SECONDS)
+        else:
+            return
 
 
 def carry_out(
