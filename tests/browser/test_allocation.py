@@ -3,7 +3,6 @@
 import re
 from datetime import timedelta
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -14,6 +13,7 @@ from portal.ground.uk_time import LONDON
 from portal.models import User
 from scheduling.models import Booking, Deployment, HubException, Slot
 from scheduling.operations import allocations
+from tests.browser.accessibility import accessible
 from tests.browser.conftest import Passes, SignIn
 from tests.factories import PASSWORD
 from tests.scheduling.test_exceptions import member
@@ -35,13 +35,6 @@ def of_dcc(name: str, group: str) -> User:
     person.set_password(PASSWORD)
     person.save()
     return person
-
-
-def accessible(page: Page) -> None:
-    """Hold a page of the admin against axe, which must not load its style sheets anew: their policy forbids that."""
-    page.wait_for_load_state()
-    found = Axe().run(page, options={"preload": False})
-    assert found.violations_count == 0, f"{page.url}\n{found.generate_report()}"
 
 
 class TestASupplier:

@@ -10,8 +10,8 @@ from hubs.identifiers import format_eui64
 from scheduling.lifecycle import State
 from scheduling.models import Deployment, Quarantine
 from scheduling.operations.deployments import aside
+from tests.browser.accessibility import accessible
 from tests.browser.conftest import Passes, SignIn
-from tests.browser.test_allocation import accessible
 from tests.scheduling.world import World, in_no_stage
 
 

@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from scheduling.models import Finding, Mismatch, Reconciliation
+from tests.browser.accessibility import accessible
 from tests.browser.conftest import SignIn
-from tests.browser.test_allocation import accessible
 from tests.scheduling.world import World
 
 
