@@ -12,23 +12,18 @@ HALT_LOCK = 0x48414C54
 """The class of the advisory locks; the second number is the release's id."""
 
 
-def admit_shared(*, release_id: int) -> None:
-    """
-    Take the release's lock shared, until the end of the transaction, before admitting commands.
+ADMIT_SHARED = f"SELECT pg_advisory_xact_lock_shared({HALT_LOCK}, %(release)s::int)"
+"""
+Takes a release's lock shared, until the end of the transaction, before commands are admitted.
 
-    Ask for the release's state only afterwards, with a statement of its own: an earlier snapshot would
-    not show a halt that this call waited for.
-    """
-    _take("pg_advisory_xact_lock_shared", release_id)
+Ask for the release's state only afterwards, with a statement of its own: an earlier snapshot would not show a halt
+that this one waited for.
+"""
 
 
 def take_exclusive(*, release_id: int) -> None:
     """Take the release's lock alone, until the end of the transaction, before stopping it."""
-    _take("pg_advisory_xact_lock", release_id)
-
-
-def _take(function: str, release_id: int) -> None:
     if not connection.in_atomic_block:
         raise RuntimeError("The halt lock lasts as long as a transaction, and there is none.")
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s::int, %s::int)", [HALT_LOCK, release_id])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s::int, %s::int)", [HALT_LOCK, release_id])

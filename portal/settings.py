@@ -213,6 +213,8 @@ DATABASES["default"] |= {
     # Each operation owns its transaction: none is held across a conversation with anything outside.
     "ATOMIC_REQUESTS": False,
 }
+# What a connection has executed so often through `sql.often` is planned once more, and then no more.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 

@@ -1,6 +1,6 @@
 """The one source of time: the database's clock, so that no worker's own clock matters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,13 +29,23 @@ def now_and_rows(
     """
     Return the present moment and what a SELECT answers: in one round trip, where the clock is the database's.
 
-    For what is asked very often.
+    For what is asked very often (see `sql.often`).
     """
     if clock is not _DATABASES:
         return clock(), sql.rows(statement, parameters)
     told = f"SELECT true AS is_there, answer.* FROM ({statement}) answer"  # noqa: S608 - the caller's own statement
-    asked = sql.rows(
+    asked = sql.often(
         f"SELECT clock_timestamp(), asked.* FROM (SELECT) always LEFT JOIN ({told}) asked ON true",  # noqa: S608 - as above
         parameters,
     )
     return asked[0][0].astimezone(UTC), [tuple(row) for _, is_there, *row in asked if is_there]
+
+
+def several_then_now(
+    *, clock: Clock, statements: Sequence[str], parameters: Mapping[str, Any]
+) -> tuple[list[list[tuple[Any, ...]]], datetime]:
+    """Execute statements as `sql.several` does; return the rows of each, and the moment after them."""
+    if clock is not _DATABASES:
+        return sql.several(statements, parameters), clock()
+    *found, [(moment,)] = sql.several([*statements, "SELECT clock_timestamp()"], parameters)
+    return found, moment.astimezone(UTC)

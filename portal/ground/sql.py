@@ -1,10 +1,13 @@
 """Run the statements that are written as SQL, because they move or judge very many rows at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import connection, models
+from django.db.backends.postgresql.base import ServerBindingCursor
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 def run(statement: str, parameters: Mapping[str, Any]) -> int:
@@ -21,6 +24,48 @@ def rows(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]
         cursor.execute(statement, parameters)
         found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
+
+
+def several(statements: Sequence[str], parameters: Mapping[str, Any]) -> list[list[tuple[Any, ...]]]:
+    """
+    Execute statements in one round trip, each of which sees what those before it did; return the rows of each.
+
+    Outside of a transaction they are one of their own: all of them, or none.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(";".join(statements), parameters)
+        found = [cursor.fetchall() if cursor.description else []]
+        while cursor.nextset():
+            found.append(cursor.fetchall() if cursor.description else [])
+    return found
+
+
+def often(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """
+    Execute a statement that a connection executes very often, and return the rows that it answers with.
+
+    The server plans it once for each connection (see `prepare_threshold` in the settings), so it must be one whose best
+    plan is always the same.
+    """
+    connection.ensure_connection()
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    # the stubs know neither what the cursor is made of, nor what is wrapped
+    bound = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
+    with wrap(bound) as cursor:  # type: ignore[arg-type]
+        cursor.execute(statement, parameters)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
+def columns(model: type[models.Model], alias: str) -> str:
+    """List all columns of a model's table, as `instance` reads them."""
+    return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
+
+
+def instance(model: type[Row], values: Sequence[Any]) -> Row:
+    """Return the row of a model whose `columns` have these values: many times as fast as a queryset."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return model.from_db(connection.alias, names, values)
 
 
 def array(values: Iterable[object]) -> str:

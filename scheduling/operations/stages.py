@@ -66,22 +66,32 @@ class Budget:
     stages: Mapping[int, OpenStage]
 
 
+LOCK = (
+    f"SELECT {sql.columns(InFlight, 'budget')} FROM scheduling_inflight budget "  # noqa: S608 - our own constants
+    "WHERE release_id = %(release)s FOR NO KEY UPDATE",
+    f"SELECT {sql.columns(Stage, 'stage')} FROM scheduling_stage stage "  # noqa: S608 - our own constants
+    "WHERE release_id = %(release)s AND closed_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+)
+
+
 def lock(*, release: int, now: datetime) -> Budget:
     """
     Lock what is in flight of a release, by id, and its open stages, until the end of the transaction.
 
     The caller holds the locks of its lots, and takes those of slots afterwards. Opens what is not open yet.
     """
-    in_flight = InFlight.objects.select_for_update(no_key=True).filter(pk=release).first()
-    if in_flight is None:
+    locked = sql.several(LOCK, {"release": release})
+    if not locked[0]:
         open_first(release=release, now=now)
-        in_flight = InFlight.objects.select_for_update(no_key=True).get(pk=release)
-    stages = (
-        Stage.objects.filter(release=release, closed_at=None).order_by("id").select_for_update(no_key=True)
-    )
+        locked = sql.several(LOCK, {"release": release})
+    [in_flight], stages = locked
+    budget = sql.instance(InFlight, in_flight)
     return Budget(
-        max(in_flight.budget - in_flight.activating, 0),
-        {stage.model_id: OpenStage(stage.number, stage.room) for stage in stages},
+        max(budget.budget - budget.activating, 0),
+        {
+            stage.model_id: OpenStage(stage.number, stage.room)
+            for stage in (sql.instance(Stage, row) for row in stages)
+        },
     )
 
 

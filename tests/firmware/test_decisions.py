@@ -13,6 +13,7 @@ from firmware import locks, queries
 from firmware.models import MOVES, FirmwareRelease, Halt, IllegalMove, ReleaseState, SignedAct, SignOff
 from firmware.operations import decisions, releases
 from hubs.models import HubModel, Network
+from portal.ground import sql
 from portal.ground.models import AuditEntry
 from portal.ground.uk_time import Span
 from portal.models import User
@@ -543,7 +544,7 @@ class TestRaces:
 
         def gate() -> None:
             with transaction.atomic():
-                locks.admit_shared(release_id=published.pk)
+                sql.run(locks.ADMIT_SHARED, {"release": published.pk})
                 admitting.set()
                 may_commit.wait(10)
                 order.append("admitted")
@@ -558,7 +559,7 @@ class TestRaces:
 
         assert order == ["admitted", "halted"]
         with transaction.atomic():
-            locks.admit_shared(release_id=published.pk)
+            sql.run(locks.ADMIT_SHARED, {"release": published.pk})
             assert FirmwareRelease.objects.get(pk=published.pk).state == ReleaseState.HALTED
 
     def test_halt_once_however_many_halt_at_once(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portal.ground import clock
-from portal.ground.clock import now_and_rows
+from portal.ground.clock import now_and_rows, several_then_now
 
 MOMENT = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 
@@ -30,3 +30,27 @@ class TestNowAndRows:
     def test_asks_the_database_once(self, django_assert_num_queries: pytest.FixtureRequest) -> None:
         with django_assert_num_queries(1):  # type: ignore[operator]
             now_and_rows(clock=clock.now, statement="SELECT 1", parameters={})
+
+
+@pytest.mark.django_db
+class TestSeveralThenNow:
+    def test_answers_what_each_statement_does_and_the_moment_after_them(self) -> None:
+        statements = [
+            "SELECT 1 WHERE %(wanted)s",
+            "SELECT clock_timestamp()",
+            "CREATE TEMPORARY TABLE nothing ()",
+        ]
+        found, moment = several_then_now(clock=clock.now, statements=statements, parameters={"wanted": False})
+        empty, [(during,)], made = found
+        assert (empty, made) == ([], [])
+        assert during <= moment <= clock.now()
+        assert moment.utcoffset() == timedelta(0)
+
+        found, moment = several_then_now(
+            clock=lambda: MOMENT, statements=["SELECT 1", "SELECT %(two)s"], parameters={"two": 2}
+        )
+        assert (found, moment) == ([[(1,)], [(2,)]], MOMENT)
+
+    def test_asks_the_database_once(self, django_assert_num_queries: pytest.FixtureRequest) -> None:
+        with django_assert_num_queries(1):  # type: ignore[operator]
+            several_then_now(clock=clock.now, statements=["SELECT 1", "SELECT 2"], parameters={})

@@ -8,6 +8,7 @@ which worker after worker dies.
 from datetime import datetime, timedelta
 
 from portal.ground import sql
+from scheduling.models import LOT_SPAN
 
 STRIKES = 3
 """Failures of a single hub's command before it is set aside."""
@@ -15,12 +16,12 @@ PAUSE = timedelta(seconds=30)
 """A hub that was struck is left alone so long."""
 ERROR_LENGTH = 500
 
-KEPT = """
-SELECT deployment_id FROM scheduling_quarantine
-WHERE deployment_id BETWEEN %(first)s AND %(last)s AND (since IS NOT NULL OR last_at > %(after)s)
-  AND lapsed_at IS NULL
-ORDER BY deployment_id
-"""
+LEFT_ALONE = f"""ARRAY(
+    SELECT deployment_id FROM scheduling_quarantine
+    WHERE deployment_id BETWEEN lot.id * {LOT_SPAN} AND lot.id * {LOT_SPAN} + {LOT_SPAN - 1}
+      AND (since IS NOT NULL OR last_at > %(now)s - %(pause)s) AND lapsed_at IS NULL
+    ORDER BY deployment_id)"""  # noqa: S608 - our own constants
+"""The deployments of a lot that nobody may touch now: set aside, or struck just before."""
 STRIKE = """
 INSERT INTO scheduling_quarantine AS known (deployment_id, strikes, error, last_at, since)
 VALUES (%(deployment)s, %(strikes)s, %(error)s, %(now)s,
@@ -29,13 +30,6 @@ ON CONFLICT (deployment_id) DO UPDATE SET
     strikes = known.strikes + excluded.strikes, error = excluded.error, last_at = excluded.last_at,
     since = CASE WHEN known.strikes + excluded.strikes >= %(limit)s THEN coalesce(known.since, excluded.last_at) END
 """
-
-
-def of(*, first: int, last: int, now: datetime) -> list[int]:
-    """Return the deployments from `first` to `last` that nobody may touch now: set aside, or struck just before."""
-    return [
-        deployment for (deployment,) in sql.rows(KEPT, {"first": first, "last": last, "after": now - PAUSE})
-    ]
 
 
 def strike(*, deployment: int, error: str, now: datetime) -> None:

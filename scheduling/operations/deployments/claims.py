@@ -11,8 +11,8 @@ from firmware import locks
 from firmware.models import FirmwareRelease
 from hubs.gateway import Phase
 from portal.ground import sql
-from portal.ground.clock import Clock
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Reclaim
+from portal.ground.clock import Clock, several_then_now
+from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Reclaim, Slot
 from scheduling.operations.deployments import aside
 from scheduling.queries import quarantine
 
@@ -23,7 +23,7 @@ DEATHS = 2
 """Holders that may die with a lot before it is taken in halves, until the hub is found on which they die."""
 WHOLE = 1 << (LOT_SIZE - 1).bit_length()
 """Places that a claim reaches as a rule: all of a lot, and a power of two, so that it can be halved."""
-REACH = ["deaths", "reach_from", "reach"]
+REACH = ("deaths", "reach_from", "reach")
 """What only the holder of a lot changes: as long as the token is the claim's, it is as the claim has it."""
 
 
@@ -68,19 +68,24 @@ class Known:
     What never changes any more, read once for all the lots that a worker carries out in a row.
 
     Of a release: all that is frozen when it is published. Its state is no part of this: the Gate asks for it anew.
+    Of a slot: its times, which stay as they are from the first hub that it takes.
     """
 
     def __init__(self) -> None:
         self._releases: dict[int, FirmwareRelease] = {}
         self._bookings: dict[int, Booking] = {}
+        self._slots: dict[int, Slot] = {}
         self._consents: dict[int, Consent] = {}
 
     def tell(self, *, lot: Lot) -> None:
-        """Give a lot its release, with policy, version and hub models, its booking, and whom it asked."""
+        """Give a lot its release, with policy, version and hub models, its slot, its booking, and whom it asked."""
         if lot.release_id not in self._releases:
             releases = FirmwareRelease.objects.select_related("policy", "version")
             self._releases[lot.release_id] = releases.prefetch_related("hub_models").get(pk=lot.release_id)
         lot.release = self._releases[lot.release_id]
+        if lot.slot_id not in self._slots:
+            self._slots[lot.slot_id] = Slot.objects.get(pk=lot.slot_id)
+        lot.slot = self._slots[lot.slot_id]
         if lot.booking_id not in self._bookings:
             self._bookings[lot.booking_id] = Booking.objects.get(pk=lot.booking_id)
         lot.booking = self._bookings[lot.booking_id]
@@ -92,16 +97,18 @@ class Known:
 
 
 # materialised: looked for once, whichever way the join goes, since each further look would lock another lot
-CLAIM = """
+CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT id, lease_until FROM scheduling_lot
     WHERE due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
-    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
-FROM due WHERE lot.id = due.id
-RETURNING lot.id, due.lease_until
-"""
-MINE = "SELECT waits FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
+    ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED),
+lot AS (
+    UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
+    FROM due WHERE lot.id = due.id
+    RETURNING {sql.columns(Lot, "lot")}, due.lease_until AS run_out)
+SELECT lot.*, {aside.LEFT_ALONE} FROM lot
+"""  # noqa: S608 - our own constants
+MINE = "SELECT lease_until FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
 RENEW = "UPDATE scheduling_lot SET lease_until = %(now)s + %(lease)s WHERE id = %(lot)s"
 
 
@@ -113,40 +120,35 @@ def claim(*, now: datetime, known: Known | None = None) -> Claim | None:
     A lease that ran out is kept as a `Reclaim`. When holder after holder dies, the claim reaches half of what the
     last one did, and at last a single hub: the one that is set aside. `known` is what earlier claims have read.
     """
-    claimed = sql.rows(CLAIM, {"now": now, "lease": LEASE})
+    claimed = sql.rows(CLAIM, {"now": now, "lease": LEASE, "pause": aside.PAUSE})
     if not claimed:
         return None
-    [(lot_id, run_out)] = claimed
-    lot = Lot.objects.select_related("slot").get(pk=lot_id)
+    [(*values, run_out, left_alone)] = claimed
+    lot = sql.instance(Lot, values)
     (known or Known()).tell(lot=lot)
     if run_out:
-        Reclaim.objects.create(lot_id=lot_id, token=lot.token - 1, lease_until=run_out, reclaimed_at=now)
+        Reclaim.objects.create(lot_id=lot.pk, token=lot.token - 1, lease_until=run_out, reclaimed_at=now)
         _reach_less(lot, why=quarantine.DEATHS, now=now)
-    left_alone = aside.of(first=lot_id * LOT_SPAN, last=(lot_id + 1) * LOT_SPAN - 1, now=now)
     return Claim(lot, lot.token, left_alone)
 
 
 def enter(*, claimed: Claim, clock: Clock) -> datetime:
     """
-    Lock the lot's row, then take the release's lock shared; renew the lease and return the moment of all this.
+    Lock the lot's row, then take the release's lock shared; renew an old lease and return the moment of all this.
 
     In this order: whoever waits for the lot, which the recording of reports can hold for long, must not make a
     halt wait as well.
 
     :raises LeaseLost: if the token is no longer the lot's
     """
-    if _lock(claimed) is None:
+    terms = {"lot": claimed.lot.pk, "token": claimed.token, "release": claimed.lot.release_id}
+    (mine, _), now = several_then_now(clock=clock, statements=[MINE, locks.ADMIT_SHARED], parameters=terms)
+    if not mine:
         raise LeaseLost
-    locks.admit_shared(release_id=claimed.lot.release_id)
-    now = clock()
-    sql.run(RENEW, {"lot": claimed.lot.pk, "now": now, "lease": LEASE})
+    [(lease_until,)] = mine
+    if lease_until is None or lease_until < now + LEASE * 3 / 4:
+        sql.run(RENEW, terms | {"now": now, "lease": LEASE})
     return now
-
-
-def _lock(claimed: Claim) -> bool | None:
-    """Lock the lot's row; say whether the lot waits for room in flight, and None where another has it by now."""
-    mine = sql.rows(MINE, {"lot": claimed.lot.pk, "token": claimed.token})
-    return mine[0][0] if mine else None
 
 
 HOLD_ON = "SELECT FROM scheduling_lot WHERE id = %(lot)s FOR NO KEY UPDATE"
@@ -175,21 +177,25 @@ def wait_for_room(*, claimed: Claim) -> None:
 
 
 # What waits for room in flight stays due, so that whoever makes room can wake the lot; until then, and for what is set
-# aside, somebody looks again after a while.
+# aside, somebody looks again after a while. Whoever made room since the Gate looked has woken the lot: it is due at
+# once, and does not wait.
 HAND_BACK = """
-UPDATE scheduling_lot SET lease_until = NULL, waits = %(waits)s, due_at = (
-    SELECT least(
-        min(deployment.next_at) FILTER (WHERE deployment.id <> ALL (%(aside)s::bigint[]) AND NOT (
-            %(waits)s AND deployment.state = 'staged' AND deployment.phase = %(activate)s
-            AND deployment.next_at <= %(now)s)),
-        CASE WHEN count(*) > 0 THEN %(again_at)s::timestamptz END)
-    FROM scheduling_deployment deployment
-    WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.ended_at IS NULL)
-WHERE id = %(lot)s AND token = %(token)s
+UPDATE scheduling_lot lot SET lease_until = NULL, waits = lot.waits AND %(waits)s,
+    deaths = %(deaths)s, reach_from = %(reach_from)s, reach = %(reach)s,
+    due_at = (
+        SELECT least(
+            min(deployment.next_at) FILTER (WHERE deployment.id <> ALL (%(aside)s::bigint[]) AND NOT (
+                lot.waits AND %(waits)s AND deployment.state = 'staged' AND deployment.phase = %(activate)s
+                AND deployment.next_at <= %(now)s)),
+            CASE WHEN count(*) = 0 THEN NULL
+                 WHEN %(again_at)s::timestamptz IS NOT NULL THEN %(again_at)s::timestamptz
+                 WHEN cardinality(%(aside)s::bigint[]) > 0 OR (lot.waits AND %(waits)s) THEN %(later)s END)
+        FROM scheduling_deployment deployment
+        WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.ended_at IS NULL)
+WHERE lot.id = %(lot)s AND lot.token = %(token)s
 """
 
 
-@transaction.atomic
 def hand_back(
     *, claimed: Claim, now: datetime, waits: bool = False, again_at: datetime | None = None
 ) -> None:
@@ -199,38 +205,30 @@ def hand_back(
     `waits` says that some were not admitted for want of room in flight, `again_at` that something was left undone:
     then it is due at that moment, at the latest.
     """
-    # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    still_waits = _lock(claimed)
-    if still_waits is None:
-        return
-    # whoever made room since the Gate looked has woken the lot: it is due at once, and does not wait
-    waits = waits and still_waits
     lot = claimed.lot
-    first, last = lot.pk * LOT_SPAN, (lot.pk + 1) * LOT_SPAN - 1
     if again_at is None:
         again_at = _reach_on(lot, now)
-        if waits or claimed.aside:
-            again_at = again_at or now + LOOK_AGAIN
-    sql.run(
-        HAND_BACK,
-        {
-            "first": first,
-            "last": last,
-            "aside": claimed.aside,
-            "lot": lot.pk,
-            "token": claimed.token,
-            "now": now,
-            "waits": waits,
-            "activate": int(Phase.ACTIVATE),
-            "again_at": again_at,
-        },
-    )
+    terms = {
+        "first": lot.pk * LOT_SPAN,
+        "last": (lot.pk + 1) * LOT_SPAN - 1,
+        "aside": claimed.aside,
+        "lot": lot.pk,
+        "token": claimed.token,
+        "now": now,
+        "waits": waits,
+        "activate": int(Phase.ACTIVATE),
+        "again_at": again_at,
+        "later": now + LOOK_AGAIN,
+        **{name: getattr(lot, name) for name in REACH},
+    }
+    # the row lock first: reports recorded meanwhile are then in what the next statement sees
+    sql.several([MINE, HAND_BACK], terms)
 
 
 @transaction.atomic(durable=True)
 def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
     """Hand a lot back whose carrying out raised `error`, as if its holder had died with it."""
-    if _lock(claimed) is None:
+    if not sql.rows(MINE, {"lot": claimed.lot.pk, "token": claimed.token}):
         return
     _reach_less(claimed.lot, why=f"{type(error).__name__}: {error}", now=now)
     Lot.objects.filter(pk=claimed.lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)
@@ -250,14 +248,11 @@ def _reach_less(lot: Lot, *, why: str, now: datetime) -> None:
 
 def _reach_on(lot: Lot, now: datetime) -> datetime | None:
     """Reach for what comes after a part that went well, at once; after the last part, for all of the lot again."""
-    if lot.reach == WHOLE and not lot.deaths:
-        return None
     lot.reach_from += lot.reach
-    is_last = lot.reach_from >= lot.size
-    if is_last:
-        _reach_whole(lot)
-    lot.save(update_fields=REACH)
-    return None if is_last else now
+    if lot.reach_from < lot.size:
+        return now
+    _reach_whole(lot)
+    return None
 
 
 def _reach_whole(lot: Lot) -> None:

@@ -126,38 +126,34 @@ WHERE {OURS} AND hub.chf_id = deployment.hub_id
 # Activations take what room there is, in the order of their ids: of the open stage of their model first, then of what
 # may be in flight.
 ADMIT = f"""
-WITH due AS (
-    SELECT id, phase, attempt + 1 AS attempt, model_id FROM scheduling_deployment deployment
-    WHERE {OURS} AND NOT awaiting AND next_at <= %(now)s
-      AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
-           OR (phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW})
-           OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
-    ORDER BY id FOR UPDATE),
-staged AS (
-    SELECT due.id, due.attempt, stage.number AS stage, stage.room,
-           row_number() OVER (PARTITION BY due.model_id ORDER BY due.id) AS place
-    FROM due JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[])
+WITH ready AS (
+    SELECT id, stage.number, stage.room, row_number() OVER (PARTITION BY model_id ORDER BY id) AS place
+    FROM scheduling_deployment deployment
+    LEFT JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[])
         AS stage (model_id, number, room) USING (model_id)
-    WHERE due.phase = %(activate)s),
+    WHERE %(some_ready)s AND {OURS} AND NOT awaiting AND next_at <= %(now)s
+      AND phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW}),
 chosen AS (
-    SELECT id, phase, attempt, 0 AS stage FROM due WHERE phase <> %(activate)s
-    UNION ALL
-    (SELECT id, %(activate)s, attempt, stage FROM staged WHERE room IS NULL OR place <= room
-     ORDER BY id LIMIT %(room)s)),
+    SELECT id FROM ready WHERE number IS NOT NULL AND (room IS NULL OR place <= room)
+    ORDER BY id LIMIT %(room)s),
 moved AS (
     UPDATE scheduling_deployment deployment SET
-        state = CASE WHEN chosen.phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
-        stage = CASE WHEN chosen.phase = %(activate)s THEN chosen.stage ELSE deployment.stage END,
-        attempt = chosen.attempt, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
-    FROM chosen WHERE deployment.id = chosen.id
-    RETURNING deployment.id, chosen.phase, chosen.attempt, deployment.hub_id),
+        state = CASE WHEN phase IN (%(read)s, %(stage)s) THEN 'staging' ELSE 'activating' END,
+        stage = CASE WHEN phase = %(activate)s
+            THEN (%(stages)s::int[])[array_position(%(models_with_stage)s::int[], model_id)] ELSE stage END,
+        attempt = attempt + 1, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
+    WHERE {OURS} AND NOT awaiting AND next_at <= %(now)s
+      AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
+           OR (phase = %(activate)s AND state = 'staged' AND id IN (SELECT id FROM chosen))
+           OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
+    RETURNING id, phase, attempt, hub_id),
 admitted AS (
     INSERT INTO scheduling_command (deployment_id, phase, attempt, token, admitted_at, valid_until, sent_at)
     SELECT id, phase, attempt, %(token)s, %(now)s,
            CASE phase WHEN %(verify)s THEN %(silent_at)s WHEN %(activate)s THEN %(activate_until)s ELSE %(until)s END,
            %(stamp)s
     FROM moved)
-SELECT id, phase, attempt, hub_id, (SELECT count(*) FROM due) - (SELECT count(*) FROM chosen)
+SELECT id, phase, attempt, hub_id, (SELECT count(*) FROM ready) - (SELECT count(*) FROM chosen)
 FROM (SELECT) always LEFT JOIN moved ON true ORDER BY id
 """  # noqa: S608 - our own constants
 # One look at the lot says which of the other statements have anything to do. Nobody else moves its deployments
@@ -220,11 +216,11 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
     """
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
-    terms = _terms(claimed, image_whole, now)
-    found = first = _look(terms)
+    terms, first = _terms(claimed, image_whole, now)
+    found = first
     if not terms["published"] or terms["is_over"] or found.awaiting or found.missed or found.held:
         _put_in_order(claimed, terms)
-        found = _look(terms)
+        found = _Look(*sql.rows(LOOK, terms)[0])
     gone = sql.run(NOT_ELIGIBLE, terms) if found.to_begin else 0
     stamp = {"stamp": now if stamps else None}
     admitted = sql.rows(ADMIT, terms | stamp | _budget(lot.release_id, terms, found))
@@ -243,10 +239,6 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         leaving=Leaving(_instructions(claimed, commands, terms) if stamps else (), now, terms["state"]),
         may_be_more=first.awaiting > 0 or not stamps,
     )
-
-
-def _look(terms: Mapping[str, Any]) -> _Look:
-    return _Look(*sql.rows(LOOK, terms)[0])
 
 
 def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
@@ -269,9 +261,10 @@ def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
 def _budget(release: int, terms: Mapping[str, Any], found: _Look) -> dict[str, Any]:
     """Lock what is in flight and the open stages, where anything is to be activated, as parameters of the Gate."""
     if not terms["may_activate"] or not found.to_activate:
-        return {"room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
+        return {"some_ready": False, "room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
     budget = stages.lock(release=release, now=terms["now"])
     return {
+        "some_ready": True,
         "room": budget.room,
         "models_with_stage": list(budget.stages),
         "stages": [stage.number for stage in budget.stages.values()],
@@ -305,24 +298,26 @@ FROM firmware_firmwarerelease release WHERE release.id = %(release)s
 """
 
 
-def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
-    """Ask every rule of the release anew, under its lock, and return them as the parameters of the Gate."""
+def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, Any], _Look]:
+    """Ask every rule of the release anew, under its lock; return the parameters of the Gate, and a look at the lot."""
     lot, slot = claimed.lot, claimed.lot.slot
     release, policy = lot.release, lot.release.policy
     asked = {
+        **ours(claimed=claimed),
+        "activate": int(Phase.ACTIVATE),
         "release": lot.release_id,
         "network": lot.network_id,
         "now": now,
         "consent": lot.consent_id,
         "asked": Consent.State.ASKED,
     }
-    [(state, period_end, is_asked)] = sql.rows(RULES, asked)
+    [(state, period_end, is_asked)], [look] = sql.several([RULES, LOOK], asked)
     published = state == ReleaseState.PUBLISHED
     in_period = period_end is not None
     until = min(slot.end_at, period_end) if in_period else slot.end_at
     silent_at = policy.silence_deadline.after(now)
     stops = protection(lot=lot, now=now)
-    return {
+    terms = {
         **stops,
         **ours(claimed=claimed),
         "state": state,
@@ -369,3 +364,4 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> dict[str, Any]:
         "not_eligible": Ending.NO_LONGER_ELIGIBLE,
         "no_consent": Ending.NO_CONSENT,
     }
+    return terms, _Look(*look)
