@@ -179,7 +179,8 @@ class Command(models.Model):
     What the portal decided to tell a hub, and what came of it. Written by the Gate alone.
 
     `sent_at` is stamped, and committed, before the carrier is called: without it the command surely
-    never left; with it and without a receipt it may have.
+    never left; with it and without a receipt it may have. A receipt is its `verdict`, or the `Handover` of all that
+    were stamped with it.
     """
 
     pk = models.CompositePrimaryKey("deployment_id", "phase", "attempt")
@@ -226,6 +227,22 @@ class Command(models.Model):
 
     def __str__(self) -> str:
         return f"{Phase(self.phase).name} {self.deployment_id}/{self.attempt}"
+
+
+class Handover(models.Model):
+    """
+    The carrier's receipt for all the commands of a lot that one holder stamped at one moment: it took every one.
+
+    One row, where writing the receipt to each command would write each once more.
+    """
+
+    pk = models.CompositePrimaryKey("lot_id", "token", "stamped_at")
+    lot_id = models.BigIntegerField()
+    token = models.PositiveIntegerField()
+    stamped_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Lot {self.lot_id}/{self.token}"
 
 
 class StrayReport(models.Model):

@@ -26,6 +26,7 @@ from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import Ending, State
 from scheduling.models import LOT_SPAN, Lot, Quarantine
 from scheduling.operations.deployments.gate import LAST_WORD
+from scheduling.operations.deployments.receipts import NOT_RECEIVED
 from scheduling.operations.deployments.reports import wake_waiting
 from scheduling.operations.exceptions import MAY_DECIDE
 from scheduling.queries import quarantine
@@ -45,14 +46,14 @@ class UnableToDecide(Exception):
 
 # A command without a receipt is sent again under its key at once, whatever its hub was waiting for: until then nobody
 # knows that it has arrived. Whoever awaits the answer to one that did arrive waits on.
-GO_ON = """
+GO_ON = f"""
 UPDATE scheduling_deployment deployment SET next_at = %(now)s
 FROM scheduling_command command
 WHERE deployment.id = ANY (%(deployments)s) AND deployment.awaiting AND deployment.next_at > %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
-  AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
+  AND command.attempt = deployment.attempt AND {NOT_RECEIVED} AND command.answered_at IS NULL
   AND command.valid_until > %(now)s
-"""
+"""  # noqa: S608 - our own constant
 
 
 @transaction.atomic(durable=True)

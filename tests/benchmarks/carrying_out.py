@@ -294,20 +294,21 @@ class Crew:
 @contextmanager
 def _crew(world: World) -> Iterator[Crew]:
     """Run the workers and the timetable until the block is left."""
-    Redis.from_url(settings.REDIS_URL).flushall()
+    Redis.from_url(settings.REDIS_URL).flushall()  # nothing of earlier runs is still to be carried out
     before = FirmwareVersion.objects.get(
         pk=CommunicationsHub.objects.exclude(installed_version=world.release.version_id)
         .values_list("installed_version", flat=True)[:1]
         .get()
     )
-    environment = os.environ | {
-        "DATABASE_URL": _database_url(),
-        "HUB_GATEWAY": f"{instant.__name__}.{instant.InstantFleet.__name__}",
-        instant.VERSIONS: f"{before.number}:{world.release.version.number}",
-        "MEDIA_ROOT": str(settings.MEDIA_ROOT),
-        "LOG_LEVEL": "WARNING",
-    }
     with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {
+            "DATABASE_URL": _database_url(),
+            "HUB_GATEWAY": f"{instant.__name__}.{instant.InstantFleet.__name__}",
+            instant.ANSWERS: f"{folder}/answers",
+            instant.VERSIONS: f"{before.number}:{world.release.version.number}",
+            "MEDIA_ROOT": str(settings.MEDIA_ROOT),
+            "LOG_LEVEL": "WARNING",
+        }
         log = Path(folder) / "crew.log"
         programs: list[subprocess.Popen[bytes]] = []
         try:

@@ -2,13 +2,12 @@
 
 import os
 import statistics
+import tempfile
 import threading
 import time
 from typing import Any
 
-from django.conf import settings
 from django.db import connections
-from redis import Redis
 
 from firmware.models import FirmwareRelease, SignedAct
 from firmware.operations import decisions
@@ -66,6 +65,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
     What was admitted is counted in the database right after the commit and again when the senders have had time.
     """
     world = carrying_out.booked(hubs=hubs, fleet=fleet, tell=tell)
+    folder = tempfile.TemporaryDirectory()
     try:
         carrying_out.make_due()
         people = [factories.UserFactory.create(is_staff=True, is_superuser=True) for _ in range(2)]
@@ -74,8 +74,8 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
                 "installed_version"
             )
         )[0]
+        os.environ[instant.ANSWERS] = f"{folder.name}/answers"
         os.environ[instant.VERSIONS] = f"{before.number}:{world.release.version.number}"
-        Redis.from_url(settings.REDIS_URL).flushall()
         seconds, after, busy = [], 0, []
         for number in range(repeat):
             tell(f"run {number + 1}: {SENDERS} senders")
@@ -101,6 +101,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
                 raise database.UnableToMeasure("The senders were not busy: nothing had been admitted.")
             _resume(world, people)
     finally:
+        folder.cleanup()
         world.release.image.delete(save=False)
     return {
         "figure": "halt",

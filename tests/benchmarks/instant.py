@@ -1,41 +1,35 @@
 """
 A carrier whose hubs answer at once and never fail, for measuring the portal and nothing else.
 
-What hubs answered waits in Redis, so that any worker can collect it.
+What hubs answered waits in a file, to which every worker appends and from which any worker can collect.
 """
 
+import fcntl
 import os
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-from django.conf import settings
-from redis import Redis
+from pathlib import Path
 
 from hubs.gateway import Command, Outcome, Phase, Receipt, Report, Verdict
 
-QUEUE = "instant-fleet:reports"
+ANSWERS = "INSTANT_FLEET_ANSWERS"
+"""The environment's name for the file that answers wait in; as many are collected as the one beside it has bytes."""
 VERSIONS = "INSTANT_FLEET_VERSIONS"
 """The environment's name for the file versions that every hub runs before and after, as "1:2"."""
-ANSWERS_PER_SENDING = 50
-SENDINGS = 10**9
-"""Sendings of one process at most: what tells those of several apart."""
 PHASES = {phase.value: phase for phase in Phase}
-_HEAD = struct.Struct("<qd")
-_ANSWER = "qhhqq"
+_ANSWER = "qhhqqd"
+_SIZE = struct.calcsize("<" + _ANSWER)
 _NO_VERSION = -1
 
 
 class InstantFleet:
     """A `HubGateway` that hands each answer out once: nothing here dies, so nobody has to hear it again."""
 
-    _redis: "Redis | None" = None
-    _sendings = 0
-
     def __init__(self) -> None:
-        if InstantFleet._redis is None:
-            InstantFleet._redis = Redis.from_url(settings.REDIS_URL)
-        self._store = InstantFleet._redis
+        path = Path(os.environ[ANSWERS])
+        self._answers = path.open("a+b", buffering=0)
+        self._collected = path.with_suffix(".collected").open("a+b", buffering=0)
         before, after = map(int, os.environ[VERSIONS].split(":"))
         self._version = {
             Phase.READ: before,
@@ -46,10 +40,8 @@ class InstantFleet:
 
     def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
         """Let the hubs do what they are told; return one receipt each, in order."""
-        InstantFleet._sendings += 1
-        number = os.getpid() * SENDINGS + InstantFleet._sendings
-        version = self._version
-        facts: list[int] = []
+        version, moment = self._version, now.timestamp()
+        facts: list[float] = []
         for command in commands:
             facts += (
                 command.deployment,
@@ -57,38 +49,38 @@ class InstantFleet:
                 command.attempt,
                 command.hub,
                 version[command.phase],
+                moment,
             )
-        answers = struct.pack("<qd" + _ANSWER * len(commands), number, now.timestamp(), *facts)
-        self._store.rpush(QUEUE, answers)
+        self._answers.write(struct.pack("<" + _ANSWER * len(commands), *facts))
         return [
             Receipt(command.deployment, command.phase, command.attempt, Verdict.ACCEPTED)
             for command in commands
         ]
 
     def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
-        """Return about `limit` answers, oldest first."""
-        sendings: list[bytes] = self._store.lpop(QUEUE, limit // ANSWERS_PER_SENDING) or []  # type: ignore[assignment]
-        return [report for sending in sendings for report in _unpacked(sending)]
+        """Return at most `limit` answers, oldest first."""
+        fcntl.flock(self._collected, fcntl.LOCK_EX)
+        try:
+            first = os.fstat(self._collected.fileno()).st_size
+            answers = os.pread(self._answers.fileno(), limit * _SIZE, first * _SIZE)
+            os.truncate(self._collected.fileno(), first + len(answers) // _SIZE)
+        finally:
+            fcntl.flock(self._collected, fcntl.LOCK_UN)
+        return [
+            Report(
+                number,
+                deployment,
+                PHASES[phase],
+                attempt,
+                hub,
+                Outcome.DONE,
+                None if version == _NO_VERSION else version,
+                datetime.fromtimestamp(moment, UTC),
+            )
+            for number, (deployment, phase, attempt, hub, version, moment) in enumerate(
+                struct.iter_unpack("<" + _ANSWER, answers), first + 1
+            )
+        ]
 
     def acknowledge(self, *, reports: Sequence[int]) -> None:
         """Do nothing: they are gone."""
-
-
-def _unpacked(sending: bytes) -> list[Report]:
-    number, moment = _HEAD.unpack_from(sending)
-    at = datetime.fromtimestamp(moment, UTC)
-    return [
-        Report(
-            number * ANSWERS_PER_SENDING + place,
-            deployment,
-            PHASES[phase],
-            attempt,
-            hub,
-            Outcome.DONE,
-            None if version == _NO_VERSION else version,
-            at,
-        )
-        for place, (deployment, phase, attempt, hub, version) in enumerate(
-            struct.iter_unpack("<" + _ANSWER, memoryview(sending)[_HEAD.size :])
-        )
-    ]

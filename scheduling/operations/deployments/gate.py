@@ -23,6 +23,7 @@ from scheduling.operations.bookings import cancel_lots
 from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours, wait_for_room
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
+from scheduling.operations.deployments.receipts import NOT_RECEIVED
 from scheduling.queries import eligibility
 
 LAST_WORD = timedelta(seconds=15)
@@ -38,7 +39,7 @@ WITH recalled AS (
       AND command.deployment_id = deployment.id AND command.phase = deployment.phase
       AND command.attempt = deployment.attempt AND command.answered_at IS NULL
       AND (command.verdict = %(refused_late)s
-           OR (command.verdict IS NULL AND command.phase = %(verify)s AND command.valid_until <= %(now)s)
+           OR (command.phase = %(verify)s AND command.valid_until <= %(now)s AND {NOT_RECEIVED})
            OR (command.sent_at IS NULL AND (
                    command.valid_until <= %(now)s OR %(halted)s
                    OR (command.phase = %(activate)s AND {NOT_NOW})
@@ -75,7 +76,7 @@ UPDATE scheduling_deployment deployment SET next_at = %(answer_by)s
 FROM scheduling_command command
 WHERE {OURS} AND deployment.awaiting AND deployment.next_at <= %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
-  AND command.attempt = deployment.attempt AND command.verdict IS NULL AND command.answered_at IS NULL
+  AND command.attempt = deployment.attempt AND {NOT_RECEIVED} AND command.answered_at IS NULL
   AND command.valid_until > %(now)s
 """  # noqa: S608 - our own constant
 SILENT = f"""
@@ -236,7 +237,9 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         len(commands),
         now,
         waits=left > 0,
-        leaving=Leaving(_instructions(claimed, commands, terms) if stamps else (), now, terms["state"]),
+        leaving=Leaving(
+            _instructions(claimed, commands, terms) if stamps else (), now, terms["state"], is_whole=True
+        ),
         may_be_more=first.awaiting > 0 or not stamps,
     )
 

@@ -19,6 +19,8 @@ class Leaving:
     at: datetime
     state: str
     """That of the release."""
+    is_whole: bool
+    """They are all that this holder has stamped at that moment; what others had stamped keeps its own."""
 
 
 def instructions(*, claimed: Claim, rows: Iterable[tuple[int, int, int, int, datetime]]) -> Sequence[Command]:

@@ -24,6 +24,7 @@ from scheduling.operations.deployments.gate import Admission
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, protection
+from scheduling.operations.deployments.receipts import NOT_RECEIVED
 
 logger = logging.getLogger(__name__)
 SEND = 50
@@ -42,7 +43,7 @@ WITH leaving AS (
     FROM scheduling_command command JOIN scheduling_deployment deployment
         ON deployment.id = command.deployment_id AND deployment.phase = command.phase
        AND deployment.attempt = command.attempt AND deployment.awaiting
-    WHERE {OURS} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND command.verdict IS NULL
+    WHERE {OURS} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND {NOT_RECEIVED}
       AND command.answered_at IS NULL AND command.valid_until > %(now)s
       AND (command.phase = %(verify)s OR %(published)s)
       AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
@@ -70,6 +71,9 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
     AS kept (deployment_id, phase, attempt)
 WHERE command.deployment_id = kept.deployment_id AND command.phase = kept.phase
   AND command.attempt = kept.attempt AND command.sent_at = %(stamped_at)s AND command.verdict IS NULL
+"""
+HANDED_OVER = """
+INSERT INTO scheduling_handover (lot_id, token, stamped_at) VALUES (%(lot)s, %(token)s, %(stamped_at)s)
 """
 # an answer that was faster than its receipt has said as much
 RECEIPTS = """
@@ -229,9 +233,21 @@ class _Sending:
         aside.strike(deployment=command.deployment, error=f"{type(error).__name__}: {error}", now=self._now)
         self._claimed.aside.append(command.deployment)
 
-    @transaction.atomic(durable=True)
     def settle(self) -> None:
         """Write the receipts, and take the stamp from what surely did not leave."""
+        if self._leaving.is_whole and self._took_all():
+            terms = {"lot": self._claimed.lot.pk, "token": self._claimed.token}
+            sql.run(HANDED_OVER, terms | {"stamped_at": self._leaving.at})
+        else:
+            self._settle_each()
+
+    def _took_all(self) -> bool:
+        return len(self._receipts) == len(self._leaving.commands) and all(
+            receipt.verdict is Verdict.ACCEPTED for receipt in self._receipts
+        )
+
+    @transaction.atomic(durable=True)
+    def _settle_each(self) -> None:
         hold_on(claimed=self._claimed)
         if self._receipts:
             alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
@@ -265,6 +281,6 @@ def _stamp(claimed: Claim, clock: Clock) -> Leaving:
     if not terms["published"] or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
-        return Leaving((), now, state)
+        return Leaving((), now, state, is_whole=False)
     rows = sorted(sql.rows(STAMP, terms))
-    return Leaving(instructions(claimed=claimed, rows=rows), now, state)
+    return Leaving(instructions(claimed=claimed, rows=rows), now, state, is_whole=False)

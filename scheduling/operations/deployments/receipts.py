@@ -1,0 +1,9 @@
+"""What the carrier has said that it took: all of a handful at once, or command by command."""
+
+from scheduling.models import LOT_SPAN
+
+NOT_RECEIVED = f"""(command.verdict IS NULL AND NOT EXISTS (
+    SELECT FROM scheduling_handover handover
+    WHERE handover.lot_id = command.deployment_id / {LOT_SPAN} AND handover.token = command.token
+      AND handover.stamped_at = command.sent_at))"""
+"""A command without a receipt: nobody knows whether it has arrived."""
