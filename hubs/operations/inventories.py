@@ -22,6 +22,7 @@ from portal.ground import audit, sql
 if TYPE_CHECKING:
     from portal.models import User
 
+KNOWN = "SELECT number FROM hubs_firmwareversion WHERE number = ANY (%(numbers)s::bigint[])"
 # Raw SQL: one statement for all hubs of a lot of reports. The version is in no index, so these are HOT updates.
 RECORD = """
 UPDATE hubs_communicationshub hub SET installed_version_id = version.id
@@ -41,10 +42,10 @@ def record_versions(*, versions: Mapping[int, int]) -> int:
     versions = {hub: number for hub, number in versions.items() if 0 <= number <= 0xFFFFFFFF}
     if not versions:
         return 0
-    numbers = set(versions.values())
-    known = FirmwareVersion.objects.filter(number__in=numbers).values_list("number", flat=True)
+    different = sorted(set(versions.values()))
+    known = {number for (number,) in sql.rows(KNOWN, {"numbers": different})}
     # only what is missing: each attempt to insert uses up one of the few small ids, also one that conflicts
-    if missing := sorted(numbers.difference(known)):
+    if missing := [number for number in different if number not in known]:
         FirmwareVersion.objects.bulk_create(
             [FirmwareVersion(number=number) for number in missing], ignore_conflicts=True
         )

@@ -8,12 +8,12 @@ from django.conf import settings
 from django.db import transaction
 
 from firmware import locks
-from firmware.models import FirmwareRelease
 from hubs.gateway import Phase
 from portal.ground import sql
 from portal.ground.clock import Clock, several_then_now
-from scheduling.models import LOT_SIZE, LOT_SPAN, Booking, Consent, Lot, Reclaim, Slot
+from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Reclaim
 from scheduling.operations.deployments import aside
+from scheduling.operations.deployments.known import Known
 from scheduling.queries import quarantine
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
@@ -61,39 +61,6 @@ def ours(*, claimed: Claim) -> dict[str, Any]:
 
 class LeaseLost(Exception):
     """Another worker has the lot by now; whatever was under way here is its business."""
-
-
-class Known:
-    """
-    What never changes any more, read once for all the lots that a worker carries out in a row.
-
-    Of a release: all that is frozen when it is published. Its state is no part of this: the Gate asks for it anew.
-    Of a slot: its times, which stay as they are from the first hub that it takes.
-    """
-
-    def __init__(self) -> None:
-        self._releases: dict[int, FirmwareRelease] = {}
-        self._bookings: dict[int, Booking] = {}
-        self._slots: dict[int, Slot] = {}
-        self._consents: dict[int, Consent] = {}
-
-    def tell(self, *, lot: Lot) -> None:
-        """Give a lot its release, with policy, version and hub models, its slot, its booking, and whom it asked."""
-        if lot.release_id not in self._releases:
-            releases = FirmwareRelease.objects.select_related("policy", "version")
-            self._releases[lot.release_id] = releases.prefetch_related("hub_models").get(pk=lot.release_id)
-        lot.release = self._releases[lot.release_id]
-        if lot.slot_id not in self._slots:
-            self._slots[lot.slot_id] = Slot.objects.get(pk=lot.slot_id)
-        lot.slot = self._slots[lot.slot_id]
-        if lot.booking_id not in self._bookings:
-            self._bookings[lot.booking_id] = Booking.objects.get(pk=lot.booking_id)
-        lot.booking = self._bookings[lot.booking_id]
-        if lot.consent_id is None:
-            return
-        if lot.consent_id not in self._consents:
-            self._consents[lot.consent_id] = Consent.objects.get(pk=lot.consent_id)
-        lot.consent = self._consents[lot.consent_id]
 
 
 # materialised: looked for once, whichever way the join goes, since each further look would lock another lot

@@ -7,29 +7,34 @@ holds up what does.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from firmware import queries as published
-from firmware.models import FirmwareRelease
 from hubs.gateway import HubGateway, Outcome, Phase, Report, UnreadableReport, Verdict
 from hubs.operations import record_versions
 from portal.ground import sql, turns
 from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import FINAL, State
-from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, ReportKind
+from scheduling.models import LOT_SIZE, LOT_SPAN, ReportKind
 from scheduling.operations import placing
 from scheduling.operations.deployments.claims import LEASE
 from scheduling.operations.deployments.keys import keys
+from scheduling.operations.deployments.known import Known
 
 logger = logging.getLogger(__name__)
 COLLECT = 2_000
 TEXT_LENGTH = 1_000
 
+# In the order of their ids, as everything that locks lots does; not their slots, nor the keys that others refer to.
+LOCK = """
+SELECT lot.id, lot.release_id, lot.slot_id, slot.start_at
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+WHERE lot.id = ANY (%(lots)s::bigint[]) ORDER BY lot.id FOR NO KEY UPDATE OF lot
+"""
 # Answer and reaction in one statement. A command that surely never left has no answer: whoever reports on it did not
 # hear of it from us. A report is of few kinds, and the reaction to a kind depends on how often it was tried.
 RECORD = """
@@ -112,23 +117,30 @@ ON CONFLICT (day, kind) DO UPDATE SET reports = known.reports + excluded.reports
 """
 
 
-def collect_all(*, gateway: HubGateway, clock: Clock, keep_going: Callable[[], bool] = lambda: True) -> int:
+def collect_all(
+    *,
+    gateway: HubGateway,
+    clock: Clock,
+    keep_going: Callable[[], bool] = lambda: True,
+    known: Known | None = None,
+) -> int:
     """
     Collect until little more waits, for a third of a lease, and as long as we are to `keep_going`.
 
     Returns how many reports came; nought also where somebody else is collecting, who is told the same.
     """
     began = clock()
+    known = known or Known()
     total = 0
     with turns.turn(name="collecting reports", lease=LEASE, clock=clock) as is_ours:
-        while is_ours and (came := collect(gateway=gateway, clock=clock)):
+        while is_ours and (came := collect(gateway=gateway, clock=clock, known=known)):
             total += came
             if came < COLLECT // 2 or not keep_going() or clock() - began > LEASE / 3:
                 break
     return total
 
 
-def collect(*, gateway: HubGateway, clock: Clock) -> int:
+def collect(*, gateway: HubGateway, clock: Clock, known: Known | None = None) -> int:
     """
     Fetch reports, record them, and only then acknowledge them; return how many came.
 
@@ -140,7 +152,7 @@ def collect(*, gateway: HubGateway, clock: Clock) -> int:
     now = clock()
     readable = [report for report in came if isinstance(report, Report)]
     if readable:
-        _record(readable, now)
+        _record(readable, now, known or Known())
     for odd in came:
         if isinstance(odd, UnreadableReport):
             keep_unreadable(reason=odd.reason, text=odd.text, now=now)
@@ -148,17 +160,17 @@ def collect(*, gateway: HubGateway, clock: Clock) -> int:
     return len(came)
 
 
-def _record(reports: Sequence[Report], now: datetime) -> None:
+def _record(reports: Sequence[Report], now: datetime, known: Known) -> None:
     """Record reports; where that fails for one of them, halve them until it is found, and keep that one aside."""
     try:
-        record_reports(reports=reports, now=now)
+        record_reports(reports=reports, now=now, known=known)
     except (OperationalError, InterfaceError):
         raise  # the database's trouble, not a report's
     except Exception as error:
         if len(reports) > 1:
             middle = len(reports) // 2
-            _record(reports[:middle], now)
-            _record(reports[middle:], now)
+            _record(reports[:middle], now, known)
+            _record(reports[middle:], now, known)
             return
         logger.exception("a report cannot be recorded")
         keep_unreadable(
@@ -183,40 +195,26 @@ class _Lot(NamedTuple):
     slot_start: datetime
 
 
-class _Target(NamedTuple):
-    """What a release wants of its hubs, and until when it waits before it tries again."""
-
-    version: int
-    predecessors: frozenset[int] | None
-    retry_at: datetime
-
-
 @transaction.atomic(durable=True)
-def record_reports(*, reports: Sequence[Report], now: datetime) -> None:
+def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | None = None) -> None:
     """
-    Record each answer once and move the deployments that still await it.
+    Record each answer once and move the deployments that still await it; `known` is what was read before.
 
     A late or repeated answer changes nothing but its count. A report for a command that was never sent, or from
     another hub than the one commanded, is kept as stray.
     """
     # the hub too: an answer of the wrong one must not hide that of the right one
     first_of_key = {_key(report): report for report in reversed(reports)}
-    # in the order of their ids, as everything that locks lots does; not their slots, nor the keys that others refer to
-    locked = (
-        Lot.objects.filter(pk__in={report.deployment // LOT_SPAN for report in reports})
-        .order_by("id")
-        .select_for_update(no_key=True, of=("self",))
-        .values_list("id", "release_id", "slot_id", "slot__start_at")
-    )
-    lots = {lot: _Lot(release, slot, start) for lot, release, slot, start in locked}
-    known = [report for report in first_of_key.values() if report.deployment // LOT_SPAN in lots]
+    named = sorted({report.deployment // LOT_SPAN for report in reports})
+    lots = {lot: _Lot(*facts) for lot, *facts in sql.rows(LOCK, {"lots": sql.numbers(named)})}
+    ours = [report for report in first_of_key.values() if report.deployment // LOT_SPAN in lots]
     moved, answered = 0, []
-    if known:
+    if ours:
         resolved: Counter[int] = Counter()
         freed: Counter[int] = Counter()
         wakes: dict[int, datetime | None] = {}
-        recorded = sql.rows(RECORD, _terms(known, lots, now))
-        answered = [known[number - 1] for number in recorded[0][0] or ()]
+        recorded = sql.rows(RECORD, _terms(ours, lots, known or Known(), now))
+        answered = [ours[number - 1] for number in recorded[0][0] or ()]
         for _, lot, hubs, next_at, cancelled, ended in recorded:
             if lot is not None:
                 moved += hubs
@@ -280,22 +278,10 @@ def count(*, came: Mapping[str, int], now: datetime) -> None:
     sql.run(COUNT, {"kinds": kinds, "reports": [came[kind] for kind in kinds], "now": now})
 
 
-def _targets(releases: Collection[int], now: datetime) -> dict[int, _Target]:
-    """Return what releases want of their hubs, and how long they wait, by id."""
-    targets = {}
-    for release in FirmwareRelease.objects.filter(pk__in=releases).select_related("version", "policy"):
-        predecessors = None
-        if not release.has_no_predecessor:
-            older = published.eligible_versions(release=release).values_list("number", flat=True)
-            predecessors = frozenset(older)
-        retry_at = release.policy.retry_interval.after(now)
-        targets[release.pk] = _Target(release.version.number, predecessors, retry_at)
-    return targets
-
-
-def _terms(reports: Sequence[Report], lots: Mapping[int, _Lot], now: datetime) -> dict[str, Any]:
+def _terms(
+    reports: Sequence[Report], lots: Mapping[int, _Lot], known: Known, now: datetime
+) -> dict[str, Any]:
     """Return the parameters of RECORD: few different kinds of reports, which of them each is, and what follows."""
-    targets = _targets({lot.release for lot in lots.values()}, now)
     # by the lot's id: it is looked up for each report, where the lot itself would be hashed anew
     numbers: dict[tuple[int, Phase, Outcome, int | None], int] = {}
     chosen = [
@@ -307,12 +293,12 @@ def _terms(reports: Sequence[Report], lots: Mapping[int, _Lot], now: datetime) -
     followed: list[tuple[int, int, reactions.Reaction, datetime | None]] = []
     for (lot_id, phase, outcome, version), number in numbers.items():
         lot = lots[lot_id]
-        target = targets[lot.release]
+        target = known.target(release=lot.release)
         moments: dict[reactions.Wait, datetime | None] = {
             reactions.Wait.NEVER: None,
             reactions.Wait.NOW: now,
             reactions.Wait.SLOT: max(now, lot.slot_start),
-            reactions.Wait.RETRY: target.retry_at,
+            reactions.Wait.RETRY: target.retry_interval.after(now),
         }
         for tries in range(reactions.MOST_TRIES + 1):
             reaction = reactions.to_report(

@@ -17,12 +17,12 @@ from scheduling.operations.deployments.claims import (
     LEASE,
     LOOK_AGAIN,
     Claim,
-    Known,
     LeaseLost,
     claim,
     fail,
     hand_back,
 )
+from scheduling.operations.deployments.known import Known
 from scheduling.operations.deployments.reports import collect_all
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,12 @@ def keep_at_it(
     carrier that gives no answers is told all the same.
     """
     began = clock()
+    known = Known()
     looks_left = 0
     while keep_going() and clock() - began < LEASE / 6:
-        lots = carry_out(gateway=gateway, clock=clock, lots=AT_A_TIME, keep_going=keep_going)
+        lots = carry_out(gateway=gateway, clock=clock, lots=AT_A_TIME, keep_going=keep_going, known=known)
         try:
-            came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going)
+            came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going, known=known)
         except sender.UNAVAILABLE:
             logger.warning("answers cannot be fetched: they wait with the carrier", exc_info=True)
             came = 0
@@ -61,7 +62,12 @@ def keep_at_it(
 
 
 def carry_out(
-    *, gateway: HubGateway, clock: Clock, lots: int, keep_going: Callable[[], bool] = lambda: True
+    *,
+    gateway: HubGateway,
+    clock: Clock,
+    lots: int,
+    keep_going: Callable[[], bool] = lambda: True,
+    known: Known | None = None,
 ) -> int:
     """
     Claim and advance due lots, at most `lots` of them, for a third of a lease, and as long as we are to `keep_going`.
@@ -73,7 +79,7 @@ def carry_out(
     def may_go_on(now: datetime) -> bool:
         return keep_going() and now - began < LEASE / 3
 
-    known = Known()
+    known = known or Known()
     for done in range(lots):
         now = clock()
         if not may_go_on(now) or not (claimed := claim(now=now, known=known)):
