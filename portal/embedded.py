@@ -50,7 +50,8 @@ PG_SETTINGS: Final = {
     "work_mem": "'32MB'",
     "maintenance_work_mem": "'256MB'",
     "effective_cache_size": "'2GB'",
-    "max_wal_size": "'2GB'",
+    # a checkpoint has every page written whole once more: with less, a rollout asks for one every few minutes
+    "max_wal_size": "'8GB'",
     "checkpoint_timeout": "'15min'",
     "random_page_cost": "1.1",
     "log_min_duration_statement": "'1s'",

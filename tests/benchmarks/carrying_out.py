@@ -166,8 +166,8 @@ def booked(*, hubs: int, fleet: int | None, tell: Tell) -> World:
     version = FirmwareVersion.objects.exclude(pk=world.release.version_id).order_by("pk")[0]
     sql.run(ONE_SUPPLIER, {"supplier": world.supplier.pk, "version": version.pk})
     count_fleet(now=clock.now())
-    database.tidy("hubs_communicationshub", "hubs_fleetcount")
     worlds.leave(world=world, hubs=hubs, tell=tell)
+    database.tidy(HUBS, "hubs_fleetcount", anew=True)
     CapacityPattern.objects.all().delete()
     Slot.objects.all().delete()
     start = clock.now() + timedelta(hours=3)

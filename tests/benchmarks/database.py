@@ -55,10 +55,14 @@ def _forget_servers() -> None:
             servers.start_over()
 
 
-def tidy(*tables: str) -> None:
-    """Clean up after many rows were written, so that it does not fall into the next measurement."""
+def tidy(*tables: str, anew: bool = False) -> None:
+    """
+    Clean up after many rows were written, so that it does not fall into the next measurement.
+
+    `anew` writes the tables anew, with the room on their pages that they have after they were loaded.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"VACUUM (ANALYZE) {', '.join(tables)}")
+        cursor.execute(f"VACUUM ({'FULL, ' if anew else ''}ANALYZE) {', '.join(tables)}")
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ class InstantFleet:
             )
         self._answers.write(struct.pack("<" + _ANSWER * len(commands), *facts))
         return [
-            Receipt(command.deployment, command.phase, command.attempt, Verdict.ACCEPTED)
+            Receipt._make((command.deployment, command.phase, command.attempt, Verdict.ACCEPTED))
             for command in commands
         ]
 
@@ -66,16 +66,19 @@ class InstantFleet:
             os.truncate(self._collected.fileno(), first + len(answers) // _SIZE)
         finally:
             fcntl.flock(self._collected, fcntl.LOCK_UN)
+        told: dict[float, datetime] = {}
         return [
-            Report(
-                number,
-                deployment,
-                PHASES[phase],
-                attempt,
-                hub,
-                Outcome.DONE,
-                None if version == _NO_VERSION else version,
-                datetime.fromtimestamp(moment, UTC),
+            Report._make(
+                (
+                    number,
+                    deployment,
+                    PHASES[phase],
+                    attempt,
+                    hub,
+                    Outcome.DONE,
+                    None if version == _NO_VERSION else version,
+                    told.get(moment) or told.setdefault(moment, datetime.fromtimestamp(moment, UTC)),
+                )
             )
             for number, (deployment, phase, attempt, hub, version, moment) in enumerate(
                 struct.iter_unpack("<" + _ANSWER, answers), first + 1

@@ -14,6 +14,7 @@ from portal.ground.clock import Clock, several_then_now
 from scheduling.models import LOT_SIZE, LOT_SPAN, Lot, Reclaim
 from scheduling.operations.deployments import aside
 from scheduling.operations.deployments.known import Known
+from scheduling.operations.deployments.receipts import HANDED_OVER
 from scheduling.queries import quarantine
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
@@ -164,13 +165,18 @@ WHERE lot.id = %(lot)s AND lot.token = %(token)s
 
 
 def hand_back(
-    *, claimed: Claim, now: datetime, waits: bool = False, again_at: datetime | None = None
+    *,
+    claimed: Claim,
+    now: datetime,
+    waits: bool = False,
+    again_at: datetime | None = None,
+    taken_at: datetime | None = None,
 ) -> None:
     """
-    Give the lot back, due when the first of its deployments is; nothing happens if it was taken over.
+    Give the lot back, due when the first of its deployments is; that does nothing if it was taken over.
 
     `waits` says that some were not admitted for want of room in flight, `again_at` that something was left undone:
-    then it is due at that moment, at the latest.
+    then it is due at that moment, at the latest. `taken_at` is the stamp of commands all of which the carrier took.
     """
     lot = claimed.lot
     if again_at is None:
@@ -186,10 +192,11 @@ def hand_back(
         "activate": int(Phase.ACTIVATE),
         "again_at": again_at,
         "later": now + LOOK_AGAIN,
+        "taken_at": taken_at,
         **{name: getattr(lot, name) for name in REACH},
     }
     # the row lock first: reports recorded meanwhile are then in what the next statement sees
-    sql.several([MINE, HAND_BACK], terms)
+    sql.several([*([HANDED_OVER] if taken_at else []), MINE, HAND_BACK], terms)
 
 
 @transaction.atomic(durable=True)

@@ -26,9 +26,10 @@ class Leaving:
 def instructions(*, claimed: Claim, rows: Iterable[tuple[int, int, int, int, datetime]]) -> Sequence[Command]:
     """Return commands by (deployment id, phase, attempt, CHF ID, last valid moment) as the carrier is told them."""
     lot, token, release = claimed.lot.pk, claimed.token, claimed.lot.release
-    images = dict.fromkeys(WITH_IMAGE, (release.digest, release.version.number))
+    image = (release.digest, release.version.number)
+    images = {phase: image if phase in WITH_IMAGE else ("", 0) for phase in Phase}
     return [
-        Command(deployment, phase, attempt, hub, lot, token, valid_until, *images.get(phase, ()))
+        Command._make((deployment, phase, attempt, hub, lot, token, valid_until, *images[phase]))
         for deployment, number, attempt, hub, valid_until in rows
         for phase in (PHASES[number],)
     ]

@@ -28,6 +28,8 @@ from scheduling.operations.deployments.known import Known
 logger = logging.getLogger(__name__)
 COLLECT = 2_000
 TEXT_LENGTH = 1_000
+NO_VERSION = -(2**63)
+"""In place of a version that no report can have."""
 
 # In the order of their ids, as everything that locks lots does; not their slots, nor the keys that others refer to.
 LOCK = """
@@ -38,22 +40,20 @@ WHERE lot.id = ANY (%(lots)s::bigint[]) ORDER BY lot.id FOR NO KEY UPDATE OF lot
 # Answer and reaction in one statement. A command that surely never left has no answer: whoever reports on it did not
 # hear of it from us. A report is of few kinds, and the reaction to a kind depends on how often it was tried.
 RECORD = """
-WITH report AS MATERIALIZED (
-    SELECT number, deployment_id, attempt, hub, kind, kinds.phase, outcome, version
-    FROM unnest(%(deployments)s::bigint[], %(attempts)s::smallint[], %(hubs)s::bigint[], %(chosen)s::int[])
-        WITH ORDINALITY AS came (deployment_id, attempt, hub, kind, number)
-    JOIN unnest(%(kinds)s::int[], %(phases)s::smallint[], %(outcomes)s::smallint[], %(versions)s::bigint[])
-        AS kinds (kind, phase, outcome, version) USING (kind)),
+WITH asked AS MATERIALIZED (
+    SELECT id, hub_id, tries FROM scheduling_deployment WHERE id = ANY (%(deployments)s::bigint[])),
 answered AS (
     UPDATE scheduling_command command
-    SET answered_at = %(now)s, outcome = report.outcome, version = report.version,
+    SET answered_at = %(now)s, outcome = (%(outcomes)s::smallint[])[report.kind],
+        version = nullif((%(versions)s::bigint[])[report.kind], %(no_version)s),
         verdict = coalesce(verdict, %(accepted)s::smallint)
-    FROM report, scheduling_deployment deployment
-    WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase
+    FROM asked, unnest(%(deployments)s::bigint[], %(attempts)s::smallint[], %(hubs)s::bigint[], %(chosen)s::int[])
+        WITH ORDINALITY AS report (deployment_id, attempt, hub, kind, number)
+    WHERE command.deployment_id = report.deployment_id AND command.phase = (%(phases)s::smallint[])[report.kind]
       AND command.attempt = report.attempt AND command.answered_at IS NULL AND command.sent_at IS NOT NULL
-      AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub
+      AND asked.id = report.deployment_id AND asked.hub_id = report.hub
     RETURNING command.deployment_id, command.phase, command.attempt, report.kind, report.number,
-              least(deployment.tries, %(most_tries)s) AS tries),
+              least(asked.tries, %(most_tries)s) AS tries),
 reacted AS (
     UPDATE scheduling_deployment deployment SET
         state = reaction.state, ending = reaction.ending, phase = reaction.next_phase,
@@ -286,7 +286,7 @@ def _terms(
     numbers: dict[tuple[int, Phase, Outcome, int | None], int] = {}
     chosen = [
         numbers.setdefault(
-            (report.deployment // LOT_SPAN, report.phase, report.outcome, report.version), len(numbers)
+            (report.deployment // LOT_SPAN, report.phase, report.outcome, report.version), len(numbers) + 1
         )
         for report in reports
     ]
@@ -315,10 +315,10 @@ def _terms(
         "attempts": sql.numbers([report.attempt for report in reports]),
         "hubs": sql.numbers([report.hub for report in reports]),
         "chosen": sql.numbers(chosen),
-        "kinds": sql.numbers(numbers.values()),
-        "phases": sql.array(int(phase) for _, phase, _, _ in numbers),
-        "outcomes": sql.array(int(outcome) for _, _, outcome, _ in numbers),
-        "versions": sql.array(version for _, _, _, version in numbers),
+        "phases": sql.numbers([phase.value for _, phase, _, _ in numbers]),
+        "outcomes": sql.numbers([outcome.value for _, _, outcome, _ in numbers]),
+        "versions": sql.numbers([NO_VERSION if version is None else version for _, _, _, version in numbers]),
+        "no_version": NO_VERSION,
         "reactions": sql.numbers([number for number, _, _, _ in followed]),
         "tries": sql.numbers([tries for _, tries, _, _ in followed]),
         "states": sql.array(str(reaction.state) for _, _, reaction, _ in followed),

@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -24,7 +25,7 @@ from scheduling.operations.deployments.gate import Admission
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, protection
-from scheduling.operations.deployments.receipts import NOT_RECEIVED
+from scheduling.operations.deployments.receipts import HANDED_OVER, NOT_RECEIVED
 
 logger = logging.getLogger(__name__)
 SEND = 50
@@ -72,9 +73,6 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
 WHERE command.deployment_id = kept.deployment_id AND command.phase = kept.phase
   AND command.attempt = kept.attempt AND command.sent_at = %(stamped_at)s AND command.verdict IS NULL
 """
-HANDED_OVER = """
-INSERT INTO scheduling_handover (lot_id, token, stamped_at) VALUES (%(lot)s, %(token)s, %(stamped_at)s)
-"""
 # an answer that was faster than its receipt has said as much
 RECEIPTS = """
 UPDATE scheduling_command SET verdict = %(verdict)s
@@ -96,6 +94,14 @@ WHERE lot.id = %(lot)s AND lot.token = %(token)s
 """
 
 
+class Sent(NamedTuple):
+    """Whether that was all, and what whoever hands the lot back has to write with it."""
+
+    is_all: bool
+    taken_at: datetime | None = None
+    """The stamp of commands all of which the carrier took."""
+
+
 def send_all(
     *,
     claimed: Claim,
@@ -103,20 +109,22 @@ def send_all(
     clock: Clock,
     admission: Admission,
     keep_going: Callable[[datetime], bool] = lambda _: True,
-) -> bool:
+) -> Sent:
     """
-    Hand over what the Gate has stamped, then whatever else of the lot may be sent now; say whether that was all.
+    Hand over what the Gate has stamped, then whatever else of the lot may be sent now.
 
     :raises LeaseLost: as `send` does
     :raises GatewayUnavailable: as `send` does
     """
     leaving, is_last = admission.leaving, not admission.may_be_more
     while True:
-        left = _hand_over(claimed, gateway, clock, keep_going, leaving)
+        left, took_all = _hand_over(claimed, gateway, clock, keep_going, leaving)
         if left == len(leaving.commands) and is_last:
-            return True
+            return Sent(True, leaving.at if took_all else None)
+        if took_all:
+            sql.run(HANDED_OVER, {"lot": claimed.lot.pk, "token": claimed.token, "taken_at": leaving.at})
         if not keep_going(clock()):
-            return False
+            return Sent(False)
         leaving = _stamp(claimed, clock)
         is_last = len(leaving.commands) < STAMPED
 
@@ -138,7 +146,8 @@ def send(
     :raises LeaseLost: if the lot or the carrier says that another worker has it
     :raises GatewayUnavailable: if the carrier cannot be reached (or an OSError); what did not leave is unstamped
     """
-    return _hand_over(claimed, gateway, clock, keep_going, _stamp(claimed, clock))
+    left, _ = _hand_over(claimed, gateway, clock, keep_going, _stamp(claimed, clock))
+    return left
 
 
 def _hand_over(
@@ -147,10 +156,10 @@ def _hand_over(
     clock: Clock,
     keep_going: Callable[[datetime], bool],
     leaving: Leaving,
-) -> int:
-    """Do what `send` says with stamped commands; return how many of them may have left."""
+) -> tuple[int, bool]:
+    """Do what `send` says with stamped commands; return how many may have left, and as `settle` does."""
     if not leaving.commands:
-        return 0
+        return 0, False
     sending = _Sending(claimed, gateway, clock, keep_going, leaving)
     try:
         for start in range(0, len(leaving.commands), SEND):
@@ -158,8 +167,8 @@ def _hand_over(
                 break
             sending.hand_over(leaving.commands[start : start + SEND])
     finally:
-        sending.settle()
-    return len(sending.left)
+        took_all = sending.settle()
+    return len(sending.left), took_all
 
 
 class _Sending:
@@ -233,18 +242,17 @@ class _Sending:
         aside.strike(deployment=command.deployment, error=f"{type(error).__name__}: {error}", now=self._now)
         self._claimed.aside.append(command.deployment)
 
-    def settle(self) -> None:
-        """Write the receipts, and take the stamp from what surely did not leave."""
-        if self._leaving.is_whole and self._took_all():
-            terms = {"lot": self._claimed.lot.pk, "token": self._claimed.token}
-            sql.run(HANDED_OVER, terms | {"stamped_at": self._leaving.at})
-        else:
-            self._settle_each()
+    def settle(self) -> bool:
+        """
+        Write the receipts, and take the stamp from what surely did not leave.
 
-    def _took_all(self) -> bool:
-        return len(self._receipts) == len(self._leaving.commands) and all(
-            receipt.verdict is Verdict.ACCEPTED for receipt in self._receipts
-        )
+        Writes none where the carrier took every command of a whole handful, and says so: one row is enough then.
+        """
+        took_all = self._leaving.is_whole and len(self._receipts) == len(self._leaving.commands)
+        if took_all and all(receipt.verdict is Verdict.ACCEPTED for receipt in self._receipts):
+            return True
+        self._settle_each()
+        return False
 
     @transaction.atomic(durable=True)
     def _settle_each(self) -> None:

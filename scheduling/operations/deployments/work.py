@@ -123,13 +123,17 @@ def advance(
     """
     image_whole = _image_is_whole(claimed.lot, clock)
     admission = gate.admit(claimed=claimed, image_whole=image_whole, clock=clock, stamps=True)
-    is_whole = sender.send_all(
+    sent = sender.send_all(
         claimed=claimed, gateway=gateway, clock=clock, admission=admission, keep_going=keep_going
     )
     if admission.commands:
         logger.info("%s commands admitted", admission.commands)
     hand_back(
-        claimed=claimed, now=admission.at, waits=admission.waits, again_at=None if is_whole else clock()
+        claimed=claimed,
+        now=admission.at,
+        waits=admission.waits,
+        again_at=None if sent.is_all else clock(),
+        taken_at=sent.taken_at,
     )
 
 
