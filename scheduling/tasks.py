@@ -6,9 +6,12 @@ at all: the database is the schedule, and the next one finds the same rows. A wo
 tasks at their next clean point (`stopping`).
 """
 
+import logging
 import time
+from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
+from kombu.exceptions import OperationalError
 
 from hubs import gateway
 from portal.ground import clock, stopping
@@ -29,9 +32,12 @@ from scheduling.operations import (
     tallies,
 )
 
+logger = logging.getLogger(__name__)
 NOTICES = 100
 FOLD = 10_000
 """Changes of the counters that are taken up at a time."""
+SOON = 10
+"""Seconds for which somebody who was woken for what is left is wanted; by then the timetable has woken others."""
 PORTIONS = 20
 """Portions that one task reconciles; each takes a second or so of a large fleet."""
 ALLOCATION = 1_800
@@ -43,12 +49,26 @@ def carrier() -> gateway.HubGateway:
     return forgeries.counted(gateway=gateway.connect(), clock=clock.now)
 
 
+def wake_soon(*, task: Task[Any, Any]) -> None:
+    """
+    Have somebody at a task again, as soon as everything else that waits has had its turn.
+
+    The timetable wakes it otherwise, within seconds: a broker that cannot be reached changes no more than that.
+    """
+    try:
+        task.apply_async(expires=SOON, retry=False)
+    except OperationalError:
+        logger.warning("nobody was woken: the timetable does it", exc_info=True)
+
+
 @shared_task
 def carry_out(**_: object) -> None:
     """Stage, activate and read back what is due, lot by lot, and record what hubs answer meanwhile."""
-    deployments.keep_at_it(
+    more = deployments.keep_at_it(
         gateway=carrier(), clock=clock.now, keep_going=stopping.keep_going, pause=time.sleep
     )
+    if more:
+        wake_soon(task=carry_out)
 
 
 @shared_task

@@ -63,7 +63,8 @@ class InstantFleet:
         try:
             first = os.fstat(self._collected.fileno()).st_size
             answers = os.pread(self._answers.fileno(), limit * _SIZE, first * _SIZE)
-            os.truncate(self._collected.fileno(), first + len(answers) // _SIZE)
+            whole = len(answers) // _SIZE  # the last one may be on its way
+            os.truncate(self._collected.fileno(), first + whole)
         finally:
             fcntl.flock(self._collected, fcntl.LOCK_UN)
         told: dict[float, datetime] = {}
@@ -81,7 +82,7 @@ class InstantFleet:
                 )
             )
             for number, (deployment, phase, attempt, hub, version, moment) in enumerate(
-                struct.iter_unpack("<" + _ANSWER, answers), first + 1
+                struct.iter_unpack("<" + _ANSWER, answers[: whole * _SIZE]), first + 1
             )
         ]
 

@@ -69,11 +69,11 @@ def begun(world: World) -> World:
 
 
 class TestKeepAtIt:
-    def keep(self, world: World, fleet: AtOnce, **given: object) -> list[float]:
-        """Keep at it; return the pauses."""
+    def keep(self, world: World, fleet: AtOnce, *, leaves_work: bool = False, **given: object) -> list[float]:
+        """Keep at it, for want of time or until nothing is left; return the pauses."""
         pauses: list[float] = []
         terms = {"clock": world.clock, "keep_going": lambda: True, "pause": pauses.append} | given
-        deployments.keep_at_it(gateway=fleet, **terms)  # type: ignore[arg-type]
+        assert deployments.keep_at_it(gateway=fleet, **terms) is leaves_work  # type: ignore[arg-type]
         return pauses
 
     def test_takes_hubs_all_the_way_while_they_answer(self, begun: World) -> None:
@@ -102,7 +102,7 @@ class TestKeepAtIt:
 
     def test_ends_in_time_for_others(self, begun: World) -> None:
         began = begun.clock()
-        self.keep(begun, AtOnce(begun), clock=lambda: begun.clock.move(seconds=1))
+        self.keep(begun, AtOnce(begun), clock=lambda: begun.clock.move(seconds=1), leaves_work=True)
         assert begun.clock() - began < timedelta(minutes=1)
         assert not Deployment.objects.filter(state=State.SUCCEEDED).exists()
 

@@ -1,11 +1,13 @@
 """What the timetable wakes: delivered three times, at once, late or after an hour of silence, it does no harm."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from celery import Task, signals
 from django.core import mail
+from kombu.exceptions import OperationalError
 
 from hubs.gateway import Phase
 from hubs.modelled_fleet.models import CommandLog, FleetHub, NetworkProfile
@@ -14,6 +16,8 @@ from portal.ground import clock
 from scheduling.lifecycle import FINAL, State
 from scheduling.models import Allocation, Booking, Command, Deployment, Lot, Notice, Slot
 from scheduling.operations import deployments
+from scheduling.operations.deployments import work
+from scheduling.tasks import wake_soon
 from tests.scheduling import world as worlds
 from tests.scheduling.test_changes import assert_books_balance
 from tests.scheduling.test_races import at_once
@@ -113,3 +117,42 @@ class TestAnHourOfSilence:
         world.clock.move(seconds=60)
         world.work()
         assert set(Deployment.objects.values_list("state", flat=True)) == {State.STAGED}
+
+
+@pytest.mark.django_db
+class TestWhatIsLeft:
+    @pytest.fixture
+    def woken(self) -> Iterator[list[str]]:
+        """Every task that somebody was asked to do."""
+        asked: list[str] = []
+
+        def ask(sender: str, **_: object) -> None:
+            asked.append(sender)
+
+        signals.before_task_publish.connect(ask)
+        yield asked
+        signals.before_task_publish.disconnect(ask)
+        app.control.purge()
+
+    def test_has_somebody_woken_at_once(self, woken: list[str]) -> None:
+        wake_soon(task=app.tasks["scheduling.tasks.carry_out"])
+        assert woken == ["scheduling.tasks.carry_out"]
+
+    def test_waits_for_the_timetable_where_the_broker_cannot_be_reached(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Unreachable(Task):
+            def apply_async(self, *_: object, **__: object) -> None:
+                raise OperationalError("connection refused")
+
+        wake_soon(task=Unreachable())
+        assert "nobody was woken" in caplog.text
+
+    def test_is_left_when_time_is_up_and_not_when_nothing_is(
+        self, woken: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app.tasks["scheduling.tasks.carry_out"]()
+        assert woken == []
+        monkeypatch.setattr(work, "LEASE", timedelta(0))
+        app.tasks["scheduling.tasks.carry_out"]()
+        assert woken == ["scheduling.tasks.carry_out"]

@@ -35,17 +35,20 @@ PAUSE_SECONDS = 0.05
 
 def keep_at_it(
     *, gateway: HubGateway, clock: Clock, keep_going: Callable[[], bool], pause: Callable[[float], None]
-) -> None:
+) -> bool:
     """
     Carry out and collect in turn, while there is anything of either, for a sixth of a lease.
 
     So no lot waits for the timetable to wake somebody who collects, and no answer for somebody who carries out. A
-    carrier that gives no answers is told all the same.
+    carrier that gives no answers is told all the same. Says whether it ended for want of time alone: then there is
+    work for whoever comes next.
     """
     began = clock()
     known = Known()
     looks_left = 0
-    while keep_going() and clock() - began < LEASE / 6:
+    while keep_going():
+        if clock() - began >= LEASE / 6:
+            return True
         lots = carry_out(gateway=gateway, clock=clock, lots=AT_A_TIME, keep_going=keep_going, known=known)
         try:
             came = collect_all(gateway=gateway, clock=clock, keep_going=keep_going, known=known)
@@ -58,7 +61,8 @@ def keep_at_it(
             looks_left -= 1
             pause(PAUSE_SECONDS)
         else:
-            return
+            break
+    return False
 
 
 def carry_out(
