@@ -24,6 +24,7 @@ CLAIMS = "scheduling/operations/deployments/claims.py"
 GATE = "scheduling/operations/deployments/gate.py"
 PROTECTION = "scheduling/operations/deployments/protection.py"
 SENDER = "scheduling/operations/deployments/sender.py"
+TAKEN = "scheduling/operations/deployments/receipts.py"
 LEAVING = "scheduling/operations/deployments/leaving.py"
 REPORTS = "scheduling/operations/deployments/reports.py"
 WORK = "scheduling/operations/deployments/work.py"
@@ -77,6 +78,8 @@ KEPT = f"{KEEPS}::test_what_never_left_for_the_gate_to_take_back_soon"
 KEPT_AWAITED = f"{KEEPS}::test_the_command_that_is_awaited_and_no_other"
 NO_LATER = f"{KEEPS}::test_nothing_later_than_it_was_due"
 RECEIPTS = "tests/scheduling/test_sender.py::TestReceipts"
+FOR_ALL = "tests/scheduling/test_sender.py::TestTheReceiptForAll"
+OTHERS_RECEIPT = f"{GATE_TESTS}::TestSilence::test_is_not_the_hubs_for_a_receipt_of_others"
 
 AN_ANSWER = "tests/scheduling/test_reports.py::TestAnAnswer"
 AS_COMMANDED = f"{AN_ANSWER}::test_is_one_only_if_all_of_it_is_as_commanded"
@@ -133,12 +136,7 @@ THE_SLOT = (
     Enforcement(
         1,
         "activation asks that it may",
-        Edit(
-            GATE,
-            "state = 'staged' AND %(may_activate)s AND",
-            "state = 'staged' AND",
-            also=(('if not terms["may_activate"] or not found', "if not found"),),
-        ),
+        Edit(GATE, 'if not terms["may_activate"] or not found', "if not found"),
         (IN_TIME, OUTSIDE, STOPPED),
     ),
     gate(
@@ -743,8 +741,8 @@ THE_HALT = (
         11,
         "the Gate shares the release's lock",
         CLAIMS,
-        "    locks.admit_shared(release_id=claimed.lot.release_id)\n",
-        "",
+        "statements=[MINE, locks.ADMIT_SHARED]",
+        'statements=[MINE, "SELECT"]',
         WAITING,
     ),
     edit(
@@ -762,24 +760,16 @@ THE_HALT = (
         11,
         "the lock of the halt excludes",
         LOCKS,
-        '_take("pg_advisory_xact_lock", release_id)',
-        '_take("pg_advisory_xact_lock_shared", release_id)',
+        "SELECT pg_advisory_xact_lock(%s",
+        "SELECT pg_advisory_xact_lock_shared(%s",
         WAITING,
     ),
     edit(
         11,
         "the lot first, then the lock",
         CLAIMS,
-        (
-            "    if _lock(claimed) is None:\n"
-            "        raise LeaseLost\n"
-            "    locks.admit_shared(release_id=claimed.lot.release_id)"
-        ),
-        (
-            "    locks.admit_shared(release_id=claimed.lot.release_id)\n"
-            "    if _lock(claimed) is None:\n"
-            "        raise LeaseLost"
-        ),
+        "(mine, _), now = several_then_now(clock=clock, statements=[MINE, locks.ADMIT_SHARED]",
+        "(_, mine), now = several_then_now(clock=clock, statements=[locks.ADMIT_SHARED, MINE]",
         f"{RACES}::TestAHalt",
     ),
     Enforcement(
@@ -866,7 +856,7 @@ THE_HALT = (
         11,
         "the sender asks for a halt",
         SENDER,
-        '    if terms["halted"]:\n        return Leaving((), now, state)\n',
+        '    if terms["halted"]:\n        return Leaving((), now, state, is_whole=False)\n',
         "",
         UNTAKEN,
         WAITING,
@@ -1110,22 +1100,16 @@ ONCE = (
         14,
         "answer: to this deployment",
         REPORTS,
-        (
-            "WHERE command.deployment_id = report.deployment_id AND command.phase = report.phase\n"
-            "      AND command.attempt = report.attempt AND command.answered_at"
-        ),
-        "WHERE command.phase = report.phase\n      AND command.attempt = report.attempt AND command.answered_at",
+        "WHERE command.deployment_id = report.deployment_id\n      AND command.phase =",
+        "WHERE command.phase =",
         AS_COMMANDED,
     ),
     edit(
         14,
         "answer: to this phase",
         REPORTS,
-        (
-            "report.deployment_id AND command.phase = report.phase\n"
-            "      AND command.attempt = report.attempt AND command.answered_at"
-        ),
-        "report.deployment_id\n      AND command.attempt = report.attempt AND command.answered_at",
+        "\n      AND command.phase = (%(phases)s::smallint[])[report.kind]\n",
+        "\n",
         AS_COMMANDED,
     ),
     edit(
@@ -1140,14 +1124,14 @@ ONCE = (
         14,
         "answer: of the deployment's hub",
         REPORTS,
-        "AND deployment.id = report.deployment_id AND deployment.hub_id = report.hub\n    RETURNING",
-        "AND deployment.id = report.deployment_id\n    RETURNING",
+        "AND asked.id = report.deployment_id AND asked.hub_id = report.hub\n    RETURNING",
+        "AND asked.id = report.deployment_id\n    RETURNING",
         AS_COMMANDED,
     ),
     edit(14, "a deployment moves while it awaits", REPORTS, " AND deployment.awaiting\n", "\n", THAT_ANSWER),
     edit(14, "a stray is kept once", REPORTS, "\nON CONFLICT DO NOTHING\n", "\n", STRAY_ONCE),
     edit(14, "of two that came together the first", REPORTS, "reversed(reports)", "reports", TOGETHER),
-    gate(14, "a command is numbered anew", "attempt + 1 AS attempt", "attempt + 2 AS attempt", ONE_MORE_TRY),
+    gate(14, "a command is numbered anew", "attempt = attempt + 1,", "attempt = attempt + 2,", ONE_MORE_TRY),
     gate(
         14,
         "what is told is awaited",
@@ -1159,8 +1143,8 @@ ONCE = (
     gate(
         14,
         "answered by its deadline",
-        "next_at = %(answer_by)s, moved_at = %(now)s\n    FROM chosen",
-        "moved_at = %(now)s\n    FROM chosen",
+        "next_at = %(answer_by)s, moved_at = %(now)s\n    WHERE",
+        "moved_at = %(now)s\n    WHERE",
         ONE_MORE_TRY,
     ),
 )
@@ -1250,36 +1234,36 @@ LEDGER = (
     gate(
         15,
         "recall: what was refused as too late",
-        "(command.verdict = %(refused_late)s\n           OR (command.verdict",
-        "(false\n           OR (command.verdict",
+        "(command.verdict = %(refused_late)s\n           OR (command.phase",
+        "(false\n           OR (command.phase",
         RECALLED,
     ),
     gate(
         15,
         "recall: a read that nobody took",
-        "OR (command.verdict IS NULL AND command.phase = %(verify)s AND command.valid_until <= %(now)s)\n",
+        "OR (command.phase = %(verify)s AND command.valid_until <= %(now)s AND {NOT_RECEIVED})\n",
         "\n",
         RECALLED,
     ),
     gate(
         15,
         "recall: not a read that was taken",
-        "OR (command.verdict IS NULL AND command.phase = %(verify)s AND",
-        "OR (command.phase = %(verify)s AND",
+        "command.valid_until <= %(now)s AND {NOT_RECEIVED})",
+        "command.valid_until <= %(now)s)",
         RECALLED,
     ),
     gate(
         15,
         "recall: reads alone without a receipt",
-        "OR (command.verdict IS NULL AND command.phase = %(verify)s AND",
-        "OR (command.verdict IS NULL AND",
+        "OR (command.phase = %(verify)s AND command.valid_until <= %(now)s AND {NOT_RECEIVED}",
+        "OR (command.valid_until <= %(now)s AND {NOT_RECEIVED}",
         RECALLED,
     ),
     gate(
         15,
         "recall: no read that may still be taken",
-        "command.phase = %(verify)s AND command.valid_until <= %(now)s)",
-        "command.phase = %(verify)s)",
+        "command.phase = %(verify)s AND command.valid_until <= %(now)s AND",
+        "command.phase = %(verify)s AND",
         RECALLED,
     ),
     gate(
@@ -1478,15 +1462,72 @@ SILENT = (
     gate(
         16,
         "no receipt: none has come",
-        " AND command.verdict IS NULL AND command.answered_at IS NULL\n  AND command.valid_until > ",
+        " AND {NOT_RECEIVED} AND command.answered_at IS NULL\n  AND command.valid_until > ",
         " AND command.answered_at IS NULL\n  AND command.valid_until > ",
         SILENCE,
+    ),
+    edit(16, "no receipt: none of its own", TAKEN, "(command.verdict IS NULL AND NOT", "(NOT", SILENCE),
+    edit(
+        16,
+        "no receipt: none for all that left together",
+        TAKEN,
+        "FROM scheduling_handover handover",
+        "FROM (SELECT * FROM scheduling_handover LIMIT 0) handover",
+        SILENCE,
+    ),
+    edit(
+        16,
+        "the receipt for all: of the lot",
+        TAKEN,
+        "handover.lot_id = command.deployment_id / {LOT_SPAN} AND ",
+        "",
+        OTHERS_RECEIPT,
+    ),
+    edit(
+        16,
+        "the receipt for all: of that holder",
+        TAKEN,
+        " AND handover.token = command.token\n",
+        "\n",
+        OTHERS_RECEIPT,
+    ),
+    edit(
+        16,
+        "the receipt for all: of that moment",
+        TAKEN,
+        "\n      AND handover.stamped_at = command.sent_at",
+        "",
+        OTHERS_RECEIPT,
+    ),
+    edit(
+        16,
+        "the receipt for all: only where every one was taken",
+        SENDER,
+        "if took_all and all(receipt.verdict is Verdict.ACCEPTED for receipt in self._receipts):",
+        "if took_all:",
+        f"{FOR_ALL}::test_is_none_where_one_of_them_was_refused",
+    ),
+    edit(
+        16,
+        "the receipt for all: only where nothing was kept back",
+        SENDER,
+        "self._leaving.is_whole and len(self._receipts) == len(self._leaving.commands)",
+        "self._leaving.is_whole",
+        f"{FOR_ALL}::test_is_none_where_some_were_kept_back",
+    ),
+    edit(
+        16,
+        "the receipt for all: not for what others stamped",
+        SENDER,
+        "took_all = self._leaving.is_whole and len",
+        "took_all = len",
+        f"{FOR_ALL}::test_is_not_for_what_an_earlier_holder_left_behind",
     ),
     gate(
         16,
         "no receipt: no answer either",
-        " AND command.verdict IS NULL AND command.answered_at IS NULL\n  AND command.valid_until > ",
-        " AND command.verdict IS NULL\n  AND command.valid_until > ",
+        " AND {NOT_RECEIVED} AND command.answered_at IS NULL\n  AND command.valid_until > ",
+        " AND {NOT_RECEIVED}\n  AND command.valid_until > ",
         f"{GATE_TESTS}::TestSilence::test_is_that_of_the_command_that_is_awaited",
     ),
     gate(16, "no receipt: while it is valid", "\n  AND command.valid_until > %(now)s\n", "\n", SILENCE),
@@ -1495,11 +1536,11 @@ SILENT = (
         "no receipt: of the same hub",
         (
             "AND command.deployment_id = deployment.id AND command.phase = deployment.phase\n"
-            "  AND command.attempt = deployment.attempt AND command.verdict"
+            "  AND command.attempt = deployment.attempt AND {NOT_RECEIVED}"
         ),
         (
             "AND command.phase = deployment.phase\n"
-            "  AND command.attempt = deployment.attempt AND command.verdict"
+            "  AND command.attempt = deployment.attempt AND {NOT_RECEIVED}"
         ),
         SILENCE,
     ),
@@ -1508,16 +1549,16 @@ SILENT = (
         "no receipt: of the same phase",
         (
             "deployment.id AND command.phase = deployment.phase\n"
-            "  AND command.attempt = deployment.attempt AND command.verdict"
+            "  AND command.attempt = deployment.attempt AND {NOT_RECEIVED}"
         ),
-        "deployment.id\n  AND command.attempt = deployment.attempt AND command.verdict",
+        "deployment.id\n  AND command.attempt = deployment.attempt AND {NOT_RECEIVED}",
         f"{GATE_TESTS}::TestSilence::test_is_that_of_the_command_that_is_awaited",
     ),
     gate(
         16,
         "no receipt: of the same attempt",
-        "\n  AND command.attempt = deployment.attempt AND command.verdict",
-        "\n  AND command.verdict",
+        "\n  AND command.attempt = deployment.attempt AND {NOT_RECEIVED}",
+        "\n  AND {NOT_RECEIVED}",
         f"{GATE_TESTS}::TestSilence::test_is_that_of_the_command_that_is_awaited",
     ),
     edit(
@@ -1596,15 +1637,15 @@ SILENT = (
     gate(
         16,
         "an activation is asked where it is next",
-        "OR (phase = %(activate)s AND state = 'staged' AND",
-        "OR (state = 'staged' AND",
+        "AND phase = %(activate)s AND state = 'staged' AND NOT",
+        "AND state = 'staged' AND NOT",
         IN_TIME,
     ),
     gate(
         16,
         "an activation of what is staged",
-        "OR (phase = %(activate)s AND state = 'staged' AND",
-        "OR (phase = %(activate)s AND",
+        "AND phase = %(activate)s AND state = 'staged' AND NOT",
+        "AND phase = %(activate)s AND NOT",
         IN_TIME,
     ),
     gate(
@@ -1660,8 +1701,8 @@ LEASED = (
         17,
         "the lease is renewed",
         CLAIMS,
-        '    sql.run(RENEW, {"lot": claimed.lot.pk, "now": now, "lease": LEASE})\n',
-        "",
+        '        sql.run(RENEW, terms | {"now": now, "lease": LEASE})\n',
+        "        pass\n",
         f"{CLAIM_TESTS}::TestTheLease",
     ),
     edit(
@@ -1691,7 +1732,7 @@ LEASED = (
         17,
         "a dead sender's commands are sent again",
         SENDER,
-        " AND command.verdict IS NULL\n      AND command.answered_at",
+        " AND {NOT_RECEIVED}\n      AND command.answered_at",
         " AND command.sent_at IS NULL\n      AND command.answered_at",
         UNTAKEN,
         f"{LEASES}::test_of_a_sender_that_died_are_followed_with_the_same_keys",
@@ -1709,7 +1750,7 @@ TWICE = (
         18,
         "sent: what has no receipt",
         SENDER,
-        " AND command.verdict IS NULL\n      AND command.answered_at",
+        " AND {NOT_RECEIVED}\n      AND command.answered_at",
         "\n      AND command.answered_at",
         UNTAKEN,
     ),
@@ -1925,8 +1966,8 @@ BOTH_SUPPLIERS = (
     gate(
         23,
         "Gate: not in a protected window",
-        " AND NOT {NOT_NOW})\n           OR (phase = %(verify)s",
-        ")\n           OR (phase = %(verify)s",
+        " AND NOT {NOT_NOW}),\nchosen",
+        "),\nchosen",
         CLOSED,
     ),
     gate(
@@ -2087,8 +2128,8 @@ IN_DOUBT = (
             also=(
                 ("def send(\n    *,\n    claimed", "@transaction.atomic\ndef send(\n    *,\n    claimed"),
                 (
-                    "    @transaction.atomic(durable=True)\n    def settle",
-                    "    @transaction.atomic\n    def settle",
+                    "    @transaction.atomic(durable=True)\n    def _settle_each",
+                    "    @transaction.atomic\n    def _settle_each",
                 ),
             ),
         ),
@@ -2104,40 +2145,47 @@ ADMISSION = (
     gate(
         13,
         "Gate: no more than the stage takes",
-        "WHERE room IS NULL OR place <= room\n",
-        "WHERE true\n",
+        " AND (room IS NULL OR place <= room)\n",
+        "\n",
         BUDGETED,
     ),
-    gate(13, "Gate: a stage without limit has none", "WHERE room IS NULL OR place", "WHERE place", BUDGETED),
+    gate(13, "Gate: a stage without limit has none", "(room IS NULL OR place", "(place", BUDGETED),
     gate(13, "Gate: a stage with a limit has one", "room IS NULL OR place <= room", "room IS NULL", BUDGETED),
     gate(13, "Gate: no more than may be in flight", "LIMIT %(room)s)", "LIMIT 1000)", BUDGETED),
-    gate(13, "Gate: budgets are for activations", "WHERE phase <> %(activate)s\n", "WHERE false\n", BUDGETED),
     gate(
         13,
         "Gate: activations have a budget",
-        "FROM due WHERE phase <> %(activate)s\n    UNION",
-        "FROM due\n    UNION",
+        "OR id IN (SELECT id FROM chosen)",
+        "OR id IN (SELECT id FROM ready)",
         BUDGETED,
     ),
     gate(
         13,
         "Gate: only activations take places of a stage",
-        "    WHERE due.phase = %(activate)s),",
-        "    ),",
+        "      AND phase = %(activate)s AND state = 'staged' AND NOT {NOT_NOW}),",
+        "      AND NOT {NOT_NOW}),",
+        BUDGETED,
+    ),
+    gate(13, "Gate: a model without a stage waits", "number IS NOT NULL AND (room", "(room", BUDGETED),
+    gate(
+        13,
+        "Gate: what waits for its turn takes no place",
+        "WHERE %(activates)s AND {OURS} AND NOT awaiting AND next_at <= %(now)s",
+        "WHERE %(activates)s AND {OURS} AND NOT awaiting",
         BUDGETED,
     ),
     gate(
         13,
         "Gate: an activation is counted in its stage",
-        "stage = CASE WHEN chosen.phase = %(activate)s THEN chosen.stage ELSE deployment.stage END",
-        "stage = CASE WHEN false THEN chosen.stage ELSE deployment.stage END",
+        "stage = CASE WHEN phase = %(activate)s",
+        "stage = CASE WHEN false",
         BUDGETED,
     ),
     gate(
         14,
         "what is read or staged is staging",
-        "CASE WHEN chosen.phase IN (%(read)s, %(stage)s) THEN 'staging'",
-        "CASE WHEN false THEN 'staging'",
+        "state = CASE WHEN phase IN (%(read)s, %(stage)s) THEN 'staging'",
+        "state = CASE WHEN false THEN 'staging'",
         ONE_MORE_TRY,
     ),
     gate(
@@ -2220,7 +2268,7 @@ ADMISSION = (
     gate(
         13,
         "Gate: each lot's stage is its model's",
-        "PARTITION BY due.model_id ORDER",
+        "PARTITION BY model_id ORDER",
         "ORDER",
         f"{BUDGETED}::test_are_each_models_own",
     ),
@@ -2292,7 +2340,7 @@ ADMISSION = (
         21,
         "a hub that was struck rests",
         ASIDE,
-        "(since IS NOT NULL OR last_at > %(after)s)",
+        "(since IS NOT NULL OR last_at > %(now)s - %(pause)s)",
         "since IS NOT NULL",
         POISON,
     ),
@@ -2382,8 +2430,8 @@ ADMISSION = (
         14,
         "answer: of what was sent",
         REPORTS,
-        " AND command.sent_at IS NOT NULL\n      AND deployment.id",
-        "\n      AND deployment.id",
+        " AND command.sent_at IS NOT NULL\n      AND asked.id",
+        "\n      AND asked.id",
         f"{AN_ANSWER}::test_to_what_never_left_is_nobodys",
     ),
     edit(
@@ -2478,8 +2526,8 @@ IN_TURN = (
         14,
         "one collects at a time",
         REPORTS,
-        "while is_ours and (came := collect(gateway=gateway, clock=clock)):",
-        "while came := collect(gateway=gateway, clock=clock):",
+        "while is_ours and (came := collect(gateway=gateway, clock=clock, known=known)):",
+        "while came := collect(gateway=gateway, clock=clock, known=known):",
         "tests/scheduling/test_keeping_at_it.py::TestKeepAtIt::test_collects_nothing_while_somebody_else_does",
     ),
     edit(
@@ -2536,8 +2584,8 @@ NO_KNOT = (
         13,
         "waiting: not over room that was made meanwhile",
         CLAIMS,
-        "    waits = waits and still_waits\n",
-        "",
+        "waits = lot.waits AND %(waits)s,",
+        "waits = %(waits)s,",
         f"{BUDGETED}::test_in_which_room_is_made_meanwhile_are_looked_at_again_at_once",
     ),
 )

@@ -16,18 +16,30 @@ from django.db import connection, transaction
 
 from tests.mutations import predicates, proving, verdicts
 from tests.mutations.changes import Edit, Misfit, Statement, in_database
-from tests.mutations.enforcements import CLAIMS, ENFORCEMENTS, GATE, PROTECTION, REPORTS, SENDER, Enforcement
+from tests.mutations.enforcements import (
+    CLAIMS,
+    ENFORCEMENTS,
+    GATE,
+    PROTECTION,
+    REPORTS,
+    SENDER,
+    TAKEN,
+    Enforcement,
+)
 from tests.mutations.predicates import Predicate
 from tests.mutations.proving import Ending, judge
 
 PROMISES = {*range(1, 23), 28, 29}
 DOCUMENT = settings.BASE_DIR / "docs" / "architecture.md"
-KEY = re.compile(r"([a-z]+\.)?(id|deployment_id|lot_id|hub) (= [a-z]+\.[a-z_]+|= %\([a-z]+\)s|=|IN)")
+KEY = re.compile(
+    r"([a-z]+\.)?(id|deployment_id|lot_id|hub) (= [a-z]+\.[a-z_]+|= %\([a-z]+\)s|= ANY\(%\([a-z]+\)s.*|=|IN)"
+)
 """What joins a row to its own in another table. Without it a statement is another statement."""
 ONLY_WHEN = {"HAND_BACK", "LOOK", "LOOK_LATER", "WAKE", "WAKE_WAITING"}
 """Statements that say when somebody looks, and at what, and not what may be done then."""
 HELD_TWICE = {
     "id = %(lot)s FOR NO KEY in HOLD_ON": "locks more lots, and hides nothing",
+    "%(activates)s in ADMIT": "spares a look where nothing is to be activated",
     "NOT awaiting in ADMIT": "what is awaited and due was made silent, or waits anew, two statements before",
     "NOT deployment.awaiting in NOT_ELIGIBLE": "what is awaited and due was made silent, or waits anew, before",
     "%(some_{when})s in PROTECTED": "spares a look into lists that are empty then",
@@ -142,7 +154,7 @@ class TestTheDocument:
 class TestTheGate:
     """Every condition of the Gate and of its neighbours is taken out by somebody."""
 
-    FILES = (CLAIMS, GATE, PROTECTION, SENDER, REPORTS)
+    FILES = (CLAIMS, GATE, PROTECTION, SENDER, TAKEN, REPORTS)
     TERMS = ("may_stage", "may_activate", "may_verify")
 
     def conditions(self, source: str, file: str) -> Iterator[Predicate]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from hubs.gateway import Phase, Verdict
 from scheduling.lifecycle import FINAL, State
-from scheduling.models import Command, Deployment
+from scheduling.models import LOT_SPAN, Command, Deployment, Handover
 from tests.scheduling.world import World, in_no_stage
 
 WAYS = {
@@ -29,6 +29,8 @@ class Sent:
     verdict: Verdict | None = Verdict.ACCEPTED
     is_valid: bool = True
     is_answered: bool = False
+    with_others: bool = False
+    """Its receipt is the one for all that left together with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Row:
     """A command of it that nobody awaits."""
 
 
+ALONE, TOGETHER = timedelta(minutes=29), timedelta(minutes=28)
+"""How long ago what was sent left: each with a receipt of its own, or all with one."""
 SLOT_AT = timedelta(hours=5)
 """How long after the world's beginning the slot of the `lay` fixture begins."""
 
@@ -86,13 +90,15 @@ def lay_out(world: World, rows: Sequence[Row]) -> dict[int, Row]:
                     token=1,
                     admitted_at=now - timedelta(minutes=30),
                     valid_until=now + timedelta(minutes=10) if command.is_valid else now,
-                    sent_at=now - timedelta(minutes=29) if command.is_sent else None,
-                    verdict=command.verdict if command.is_sent else None,
+                    sent_at=now - (TOGETHER if command.with_others else ALONE) if command.is_sent else None,
+                    verdict=command.verdict if command.is_sent and not command.with_others else None,
                     answered_at=now - timedelta(minutes=1) if command.is_answered else None,
                     outcome=1 if command.is_answered else None,
                 )
             )
     Command.objects.bulk_create(commands)
+    if any(command.sent_at == now - TOGETHER for command in commands):
+        Handover.objects.create(lot_id=min(laid) // LOT_SPAN, token=1, stamped_at=now - TOGETHER)
     return laid
 
 

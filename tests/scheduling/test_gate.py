@@ -19,10 +19,12 @@ from hubs.models import CommunicationsHub, HubStatus
 from portal.models import User
 from scheduling.lifecycle import FINAL, Ending, State
 from scheduling.models import (
+    LOT_SPAN,
     Command,
     Consent,
     Deployment,
     GroupedHub,
+    Handover,
     HubGroup,
     InFlight,
     Lot,
@@ -373,15 +375,15 @@ class TestSilence:
     """The deadline has passed, and no answer has come."""
 
     ROWS = [
-        Row(state, phase, awaits=Sent(verdict=verdict, is_valid=is_valid), tries=tries)
-        for (state, phase), verdict, is_valid, tries in product(
+        Row(state, phase, awaits=dataclasses.replace(sent, is_valid=is_valid), tries=tries)
+        for (state, phase), sent, is_valid, tries in product(
             (
                 (State.STAGING, Phase.READ),
                 (State.STAGING, Phase.STAGE),
                 (State.ACTIVATING, Phase.ACTIVATE),
                 (State.ACTIVATING, Phase.VERIFY),
             ),
-            (None, Verdict.ACCEPTED),
+            (Sent(verdict=None), Sent(), Sent(with_others=True)),
             (True, False),
             (2, 3),
         )
@@ -419,7 +421,7 @@ class TestSilence:
         laid = lay(
             [
                 Row(row.state, row.phase, is_due=False, awaits=Sent(verdict=verdict), tries=3)
-                for row, verdict in product(self.ROWS[::4], (None, Verdict.ACCEPTED))
+                for row, verdict in product(self.ROWS[::6], (None, Verdict.ACCEPTED))
             ]
         )
         later = dict(Deployment.objects.values_list("id", "next_at"))
@@ -439,6 +441,15 @@ class TestSilence:
         assert admit(world) == {(reading, Phase.VERIFY), (staging, Phase.STAGE)}
         assert states()[staged] == (State.STAGED, Ending.NONE)
         assert Deployment.objects.get(pk=staged).first_miss_at is None
+
+    def test_is_not_the_hubs_for_a_receipt_of_others(self, world: World, lay: Lay) -> None:
+        [key] = lay([Row(State.STAGING, Phase.STAGE, awaits=Sent(verdict=None))])
+        lot, sent_at = key // LOT_SPAN, Command.objects.get().sent_at
+        assert sent_at
+        for other in ((lot + 1, 1, sent_at), (lot, 2, sent_at), (lot, 1, sent_at - timedelta(seconds=1))):
+            Handover.objects.create(lot_id=other[0], token=other[1], stamped_at=other[2])
+        assert admit(world) == set()
+        assert Deployment.objects.get().first_miss_at is None
 
     def test_is_that_of_the_command_that_is_awaited(self, world: World, lay: Lay) -> None:
         """Neither an answered command nor another one of the hub says that the line to the carrier is at fault."""

@@ -12,7 +12,7 @@ from hubs.gateway import Command as Instruction
 from hubs.gateway import Phase, Receipt, Verdict
 from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
-from scheduling.models import Command, Deployment, Lot
+from scheduling.models import Command, Deployment, Handover, Lot
 from scheduling.operations import deployments
 from tests.scheduling.rows import Lay, Row, Sent, add_command
 from tests.scheduling.test_deployments import Recorder
@@ -35,6 +35,7 @@ ROWS = [
                 Sent(is_sent=True, verdict=None),
                 Sent(is_sent=True, verdict=None, is_valid=False),
                 Sent(is_sent=True, verdict=Verdict.ACCEPTED),
+                Sent(is_sent=True, with_others=True),
                 Sent(is_sent=True, verdict=Verdict.EXPIRED),
                 Sent(is_sent=True, verdict=None, is_answered=True),
             ],
@@ -255,6 +256,80 @@ class TestReceipts:
         gateway = Answering(Verdict.ACCEPTED)
         assert send(world, gateway) == []
         assert gateway.handed == []
+
+
+class TestTheReceiptForAll:
+    """What the Gate has stamped leaves at once; where the carrier takes everything, one row says so."""
+
+    NEW = Row(State.STAGING, Phase.READ)
+    LEFT_BEHIND = Row(State.STAGING, Phase.READ, is_due=False, awaits=Sent(verdict=None))
+
+    def advance(self, world: World, gateway: Recorder) -> None:
+        Lot.objects.update(due_at=world.clock(), lease_until=None)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        deployments.advance(claimed=claimed, gateway=gateway, clock=world.clock)
+
+    def test_is_one_row_and_nothing_is_sent_again(self, world: World, lay: Lay) -> None:
+        lay([self.NEW] * 60)
+        gateway = Recorder()
+        self.advance(world, gateway)
+        assert len(gateway.handed) == 60
+        assert not Command.objects.exclude(verdict=None).exists()
+        handover = Handover.objects.get()
+        assert {(command.token, command.sent_at) for command in Command.objects.all()} == {
+            (handover.token, handover.stamped_at)
+        }
+        assert send(world, gateway) == []
+
+    def test_is_none_where_one_of_them_was_refused(self, world: World, lay: Lay) -> None:
+        refused, *taken = lay([self.NEW] * 60)
+
+        class TooLate(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                return [
+                    receipt._replace(verdict=Verdict.EXPIRED) if receipt.deployment == refused else receipt
+                    for receipt in super().send(commands=commands, now=now)
+                ]
+
+        self.advance(world, TooLate())
+        assert not Handover.objects.exists()
+        verdicts = dict(Command.objects.values_list("deployment_id", "verdict"))
+        assert verdicts == {refused: Verdict.EXPIRED} | dict.fromkeys(taken, Verdict.ACCEPTED)
+
+    def test_is_none_where_some_were_kept_back(self, world: World, lay: Lay) -> None:
+        lay([self.NEW] * 60)
+
+        class Stopping(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                receipts = super().send(commands=commands, now=now)
+                stop(world, "halted")
+                return receipts
+
+        self.advance(world, Stopping())
+        assert not Handover.objects.exists()
+        assert Command.objects.filter(verdict=Verdict.ACCEPTED).count() == 50
+        assert Command.objects.filter(sent_at=None).count() == 10
+
+    def test_is_not_for_what_an_earlier_holder_left_behind(self, world: World, lay: Lay) -> None:
+        *new, before = lay([*[self.NEW] * 59, self.LEFT_BEHIND])
+        self.advance(world, Recorder())
+        assert Handover.objects.count() == 1
+        verdicts = dict(Command.objects.values_list("deployment_id", "verdict"))
+        assert verdicts == {before: Verdict.ACCEPTED} | dict.fromkeys(new)
+
+    def test_is_kept_when_the_lot_was_taken_over_meanwhile(self, world: World, lay: Lay) -> None:
+        lay([self.NEW] * 10)
+
+        class Slow(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                receipts = super().send(commands=commands, now=now)
+                Lot.objects.update(token=99)
+                return receipts
+
+        self.advance(world, Slow())
+        assert Handover.objects.count() == 1
+        assert Lot.objects.get().lease_until
 
 
 class TestBetweenTwoHandfuls:

@@ -132,8 +132,8 @@ WITH ready AS (
     FROM scheduling_deployment deployment
     LEFT JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[])
         AS stage (model_id, number, room) USING (model_id)
-    WHERE %(some_ready)s AND {OURS} AND NOT awaiting AND next_at <= %(now)s
-      AND phase = %(activate)s AND state = 'staged' AND %(may_activate)s AND NOT {NOT_NOW}),
+    WHERE %(activates)s AND {OURS} AND NOT awaiting AND next_at <= %(now)s
+      AND phase = %(activate)s AND state = 'staged' AND NOT {NOT_NOW}),
 chosen AS (
     SELECT id FROM ready WHERE number IS NOT NULL AND (room IS NULL OR place <= room)
     ORDER BY id LIMIT %(room)s),
@@ -145,7 +145,7 @@ moved AS (
         attempt = attempt + 1, tries = tries + 1, awaiting = true, next_at = %(answer_by)s, moved_at = %(now)s
     WHERE {OURS} AND NOT awaiting AND next_at <= %(now)s
       AND (   (phase IN (%(read)s, %(stage)s) AND state IN ('booked', 'staging') AND %(may_stage)s)
-           OR (phase = %(activate)s AND state = 'staged' AND id IN (SELECT id FROM chosen))
+           OR id IN (SELECT id FROM chosen)
            OR (phase = %(verify)s AND state = 'activating' AND %(may_verify)s))
     RETURNING id, phase, attempt, hub_id),
 admitted AS (
@@ -264,10 +264,10 @@ def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
 def _budget(release: int, terms: Mapping[str, Any], found: _Look) -> dict[str, Any]:
     """Lock what is in flight and the open stages, where anything is to be activated, as parameters of the Gate."""
     if not terms["may_activate"] or not found.to_activate:
-        return {"some_ready": False, "room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
+        return {"activates": False, "room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
     budget = stages.lock(release=release, now=terms["now"])
     return {
-        "some_ready": True,
+        "activates": True,
         "room": budget.room,
         "models_with_stage": list(budget.stages),
         "stages": [stage.number for stage in budget.stages.values()],

@@ -49,7 +49,8 @@ answered AS (
         verdict = coalesce(verdict, %(accepted)s::smallint)
     FROM asked, unnest(%(deployments)s::bigint[], %(attempts)s::smallint[], %(hubs)s::bigint[], %(chosen)s::int[])
         WITH ORDINALITY AS report (deployment_id, attempt, hub, kind, number)
-    WHERE command.deployment_id = report.deployment_id AND command.phase = (%(phases)s::smallint[])[report.kind]
+    WHERE command.deployment_id = report.deployment_id
+      AND command.phase = (%(phases)s::smallint[])[report.kind]
       AND command.attempt = report.attempt AND command.answered_at IS NULL AND command.sent_at IS NOT NULL
       AND asked.id = report.deployment_id AND asked.hub_id = report.hub
     RETURNING command.deployment_id, command.phase, command.attempt, report.kind, report.number,
