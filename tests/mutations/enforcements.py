@@ -583,7 +583,7 @@ THE_BYTES = (
         9,
         "a changed image halts its release",
         WORK,
-        "if lot.release.state == ReleaseState.PUBLISHED:",
+        "if FirmwareRelease.objects.filter(pk=lot.release_id, state=ReleaseState.PUBLISHED).exists():",
         "if False:",
         HASHED,
     ),

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import InterfaceError, OperationalError
 
-from firmware.models import ReleaseState
+from firmware.models import FirmwareRelease, ReleaseState
 from firmware.operations import decisions, stored_images
 from hubs.gateway import HubGateway
 from portal.ground import logs, sql
@@ -149,7 +149,8 @@ def _image_is_whole(lot: Lot, clock: Clock) -> bool:
         stored_images.verify_stored_image(release=lot.release)
     except stored_images.ImageChanged as changed:
         logger.error("release %s: %s", lot.release_id, changed)
-        if lot.release.state == ReleaseState.PUBLISHED:
+        # asked anew: what a worker has read of a release says nothing of its state
+        if FirmwareRelease.objects.filter(pk=lot.release_id, state=ReleaseState.PUBLISHED).exists():
             decisions.halt(
                 release=lot.release, by=None, reason=f"Halted by the portal: {changed}", now=clock()
             )
