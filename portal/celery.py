@@ -22,6 +22,10 @@ END_SECONDS: Final = 9
 """How long after SIGTERM a worker ends, whatever its tasks, its broker and its database are at."""
 
 
+PATIENCE: Final = 20
+"""Seconds: with every worker at carrying out, which takes ten at a time, everything else still has its turn."""
+
+
 class Entry(TypedDict):
     """A task by name, every so many seconds, thrown away when nobody took it in time."""
 
@@ -30,13 +34,14 @@ class Entry(TypedDict):
     options: dict[str, float]
 
 
-def every(seconds: float, task: str) -> Entry:
-    """Return the entry that wakes a task of the scheduling app so often."""
-    return {"task": f"scheduling.tasks.{task}", "schedule": seconds, "options": {"expires": 2 * seconds}}
+def every(seconds: float, task: str, *, patience: float = PATIENCE) -> Entry:
+    """Return the entry that wakes a task of the scheduling app so often; it waits for a worker with some patience."""
+    expires = max(2 * seconds, patience)
+    return {"task": f"scheduling.tasks.{task}", "schedule": seconds, "options": {"expires": expires}}
 
 
 TIMETABLE: dict[str, Entry] = {
-    "carry out": every(2, "carry_out"),
+    "carry out": every(2, "carry_out", patience=0),  # whoever is at it wakes somebody for what is left
     "collect reports": every(2, "collect_reports"),
     "read files": every(2, "read_files"),
     "sweep files": every(600, "sweep_files"),

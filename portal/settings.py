@@ -213,7 +213,7 @@ DATABASES["default"] |= {
     # Each operation owns its transaction: none is held across a conversation with anything outside.
     "ATOMIC_REQUESTS": False,
 }
-# What a connection has executed so often through `sql.often` is planned once more, and then no more.
+# What a connection has executed so often through `sql.often` is prepared.
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

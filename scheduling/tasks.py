@@ -51,7 +51,7 @@ def carrier() -> gateway.HubGateway:
 
 def wake_soon(*, task: Task[Any, Any]) -> None:
     """
-    Have somebody at a task again, as soon as everything else that waits has had its turn.
+    Have somebody at a task again, as soon as everything else that waits by now has had its turn.
 
     The timetable wakes it otherwise, within seconds: a broker that cannot be reached changes no more than that.
     """

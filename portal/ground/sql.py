@@ -44,8 +44,8 @@ def often(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]
     """
     Execute a statement that a connection executes very often, and return the rows that it answers with.
 
-    The server plans it once for each connection (see `prepare_threshold` in the settings), so it must be one whose best
-    plan is always the same.
+    It is prepared in each connection (see `prepare_threshold` in the settings), and the server soon plans it no more:
+    so it must be one whose best plan is always the same.
     """
     connection.ensure_connection()
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor

@@ -3,6 +3,9 @@ Keep the carrier's receipt for all commands of a lot in one row.
 
 A command is written once more after its admission, when it is answered, and no more for its receipt: with half of a
 page left free, that update needs no new entry in the index.
+
+A worker of an earlier version, beside new ones, takes such a command for one without a receipt: it sends it again under
+its key, to which the carrier gives the same answer.
 """
 
 from django.db import migrations, models

@@ -231,7 +231,7 @@ class Command(models.Model):
 
 class Handover(models.Model):
     """
-    The carrier's receipt for all the commands of a lot that one holder stamped at one moment: it took every one.
+    The carrier's receipt for all the commands of a lot that the Gate stamped at one moment: it took every one.
 
     One row, where writing the receipt to each command would write each once more.
     """

@@ -1,4 +1,8 @@
-"""From due to final, through Celery, with a fleet that answers at once, against a bare claim-and-update loop."""
+"""
+From due to final, through Celery, with a fleet that answers at once, against a bare claim-and-update loop.
+
+Both begin with tables that have the room on their pages that a load leaves, and with the server's settings of a demo.
+"""
 
 import os
 import random

@@ -4,7 +4,7 @@ import psutil
 from django.conf import settings
 from django.db import connection
 
-from portal.celery import TIMETABLE, app
+from portal.celery import PATIENCE, TIMETABLE, app
 from tests.conftest import StartCelery
 
 
@@ -18,7 +18,13 @@ class TestTimetable:
         """However long the workers are away, no more than a few of each kind wait for them."""
         assert TIMETABLE
         for name, entry in TIMETABLE.items():
-            assert 0 < entry["options"]["expires"] <= 3 * entry["schedule"], name
+            assert 0 < entry["options"]["expires"] <= max(3 * entry["schedule"], PATIENCE), name
+
+    def test_lets_everything_have_its_turn_beside_carrying_out(self) -> None:
+        """Every worker may be at carrying out, for a sixth of a lease, when something else is due."""
+        for name, entry in TIMETABLE.items():
+            if name != "carry out":
+                assert entry["options"]["expires"] >= settings.LEASE_SECONDS / 6 * 2, name
 
 
 class TestApp:

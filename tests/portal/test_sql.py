@@ -28,7 +28,7 @@ class TestOften:
         for number in range(20):
             assert sql.often("SELECT %(number)s::int + 1", {"number": number}) == [(number + 1,)]
 
-    def test_is_planned_once(self) -> None:
+    def test_is_prepared(self) -> None:
         statement = "SELECT count(*) FROM hubs_network WHERE id > %(least)s"
         for _ in range(20):
             sql.often(statement, {"least": 0})

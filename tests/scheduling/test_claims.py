@@ -8,8 +8,11 @@ from django.db import connection
 
 from hubs.gateway import Command as Instruction
 from hubs.gateway import Receipt
+from portal.ground import clock
 from scheduling.models import Lot
 from scheduling.operations import deployments
+from scheduling.operations.deployments import claims
+from tests.scheduling import world as worlds
 from tests.scheduling.test_deployments import Recorder
 from tests.scheduling.world import World
 
@@ -121,3 +124,16 @@ class TestAHolderThatLostTheLot:
         with pytest.raises(deployments.LeaseLost):
             steps[step]()
         assert gateway.handed == []
+
+
+class TestTheLocksOfTheGate:
+    @pytest.mark.django_db(transaction=True)
+    def test_are_not_taken_for_a_moment_only(self, transactional_db: None) -> None:
+        world = worlds.make(now=clock.now())
+        world.hubs(1)
+        world.slot(start=timedelta(hours=5), room=1)
+        world.book()
+        claimed = deployments.claim(now=clock.now() + timedelta(hours=5))
+        assert claimed
+        with pytest.raises(RuntimeError, match="there is none"):
+            claims.enter(claimed=claimed, clock=clock.now)

@@ -339,10 +339,11 @@ class TestReceiptsAndReports:
 
         class Slow(ModelledFleet):
             def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
-                receipts = super().send(commands=commands, now=now)
+                first, *others = super().send(commands=commands, now=now)
                 handed_over.set()
                 assert go_on.wait(30)
-                return receipts
+                # not all alike, so that each has its own
+                return [first._replace(verdict=Verdict.EXPIRED), *others]
 
         world.hubs(3)
         world.slot(start=timedelta(hours=5), room=10)
@@ -360,7 +361,8 @@ class TestReceiptsAndReports:
             Command.objects.filter(deployment_id__in=keys[1:]).update(version=None)
         assert sender.is_done(within=30)
         assert sender.error is None
-        assert set(Command.objects.values_list("verdict", flat=True)) == {Verdict.ACCEPTED}
+        verdicts = Command.objects.order_by("deployment_id").values_list("verdict", flat=True)
+        assert list(verdicts) == [Verdict.EXPIRED, Verdict.ACCEPTED, Verdict.ACCEPTED]
 
 
 class TestTwoNetworks:

@@ -268,7 +268,8 @@ class TestTheReceiptForAll:
         Lot.objects.update(due_at=world.clock(), lease_until=None)
         claimed = deployments.claim(now=world.clock())
         assert claimed
-        deployments.advance(claimed=claimed, gateway=gateway, clock=world.clock)
+        # no two moments are the same
+        deployments.advance(claimed=claimed, gateway=gateway, clock=lambda: world.clock.move(milliseconds=1))
 
     def test_is_one_row_and_nothing_is_sent_again(self, world: World, lay: Lay) -> None:
         lay([self.NEW] * 60)
@@ -296,6 +297,19 @@ class TestTheReceiptForAll:
         assert not Handover.objects.exists()
         verdicts = dict(Command.objects.values_list("deployment_id", "verdict"))
         assert verdicts == {refused: Verdict.EXPIRED} | dict.fromkeys(taken, Verdict.ACCEPTED)
+
+    def test_is_none_where_a_receipt_is_of_another_command(self, world: World, lay: Lay) -> None:
+        laid = lay([self.NEW] * 60)
+
+        class Doubling(Recorder):
+            def send(self, *, commands: Sequence[Instruction], now: datetime) -> Sequence[Receipt]:
+                first, _, *others = super().send(commands=commands, now=now)
+                return [first, first, *others]
+
+        self.advance(world, Doubling())
+        assert not Handover.objects.exists()
+        assert Command.objects.filter(verdict=None).count() == 2
+        assert len(laid) == 60
 
     def test_is_none_where_some_were_kept_back(self, world: World, lay: Lay) -> None:
         lay([self.NEW] * 60)

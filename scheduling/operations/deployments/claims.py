@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from firmware import locks
 from hubs.gateway import Phase
@@ -96,7 +96,7 @@ def claim(*, now: datetime, known: Known | None = None) -> Claim | None:
     (known or Known()).tell(lot=lot)
     if run_out:
         Reclaim.objects.create(lot_id=lot.pk, token=lot.token - 1, lease_until=run_out, reclaimed_at=now)
-        _reach_less(lot, why=quarantine.DEATHS, now=now)
+        left_alone += _reach_less(lot, why=quarantine.DEATHS, now=now)
     return Claim(lot, lot.token, left_alone)
 
 
@@ -108,7 +108,10 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
     halt wait as well.
 
     :raises LeaseLost: if the token is no longer the lot's
+    :raises RuntimeError: outside of a transaction, whose locks these are
     """
+    if not connection.in_atomic_block:
+        raise RuntimeError("The locks of the Gate last as long as a transaction, and there is none.")
     terms = {"lot": claimed.lot.pk, "token": claimed.token, "release": claimed.lot.release_id}
     (mine, _), now = several_then_now(clock=clock, statements=[MINE, locks.ADMIT_SHARED], parameters=terms)
     if not mine:
@@ -208,16 +211,25 @@ def fail(*, claimed: Claim, error: Exception, now: datetime) -> None:
     Lot.objects.filter(pk=claimed.lot.pk).update(lease_until=None, due_at=now + LOOK_AGAIN)
 
 
-def _reach_less(lot: Lot, *, why: str, now: datetime) -> None:
-    """Count a death; after some, halve what the next claim reaches, or set the one hub aside that is left."""
+def _reach_less(lot: Lot, *, why: str, now: datetime) -> list[int]:
+    """
+    Count a death; after some, halve what the next claim reaches, or set the one hub aside that is left.
+
+    Returns the deployment that was set aside, if one was.
+    """
     lot.deaths += 1
+    found: list[int] = []
     if lot.deaths >= DEATHS:
-        if lot.reach == 1:
-            aside.set_aside(deployment=lot.pk * LOT_SPAN + lot.reach_from, error=why, now=now)
+        # of as many places as hold all its hubs: to halve what is empty would find nothing out
+        reach = min(lot.reach, 1 << (lot.size - 1).bit_length())
+        if reach == 1:
+            found = [lot.pk * LOT_SPAN + lot.reach_from]
+            aside.set_aside(deployment=found[0], error=why, now=now)
             _reach_whole(lot)
         else:
-            lot.reach //= 2
+            lot.reach = reach // 2
     lot.save(update_fields=REACH)
+    return found
 
 
 def _reach_on(lot: Lot, now: datetime) -> datetime | None:

@@ -20,10 +20,10 @@ class Target:
 
 class Known:
     """
-    What one worker has read so far, for as long as it works without a pause.
+    What one worker has read so far, since it was woken.
 
     Of a release: all that is frozen when it is published. Its state is no part of this: the Gate asks for it anew.
-    Of a slot: its times, which stay as they are from the first hub that it takes.
+    Of a slot: its times, which stay as they are while it has hubs.
     """
 
     def __init__(self) -> None:

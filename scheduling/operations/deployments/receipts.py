@@ -1,4 +1,4 @@
-"""What the carrier has said that it took: all of a handful at once, or command by command."""
+"""What the carrier has said that it took: all that the Gate stamped at once, or command by command."""
 
 from scheduling.models import LOT_SPAN
 

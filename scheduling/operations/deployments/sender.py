@@ -246,10 +246,10 @@ class _Sending:
         """
         Write the receipts, and take the stamp from what surely did not leave.
 
-        Writes none where the carrier took every command of a whole handful, and says so: one row is enough then.
+        Writes none where the carrier took everything that the Gate stamped, and says so: one row is enough then.
         """
-        took_all = self._leaving.is_whole and len(self._receipts) == len(self._leaving.commands)
-        if took_all and all(receipt.verdict is Verdict.ACCEPTED for receipt in self._receipts):
+        taken = {receipt[:3] for receipt in self._receipts if receipt.verdict is Verdict.ACCEPTED}
+        if self._leaving.is_whole and taken == {command[:3] for command in self._leaving.commands}:
             return True
         self._settle_each()
         return False
