@@ -48,16 +48,14 @@ SAID = 4_000
 UP_WITHIN = 60
 """Seconds."""
 STALLED = 120
-"""Seconds without a hub that ends, after which something is wrong."""
+"""Seconds without a hub that moves, after which something is wrong."""
 # Every hub is led by one Supplier, shared with none, and runs the same version: what is measured is the carrying
 # out, and the answer of every hub is the same number.
 ONE_SUPPLIER = """
 UPDATE hubs_communicationshub SET import_supplier_id = %(supplier)s, gas_supplier_id = NULL, mprn = NULL,
     electricity_commissioned = true, installed_version_id = %(version)s
 """
-LEFT = (
-    "SELECT coalesce(sum(provisional + booked + staging + staged + activating + held), 0) FROM scheduling_lot"
-)
+OPEN = "SELECT sum(provisional + held), sum(booked), sum(staging), sum(staged), sum(activating) FROM scheduling_lot"
 BARE_CLAIM = """
 UPDATE bare_scheduling_lot SET lease_until = clock_timestamp() + interval '1 minute', token = token + 1
 WHERE id = (SELECT id FROM bare_scheduling_lot WHERE due_at <= clock_timestamp()
@@ -348,15 +346,15 @@ def _database_url() -> str:
 
 def _wait(hubs: int, crew: Crew, tell: Tell) -> None:
     """Wait until every hub has ended, telling how far it is."""
-    least, since, told = hubs, time.monotonic(), time.monotonic()
-    while left := sql.rows(LEFT, {})[0][0]:
-        if left < least:
-            least, since = left, time.monotonic()
+    known, since, told = None, time.monotonic(), time.monotonic()
+    while left := sum(found := sql.rows(OPEN, {})[0]):
+        if found != known:
+            known, since = found, time.monotonic()
             if not crew.first_peak_mb and left < hubs * 0.9:
                 crew.first_peak_mb = crew.peak_mb
         if time.monotonic() - since > STALLED:
             raise database.UnableToMeasure(
-                f"Nothing ended for {STALLED} s, {left:,} hubs are left: {_states()}.\n{crew.said()}"
+                f"No hub moved for {STALLED} s, {left:,} hubs are left: {_states()}.\n{crew.said()}"
             )
         if time.monotonic() - told > 10:
             told = time.monotonic()
