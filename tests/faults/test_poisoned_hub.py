@@ -25,10 +25,10 @@ from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
 LEASE_SECONDS = "8"
-DEATHS = 12
+DEATHS = 6
 """Holders that die until a hub is found: two with the whole lot, then one with each half of the last reach."""
-DIED_BEFORE = 7
-"""So many of them hours ago, so that the next one reaches no further than a lot has hubs."""
+DIED_BEFORE = 1
+"""So many of them hours ago."""
 HUBS = 14
 """In each lot; all lots together fit into the first stage of the release."""
 PATIENCE = 400

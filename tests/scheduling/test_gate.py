@@ -31,7 +31,7 @@ from scheduling.models import (
     ProtectedWindow,
     Stage,
 )
-from scheduling.operations import deployments
+from scheduling.operations import deployments, stages
 from scheduling.operations.deployments.claims import hand_back
 from scheduling.operations.deployments.reports import wake_waiting
 from tests import factories
@@ -760,6 +760,22 @@ class TestBudgets:
         # the others wait as they are, to go as soon as there is room
         for key in activates[goes:]:
             assert (states()[key][0], Deployment.objects.get(pk=key).next_at) == (State.STAGED, world.clock())
+
+    def test_are_taken_by_those_whose_turn_has_come(self, world: World, lay: Lay) -> None:
+        self.limit(world, sizes=(1, 50))
+        later, due, *_ = lay([self.ROWS[-1], *self.ROWS])
+        assert self.activated(world) == [due]
+        assert states()[later][0] == State.STAGED
+
+    def test_are_none_for_a_model_without_a_stage(self, world: World, lay: Lay) -> None:
+        self.limit(world)
+        lay(self.ROWS)
+        stages.open_first(release=world.release.pk, now=world.clock())
+        Stage.objects.all().delete()
+        try:
+            assert self.activated(world) == []
+        except IntegrityError:
+            pytest.fail("what waits for its stage held up everything else of its lot")
 
     def test_are_taken_by_activations_alone(self, world: World, lay: Lay) -> None:
         self.limit(world, sizes=(3, 50))

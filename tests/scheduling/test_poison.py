@@ -226,6 +226,7 @@ class TestALotWithWhichWorkersDie:
         else:
             pytest.fail("it never came to an end")
 
+        assert Quarantine.objects.count() == 1
         kept = Quarantine.objects.get()
         assert (kept.deployment_id, kept.since is not None) == (poisoned.pk, True)
         assert reached[:2] == [claims.WHOLE, claims.WHOLE]
