@@ -20,8 +20,6 @@ HAND_BACK_SECONDS: Final = 5
 """How long after SIGTERM a task that has found no clean point yet is broken off, and hands back what it holds."""
 END_SECONDS: Final = 9
 """How long after SIGTERM a worker ends, whatever its tasks, its broker and its database are at."""
-
-
 PATIENCE: Final = 20
 """Seconds: with every worker at carrying out, which takes ten at a time, everything else still has its turn."""
 

@@ -321,11 +321,10 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
     silent_at = policy.silence_deadline.after(now)
     stops = protection(lot=lot, now=now)
     terms = {
+        **asked,
         **stops,
-        **ours(claimed=claimed),
         "state": state,
         "token": claimed.token,
-        "now": now,
         "slot_end": slot.end_at,
         "until": until,
         # a command must not be followed in a window that begins after it is given; nothing is activated after its
@@ -345,7 +344,6 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
         "supplier": lot.supplier_id,
         "partner": lot.consent and lot.consent.supplier_id,
         "is_override": lot.is_override,
-        "network": lot.network_id,
         "models": [model.pk for model in release.hub_models.all()],
         "minimum_hardware": release.minimum_hardware,
         "maximum_hardware": release.maximum_hardware,

@@ -1,6 +1,9 @@
 """What never changes any more of what is carried out: read once, however many lots and reports it concerns."""
 
 from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Model
 
 from firmware import queries
 from firmware.models import FirmwareRelease
@@ -29,9 +32,7 @@ class Known:
     def __init__(self) -> None:
         self._releases: dict[int, FirmwareRelease] = {}
         self._targets: dict[int, Target] = {}
-        self._slots: dict[int, Slot] = {}
-        self._bookings: dict[int, Booking] = {}
-        self._consents: dict[int, Consent] = {}
+        self._rows: dict[tuple[type[Model], int], Any] = {}
 
     def release(self, *, pk: int) -> FirmwareRelease:
         """Return a release with its policy, version and hub models."""
@@ -54,14 +55,12 @@ class Known:
     def tell(self, *, lot: Lot) -> None:
         """Give a lot its release, its slot, its booking, and whom it asked."""
         lot.release = self.release(pk=lot.release_id)
-        if lot.slot_id not in self._slots:
-            self._slots[lot.slot_id] = Slot.objects.get(pk=lot.slot_id)
-        lot.slot = self._slots[lot.slot_id]
-        if lot.booking_id not in self._bookings:
-            self._bookings[lot.booking_id] = Booking.objects.get(pk=lot.booking_id)
-        lot.booking = self._bookings[lot.booking_id]
-        if lot.consent_id is None:
-            return
-        if lot.consent_id not in self._consents:
-            self._consents[lot.consent_id] = Consent.objects.get(pk=lot.consent_id)
-        lot.consent = self._consents[lot.consent_id]
+        lot.slot = self._row(Slot, lot.slot_id)
+        lot.booking = self._row(Booking, lot.booking_id)
+        if lot.consent_id is not None:
+            lot.consent = self._row(Consent, lot.consent_id)
+
+    def _row(self, model: type[Model], pk: int) -> Any:
+        if (model, pk) not in self._rows:
+            self._rows[model, pk] = model._default_manager.get(pk=pk)
+        return self._rows[model, pk]
