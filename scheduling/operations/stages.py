@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db import transaction
 
 from portal.ground import sql
-from scheduling.models import InFlight, Stage
+from scheduling.models import LOT_SIZE, InFlight, Stage
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -129,9 +129,26 @@ WHERE id IN (
 """
 
 
+ROOM_LEFT = """
+SELECT release_id, least(ceiling, greatest(floor, resolved * percent / 100)) - activating AS room
+FROM scheduling_inflight budget JOIN firmware_firmwarerelease release ON release.id = budget.release_id
+WHERE release.state = 'published' AND activating < least(ceiling, greatest(floor, resolved * percent / 100))
+  AND EXISTS (SELECT FROM scheduling_lot lot WHERE lot.release_id = budget.release_id AND lot.waits)
+"""
+# Those that were looked at least often come first: what waits for a stage and not for room in flight keeps nobody
+# else from being asked.
+WAKE_SOME = """
+UPDATE scheduling_lot SET due_at = %(now)s, waits = false
+WHERE id IN (SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND waits ORDER BY token, id
+             LIMIT %(lots)s FOR UPDATE SKIP LOCKED)
+"""
+
+
 def advance(*, now: datetime) -> int:
     """
     Open what published releases lack, close the stages whose hubs all have an outcome, and open the next ones.
+
+    Where room in flight is left although lots wait, as many are woken as could use it: whoever made it was in doubt.
 
     Returns how many stages were closed. A stage that somebody admits hubs to right now is left for the next time.
     """
@@ -145,4 +162,6 @@ def advance(*, now: datetime) -> int:
     # afterwards, since lots are locked before stages; if this is lost, who waits looks again by itself
     if closed:
         sql.run(WAKE, {"closed": closed, "now": now})
+    for release, room in sql.rows(ROOM_LEFT, {}):
+        sql.run(WAKE_SOME, {"release": release, "now": now, "lots": 1 + room // LOT_SIZE})
     return len(closed)

@@ -2590,7 +2590,7 @@ NO_KNOT = (
             "waits = %(waits)s,",
             also=(
                 ("lot.waits AND %(waits)s AND deployment.state", "%(waits)s AND deployment.state"),
-                ("OR (lot.waits AND %(waits)s) THEN", "OR %(waits)s THEN"),
+                ("WHEN lot.waits AND %(waits)s THEN", "WHEN %(waits)s THEN"),
             ),
         ),
         (f"{BUDGETED}::test_in_which_room_is_made_meanwhile_are_looked_at_again_at_once",),

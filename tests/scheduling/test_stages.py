@@ -1,5 +1,6 @@
 """Stages and budgets: what is in flight, stage by stage, and what the database refuses."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db.models import F
 from firmware.models import FirmwareRelease, ReleaseState
 from firmware.operations import decisions
 from scheduling.lifecycle import State
-from scheduling.models import Deployment, InFlight, Stage, TallyChange
+from scheduling.models import Deployment, InFlight, Lot, Stage, TallyChange
 from scheduling.operations import stages
 from tests import factories
 from tests.scheduling import world as worlds
@@ -164,6 +165,38 @@ class TestAdvance:
             stage = Stage.objects.get(number=number)
             assert (stage.size, stage.full_at, stage.closed_at) == (size, opened, now)
         assert list(Stage.objects.filter(closed_at=None).values_list("number", "size")) == [(4, 2)]
+
+    def waiting(self, world: World, *, tokens: Sequence[int]) -> list[int]:
+        """Let a lot wait for each token, due in a while; return their ids."""
+        for number in range(1, len(tokens)):
+            world.hubs(1)
+            world.slot(start=timedelta(hours=5 + number), room=1)
+            world.book()
+        lots = list(Lot.objects.order_by("id").values_list("id", flat=True))
+        later = world.clock() + timedelta(minutes=10)
+        for lot, token in zip(lots, tokens, strict=True):
+            Lot.objects.filter(pk=lot).update(waits=True, token=token, due_at=later)
+        return lots
+
+    def woken(self, world: World) -> set[int]:
+        stages.advance(now=world.clock())
+        assert not Lot.objects.filter(waits=True, due_at__lte=world.clock()).exists()
+        return set(Lot.objects.filter(due_at__lte=world.clock()).values_list("id", flat=True))
+
+    def test_wakes_some_of_those_that_wait_where_room_is_left(self, short: World) -> None:
+        lots = self.waiting(short, tokens=(5, 4, 4))
+        assert self.woken(short) == {lots[1]}
+        assert self.woken(short) == {lots[1], lots[2]}
+        assert self.woken(short) == set(lots)
+
+    @pytest.mark.parametrize("lacks", ["room", "release"])
+    def test_wakes_nobody_who_could_not_go(self, short: World, lacks: str) -> None:
+        self.waiting(short, tokens=(1,))
+        if lacks == "room":
+            InFlight.objects.update(floor=0, percent=0)
+        else:
+            decisions.halt(release=short.release, by=short.staff, reason="Trouble", now=short.clock())
+        assert self.woken(short) == set()
 
     def test_leaves_the_stages_of_a_halted_release(self, short: World) -> None:
         activate(1)

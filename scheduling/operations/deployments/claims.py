@@ -19,7 +19,14 @@ from scheduling.queries import quarantine
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 LOOK_AGAIN = timedelta(seconds=30)
-"""When somebody looks again at what could not go on: not admitted, no carrier, no room in flight."""
+"""When somebody looks again at what could not go on: not admitted, no carrier, set aside."""
+WAITS_AT_MOST = timedelta(minutes=10)
+"""
+When somebody looks again at what waits for room in flight or in a stage, whom nobody has woken.
+
+Whoever makes room wakes some of those that wait, and the timetable does where room is left all the same. Thousands of
+lots can wait at a time: if each were looked at every half minute, nothing else would be carried out.
+"""
 DEATHS = 2
 """Holders that may die with a lot before it is taken in halves, until the hub is found on which they die."""
 WHOLE = 1 << (LOT_SIZE - 1).bit_length()
@@ -160,7 +167,8 @@ UPDATE scheduling_lot lot SET lease_until = NULL, waits = lot.waits AND %(waits)
                 AND deployment.next_at <= %(now)s)),
             CASE WHEN count(*) = 0 THEN NULL
                  WHEN %(again_at)s::timestamptz IS NOT NULL THEN %(again_at)s::timestamptz
-                 WHEN cardinality(%(aside)s::bigint[]) > 0 OR (lot.waits AND %(waits)s) THEN %(later)s END)
+                 WHEN cardinality(%(aside)s::bigint[]) > 0 THEN %(later)s
+                 WHEN lot.waits AND %(waits)s THEN %(at_last)s END)
         FROM scheduling_deployment deployment
         WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.ended_at IS NULL)
 WHERE lot.id = %(lot)s AND lot.token = %(token)s
@@ -195,6 +203,7 @@ def hand_back(
         "activate": int(Phase.ACTIVATE),
         "again_at": again_at,
         "later": now + LOOK_AGAIN,
+        "at_last": min(now + WAITS_AT_MOST, max(now + LOOK_AGAIN, lot.slot.end_at)),
         "taken_at": taken_at,
         **{name: getattr(lot, name) for name in REACH},
     }
