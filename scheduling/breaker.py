@@ -2,16 +2,21 @@
 When what came back from updated hubs says that a release must stop. Pure.
 
 A mixture sequential probability ratio test: after every outcome, how much likelier are so many bad hubs if the
-release is bad than if it is not? The answer is averaged over several ways to be bad, and a release that is not bad
-ever reaches `1 / α` with a probability of α at most, however often somebody looks (Ville's inequality). Everything
-is in natural logarithms, so that neither a million good hubs nor a thousand bad ones round to nought or infinity.
+release is bad than if it is not? The answer is averaged over several ways to be bad. Of a release that is not bad it
+ever reaches 1,000 with a probability of one in 1,000 at most, however often somebody looks (Ville's inequality).
+Everything is in natural logarithms, so that neither a million good hubs nor a thousand bad ones round to nought or
+infinity.
 
 Hubs that have been commanded and not heard of count as good until their deadline. What is asked of a test is then
 never more than what it will say of the same hubs in the end, so the order in which answers come raises no alarm.
+
+The inequality is about hubs in the order in which they are commanded, and covers every beginning of that order at
+once. So the hubs that were commanded a deadline ago, of which everything is known, may be held against the same limit
+beside all that were commanded, at no cost in false alarms. While a stage grows, that is where silence shows: among
+all of them, new hubs that count as good outnumber the silent ones.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALTERNATIVES = (0.005, 0.01, 0.02, 0.05, 0.10, 0.20, 0.49)
@@ -29,13 +34,17 @@ def tolerance(*, baseline: float) -> float:
     :raises ValueError: if the baseline is no share, or so high that nothing can be told
     """
     if not 0 <= baseline < 1 / 3:
-        raise ValueError(f"A baseline of {baseline} leaves nothing to be told: it has to be from 0 to a third.")
+        raise ValueError(
+            f"A baseline of {baseline} leaves nothing to be told: it has to be from 0 to a third."
+        )
     return max(1.5 * baseline, baseline + 0.0025)
 
 
 def evidence(*, good: int, bad: int, tolerated: float) -> float:
     """
     Return the logarithm of how much likelier the outcomes are under a bad release than under one that is tolerated.
+
+    It rises with every bad hub and falls with every good one.
 
     :raises ValueError: if a count is negative, or `tolerated` is not a share above 0 and up to a half
     """
@@ -112,7 +121,11 @@ class Reading:
 
 
 def read(*, stream: Stream, tolerated: float, episode: int, streams: int) -> Reading:
-    """Hold a stream against its limit; those not heard of count as good."""
+    """
+    Hold a stream against its limit; those not heard of count as good.
+
+    :raises ValueError: if a count is negative, or a figure is none that `evidence` or `limit` takes
+    """
     return Reading(
         evidence(good=stream.good + stream.waiting, bad=stream.bad, tolerated=tolerated),
         limit(episode=episode, streams=streams),
