@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, carrying_out, fleet, halt, pages, registrations, upload
+from tests.benchmarks import booking, carrying_out, early_warning, fleet, halt, pages, registrations, upload
 from tests.benchmarks.world import Tell
 
 
@@ -13,11 +13,13 @@ class Run(Protocol):
 
 
 class Figure(NamedTuple):
-    """What is measured, at how many hubs where nobody says."""
+    """What is measured, at how many hubs and how often where nobody says, and whether in a database."""
 
     run: Run
     hubs: int
     about: str
+    repeat: int = 1
+    is_in_database: bool = True
 
 
 FIGURES = {
@@ -44,6 +46,13 @@ FIGURES = {
     ),
     "halt": Figure(
         halt.run, 200_000, "a halt while 50 senders are busy: until it is committed, and admitted after it"
+    ),
+    "early-warning": Figure(
+        early_warning.run,
+        1_000_000,
+        "hubs that a bad release reaches before it is stopped, and false alarms, beside a fixed percentage",
+        repeat=300,
+        is_in_database=False,
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

@@ -114,6 +114,36 @@ class TestRegistrations:
         assert found["ratio"] > 0
 
 
+class TestEarlyWarning:
+    def test_says_what_each_defect_reaches_and_how_often_a_healthy_release_is_stopped_under_both_rules(
+        self,
+    ) -> None:
+        found = result("early-warning", "--hubs", "2000", "--runs", "20")
+
+        assert {"figure": "early-warning", "hubs": 2_000, "repeat": 20}.items() <= found.items()
+        assert found["measured"].keys() == {"wall_s", "cpu_s", "peak_mb"}
+        for rule in (found, found["fixed_rule"]):
+            assert rule["healthy"]["runs"] == 500
+            assert rule["false_alarm_rate"] == rule["healthy"]["false_alarms"] / 500 <= 0.01
+            for kind in ("visible", "silent", "one_network"):
+                assert list(rule[kind]) == ["1", "2", "5", "20"]
+                for row in rule[kind].values():
+                    assert row.keys() == {"mean", "p95", "caught", "promised_mean", "promised_p95"}
+                    assert 50 <= row["mean"] <= 2_000
+        assert found["visible"]["20"]["caught"] == found["silent"]["20"]["caught"] == 1.0
+        assert found["visible"]["20"]["mean"] < found["fixed_rule"]["visible"]["20"]["mean"]
+        assert found["fixed_rule"]["visible"]["2"] == {
+            "mean": 2_000.0,
+            "p95": 2_000.0,
+            "caught": 0.0,
+            "promised_mean": 839,
+            "promised_p95": 2_219,
+        }
+        assert found["silent_without_second_look"].keys() == found["silent"].keys()
+        # the promise was made of a million
+        assert found["worst_mean_deviation"] is None
+
+
 class TestPages:
     def test_says_of_every_page_how_long_how_many_queries_and_how_large(self) -> None:
         found = result("pages", "--hubs", "2000")
