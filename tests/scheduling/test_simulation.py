@@ -161,6 +161,14 @@ class TestSimulate:
         ]
         assert commanded[0] < 0.8 * commanded[1]
 
+    def test_stops_a_release_that_is_as_bad_as_is_tolerated_no_more_often_than_promised(self) -> None:
+        fleet = Fleet(hubs=6_000, baseline=TOLERATED, silent=0.5)
+        ended = rollouts(fleet=fleet, terms=Terms(), runs=1_000)
+
+        assert ended.is_stopped.mean() <= breaker.FALSE_ALARMS
+        # without a limit worth its name, chance alone would stop some
+        assert rollouts(fleet=fleet, terms=Terms(), rule=EarlyWarning(tolerated=0.005)).is_stopped.any()
+
     def test_keeps_what_is_in_flight_in_its_budget_and_a_stage_in_its_size(self) -> None:
         tops = (10, 50, 150, 250, 350, 450)
         in_flight = []
