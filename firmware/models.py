@@ -231,6 +231,10 @@ class RolloutPolicy(models.Model):
                 name="policy_percentages_at_most_100",
             ),
             models.CheckConstraint(
+                condition=Q(tolerated_bad_percent__gt=0, tolerated_bad_percent__lte=33),
+                name="policy_tolerates_a_third_at_most",
+            ),
+            models.CheckConstraint(
                 condition=Q(in_flight_floor__lte=F("in_flight_ceiling")), name="policy_in_flight_in_order"
             ),
         ]
@@ -297,6 +301,8 @@ class Halt(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     halted_at = models.DateTimeField()
+    facts = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()), blank=True)
+    """The numbers behind the reason, where the portal itself halted; for pages and for whoever looks into it."""
     lifted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )

@@ -101,6 +101,14 @@ class Stream:
         """All that were commanded."""
         return self.good + self.bad + self.waiting
 
+    def __add__(self, other: "Stream") -> "Stream":
+        """Look at the hubs of both."""
+        return Stream(self.good + other.good, self.bad + other.bad, self.waiting + other.waiting)
+
+
+NOTHING = Stream(0, 0, 0)
+"""No hub at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -22,6 +22,7 @@ from scheduling.operations import (
     deployments,
     exceptions,
     forgeries,
+    halts,
     notices,
     quarantine,
     reconciliation,
@@ -155,8 +156,15 @@ def keep_exceptions(**_: object) -> None:
 
 @shared_task
 def advance_stages(**_: object) -> None:
-    """Open the next stage where every hub of the last one has an outcome, and take up what the counters gained."""
-    stages.advance(now=clock.now())
+    """
+    Hold what came back against its limits, and open the next stage where every hub of the last one has an outcome.
+
+    In this order: a stage whose last hubs speak against the release is not followed by another. Takes up what the
+    counters gained.
+    """
+    now = clock.now()
+    halts.watch(now=now)
+    stages.advance(now=now)
     while tallies.fold(limit=FOLD) == FOLD and stopping.keep_going():
         pass
 

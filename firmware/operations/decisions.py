@@ -189,12 +189,19 @@ def publish(*, release: FirmwareRelease, by: "User", now: datetime) -> FirmwareR
 
 
 @transaction.atomic
-def halt(*, release: FirmwareRelease, by: "User | None", reason: str, now: datetime) -> Halt:
+def halt(
+    *,
+    release: FirmwareRelease,
+    by: "User | None",
+    reason: str,
+    now: datetime,
+    facts: Mapping[str, Any] | None = None,
+) -> Halt:
     """
     Stop a published release; once this has committed, no command is admitted for it.
 
     Needs the database and nothing else. Halting what is halted already changes nothing and returns the
-    halt that stands. `by` is None where the portal itself halts.
+    halt that stands. `by` is None where the portal itself halts, for the numbers in `facts`.
 
     :raises UnableToHalt: if the release is not published, no reason is given, or it is not theirs to halt
     """
@@ -209,10 +216,12 @@ def halt(*, release: FirmwareRelease, by: "User | None", reason: str, now: datet
     if locked.state != ReleaseState.PUBLISHED:
         raise UnableToHalt(f"Only a published release can be halted; this one is {_state(locked)}.")
     _move(locked, ReleaseState.HALTED, UnableToHalt)
-    standing = Halt.objects.create(release=locked, reason=reason, halted_by=by, halted_at=now)
+    standing = Halt.objects.create(
+        release=locked, reason=reason, halted_by=by, halted_at=now, facts=dict(facts or {})
+    )
     # a resumption is agreed to in the knowledge of the halt that it ends
     SignOff.objects.filter(release=locked, act=SignedAct.RESUME, voided_at=None).update(voided_at=now)
-    _record(locked, "release.halted", by, now, reason)
+    _record(locked, "release.halted", by, now, reason, facts)
     return standing
 
 

@@ -18,6 +18,7 @@ from scheduling.models.deployments import (
     StrayReport,
     SuccessTally,
 )
+from scheduling.models.evidence import Evidence, WarningSign
 from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.notices import Notice
@@ -36,6 +37,7 @@ __all__ = [
     "Consent",
     "Decision",
     "Deployment",
+    "Evidence",
     "ExemptHub",
     "Exemption",
     "Finding",
@@ -68,5 +70,6 @@ __all__ = [
     "Tally",
     "TallyChange",
     "UnplacedHub",
+    "WarningSign",
     "Weekday",
 ]

@@ -27,6 +27,10 @@ class InFlight(models.Model):
     ceiling = models.PositiveIntegerField("in flight at most")
     activating = models.PositiveIntegerField(default=0, db_default=0)
     resolved = models.PositiveBigIntegerField(default=0, db_default=0)
+    refusals_known = models.PositiveIntegerField(
+        "refusals before the last resumption", default=0, db_default=0
+    )
+    """Whoever resumed the release knew of these; only what hubs refuse beyond them halts it again."""
 
     class Meta:
         verbose_name_plural = "in flight"
@@ -54,7 +58,11 @@ class Stage(models.Model):
     """
     So many hubs of one model with a release, after which the rollout waits until all of them have an outcome.
 
-    `full_at` says since when no further hub was admitted; `closed_at` when the next stage took over.
+    `full_at` says since when no further hub was admitted; `closed_at` when the next stage took over. `step` says which
+    of the policy's sizes it has; its evidence counts together with that of all stages of the same `episode`.
+
+    `cut_at` says since when nobody is admitted to it because the release was halted meanwhile and resumed: what is in
+    it was commanded before that, ends by itself, and is no evidence any more. The stage after it has the same step.
     """
 
     release = models.ForeignKey(
@@ -62,12 +70,15 @@ class Stage(models.Model):
     )
     model = models.ForeignKey(HubModel, on_delete=models.PROTECT, db_index=False, related_name="+")
     number = models.PositiveSmallIntegerField()
+    step = models.PositiveSmallIntegerField("which size of the policy", default=1, db_default=1)
+    episode = models.PositiveSmallIntegerField("episode of its evidence", default=1, db_default=1)
     size = models.PositiveIntegerField("hubs, without limit where empty", null=True)
     admitted = models.PositiveIntegerField(default=0, db_default=0)
     resolved = models.PositiveIntegerField(default=0, db_default=0)
     opened_at = models.DateTimeField()
     full_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
+    cut_at = models.DateTimeField("cut off by a resumption", null=True)
 
     class Meta:
         constraints = [
@@ -76,6 +87,9 @@ class Stage(models.Model):
                 fields=["release", "model"], condition=Q(closed_at=None), name="stage_one_open_per_model"
             ),
             models.CheckConstraint(condition=Q(number__gte=1), name="stage_numbers_begin_at_1"),
+            models.CheckConstraint(
+                condition=Q(step__gte=1, episode__gte=1), name="stage_steps_and_episodes_begin_at_1"
+            ),
             models.CheckConstraint(
                 condition=Q(size=None) | Q(admitted__lte=F("size")), name="stage_never_over_its_size"
             ),

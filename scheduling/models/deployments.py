@@ -139,6 +139,8 @@ class Deployment(models.Model):
     moved_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     stage = models.SmallIntegerField(default=0, db_default=0)
+    silent = models.BooleanField("was silent at its deadline", default=False, db_default=False)
+    """It had not answered its activation, or the read after it, in time. It stays so, whatever is read later."""
 
     class Meta:
         constraints = [

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from portal.ground import sql
 from scheduling.models import LOT_SIZE, InFlight, Stage
+from scheduling.queries import evidence
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -66,11 +67,17 @@ class Budget:
     stages: Mapping[int, OpenStage]
 
 
+# A release that was halted and resumed goes on in stages that were opened after that, so that the evidence of before
+# and that of after are never mixed. What was open is cut off by whoever comes next (`cut_off`); until then it has no
+# room.
+RESUMED_SINCE = """EXISTS (
+    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at >= stage.opened_at)"""
+OPEN_TO_HUBS = f"stage.closed_at IS NULL AND NOT {RESUMED_SINCE}"
 LOCK = (
     f"SELECT {sql.columns(InFlight, 'budget')} FROM scheduling_inflight budget "  # noqa: S608 - our own constants
     "WHERE release_id = %(release)s FOR NO KEY UPDATE",
     f"SELECT {sql.columns(Stage, 'stage')} FROM scheduling_stage stage "  # noqa: S608 - our own constants
-    "WHERE release_id = %(release)s AND closed_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+    f"WHERE release_id = %(release)s AND {OPEN_TO_HUBS} ORDER BY id FOR NO KEY UPDATE",
 )
 
 
@@ -95,28 +102,54 @@ def lock(*, release: int, now: datetime) -> Budget:
     )
 
 
+# What was cut off is as large as it is; a hub that surely was not activated goes back, and makes it smaller.
 FULL = """
-UPDATE scheduling_stage SET full_at = %(now)s
+UPDATE scheduling_stage SET full_at = %(now)s, size = admitted
 WHERE id IN (
-    SELECT id FROM scheduling_stage WHERE closed_at IS NULL AND full_at IS NULL AND admitted = size
+    SELECT id FROM scheduling_stage
+    WHERE closed_at IS NULL AND full_at IS NULL AND (admitted = size OR cut_at IS NOT NULL)
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
 """
-# Those of a release that is halted wait until it is resumed.
-CLOSE = """
-UPDATE scheduling_stage SET closed_at = %(now)s
+# What is in flight is locked before stages, as everywhere.
+CUT_OFF = f"""
+WITH resumed AS (
+    SELECT release_id FROM scheduling_inflight budget
+    WHERE EXISTS (
+        SELECT FROM scheduling_stage stage
+        WHERE stage.release_id = budget.release_id AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE})
+    ORDER BY release_id FOR NO KEY UPDATE),
+known AS (
+    UPDATE scheduling_inflight budget SET refusals_known = (
+        SELECT coalesce(sum(hubs), 0) FROM scheduling_warningsign sign
+        WHERE sign.release_id = budget.release_id AND sign.kind = 'refused')
+    FROM resumed WHERE budget.release_id = resumed.release_id
+    RETURNING budget.release_id)
+UPDATE scheduling_stage SET cut_at = %(now)s, size = admitted, full_at = %(now)s
 WHERE id IN (
-    SELECT stage.id FROM scheduling_stage stage JOIN firmware_firmwarerelease release ON release.id = stage.release_id
-    WHERE stage.closed_at IS NULL AND stage.full_at IS NOT NULL AND stage.resolved = stage.size
-      AND release.state = 'published'
-    ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED)
-RETURNING id
+    SELECT id FROM scheduling_stage stage
+    WHERE release_id IN (SELECT release_id FROM known) AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE}
+    ORDER BY id FOR NO KEY UPDATE)
+"""  # noqa: S608 - our own constant
+# Those of a release that is halted wait until it is resumed.
+RESOLVED = """
+SELECT stage.id, stage.release_id
+FROM scheduling_stage stage JOIN firmware_firmwarerelease release ON release.id = stage.release_id
+WHERE stage.closed_at IS NULL AND stage.full_at IS NOT NULL AND stage.resolved = stage.size
+  AND release.state = 'published'
+ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED
 """
-# after the last size of the policy, tranches of that size
+CLOSE = "UPDATE scheduling_stage SET closed_at = %(now)s WHERE id = ANY (%(closed)s)"
+# After the last size of the policy, tranches of that size. Evidence begins anew with each of them, and after a
+# resumption, which tries the same size again.
 GO_ON = """
-INSERT INTO scheduling_stage (release_id, model_id, number, size, opened_at)
-SELECT stage.release_id, stage.model_id, stage.number + 1,
-       (policy.stage_sizes ->> least(stage.number, jsonb_array_length(policy.stage_sizes) - 1))::int, %(now)s
-FROM scheduling_stage stage JOIN firmware_rolloutpolicy policy ON policy.release_id = stage.release_id
+INSERT INTO scheduling_stage (release_id, model_id, number, step, episode, size, opened_at)
+SELECT stage.release_id, stage.model_id, stage.number + 1, following.step,
+       stage.episode + (stage.cut_at IS NOT NULL OR following.step > greatest(1, policy.sizes))::int,
+       (policy.stage_sizes ->> least(following.step, policy.sizes) - 1)::int, %(now)s
+FROM scheduling_stage stage
+JOIN (SELECT *, jsonb_array_length(stage_sizes) AS sizes FROM firmware_rolloutpolicy) policy
+    ON policy.release_id = stage.release_id
+CROSS JOIN LATERAL (SELECT stage.step + (stage.cut_at IS NULL)::int AS step) following
 WHERE stage.id = ANY (%(closed)s) ORDER BY stage.id
 """
 
@@ -144,10 +177,22 @@ WHERE id IN (SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND wa
 """
 
 
+@transaction.atomic
+def cut_off(*, now: datetime) -> int:
+    """
+    Cut off the open stages of releases that were resumed since; return how many.
+
+    Those who resumed a release knew of its hubs so far: what these, and what has refused the image, say later is no
+    evidence any more.
+    """
+    return sql.run(CUT_OFF, {"now": now})
+
+
 def advance(*, now: datetime) -> int:
     """
     Open what published releases lack, close the stages whose hubs all have an outcome, and open the next ones.
 
+    A stage whose release has to stop is left as it is: a new one might begin with fresh evidence (`halts.watch`).
     Where room in flight is left although lots wait, as many are woken as could use it: whoever made it was in doubt.
 
     Returns how many stages were closed. A stage that somebody admits hubs to right now is left for the next time.
@@ -157,8 +202,16 @@ def advance(*, now: datetime) -> int:
         sql.run(OPEN_STAGES.format(which=EVERY), {"now": now})
     with transaction.atomic():
         sql.run(FULL, {"now": now})
-        closed = [stage for (stage,) in sql.rows(CLOSE, {"now": now})]
-        sql.run(GO_ON, {"closed": closed, "now": now})
+        resolved = sql.rows(RESOLVED, {})
+        stopping = {
+            release
+            for release in {release for _, release in resolved}
+            if evidence.look(release=release).stops
+        }
+        closed = [stage for stage, release in resolved if release not in stopping]
+        if closed:
+            sql.run(CLOSE, {"closed": closed, "now": now})
+            sql.run(GO_ON, {"closed": closed, "now": now})
     # afterwards, since lots are locked before stages; if this is lost, who waits looks again by itself
     if closed:
         sql.run(WAKE, {"closed": closed, "now": now})

@@ -357,6 +357,7 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
         "deployment_is_of_one_hub",
         "deployment_leaves_its_stage",
         "deployment_moves",
+        "deployment_shows_signs",
     ),
     "scheduling_move": ("moves_stay",),
 }
@@ -407,6 +408,17 @@ FULL JOIN (SELECT release_id, network_id, model_id, stage, state, sum(hubs) AS h
      = (rows.release_id, rows.network_id, rows.model_id, rows.stage, rows.state)
 WHERE coalesce(rows.hubs, 0) <> coalesce(tallied.hubs, 0) ORDER BY 1, 2, 3, 4, 5
 """  # noqa: S608 - our own constants
+SIGNS = """
+SELECT release_id, network_id, model_id, stage, kind, sum(there), sum(kept)
+FROM (SELECT lot.release_id, lot.network_id, model_id, stage, sign.kind, sign.hubs AS there, 0 AS kept
+      FROM scheduling_deployment deployment JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
+      CROSS JOIN LATERAL (VALUES
+          ('silent', (silent AND state = 'activating')::int),
+          ('refused', (ending IN ('hash_mismatch', 'wrong_hardware'))::int)) AS sign (kind, hubs)
+      UNION ALL
+      SELECT release_id, network_id, model_id, stage, kind, 0, hubs FROM scheduling_warningsign) counted
+GROUP BY 1, 2, 3, 4, 5 HAVING sum(there) <> sum(kept) ORDER BY 1, 2, 3, 4, 5
+"""
 
 
 def everything(*, gateway: object) -> list[Found]:
@@ -436,5 +448,13 @@ def everything(*, gateway: object) -> list[Found]:
         for release, network, model, stage, state, hubs, tallied in sql.rows(
             BY_MODEL_AND_STAGE, {"span": LOT_SPAN}
         )
+    ]
+    found += [
+        Found(
+            Mismatch.TALLY,
+            f"release {release}, network {network}, model {model}, stage {stage}, {kind}",
+            f"{kept:,} among the signs, {hubs:,} there.",
+        )
+        for release, network, model, stage, kind, hubs, kept in sql.rows(SIGNS, {"span": LOT_SPAN})
     ]
     return found + enforcement()

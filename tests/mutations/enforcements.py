@@ -1004,10 +1004,10 @@ NOTHING_BUT_THE_DATABASE = (
         12,
         "no Redis on the path of a halt",
         DECISIONS,
-        "    standing = Halt.objects.create(release=locked,",
+        "    standing = Halt.objects.create(\n",
         (
             "    __import__('django.core.cache').core.cache.cache.set('halted', 1)\n"
-            "    standing = Halt.objects.create(release=locked,"
+            "    standing = Halt.objects.create(\n"
         ),
         f"{HALTS}::TestWithoutRedisAndMail",
     ),
@@ -1015,17 +1015,18 @@ NOTHING_BUT_THE_DATABASE = (
         12,
         "no mail server on the path of a halt",
         DECISIONS,
-        "    standing = Halt.objects.create(release=locked,",
+        "    standing = Halt.objects.create(\n",
         (
             "    __import__('django.core.mail').core.mail.mail_managers('Halted', reason)\n"
             "    by.email_user('Halted', reason) if by else None\n"
-            "    standing = Halt.objects.create(release=locked,"
+            "    standing = Halt.objects.create(\n"
         ),
         f"{HALTS}::TestWithoutRedisAndMail",
     ),
 )
 
 STAGES = "tests/scheduling/test_stages.py::TestTheDatabase"
+RESUMPTION = "tests/scheduling/test_early_warning.py::TestAResumption"
 BUDGETS = (
     rule(
         13,
@@ -1083,9 +1084,25 @@ BUDGETS = (
         13,
         "no next stage during a halt",
         "scheduling/operations/stages.py",
-        "\n      AND release.state = 'published'",
-        "",
+        "\n  AND release.state = 'published'\n",
+        "\n",
         "tests/scheduling/test_stages.py::TestAdvance::test_leaves_the_stages_of_a_halted_release",
+    ),
+    edit(
+        13,
+        "nobody in a stage of before a resumption",
+        "scheduling/operations/stages.py",
+        "stage.closed_at IS NULL AND NOT {RESUMED_SINCE}",
+        "stage.closed_at IS NULL",
+        f"{RESUMPTION}::test_admits_nobody_before_the_stage_is_cut_off",
+    ),
+    edit(
+        13,
+        "no next stage for a release that has to stop",
+        "scheduling/operations/stages.py",
+        " if release not in stopping]",
+        "]",
+        "tests/scheduling/test_early_warning.py::TestTheEndOfATranche",
     ),
 )
 ONCE = (
@@ -1443,6 +1460,21 @@ SILENT = (
         "    first_miss_at = coalesce(first_miss_at, %(now)s),\n",
         "",
         SILENCE,
+    ),
+    gate(
+        16,
+        "silence of an activated hub speaks against its release",
+        "    silent = silent OR state = 'activating',\n",
+        "",
+        SILENCE,
+    ),
+    gate(16, "silence before an activation does not", "silent OR state = 'activating'", "true", SILENCE),
+    rule(
+        16,
+        "silence is counted against the release",
+        trigger(table="scheduling_deployment", name="deployment_shows_signs"),
+        "tests/scheduling/test_early_warning.py::TestLook::"
+        "test_takes_a_hub_that_is_silent_at_its_deadline_for_bad_until_it_is_read",
     ),
     gate(16, "no receipt: sent again", "    sql.run(NO_RECEIPT, terms)\n", "", SILENCE),
     gate(

@@ -404,6 +404,7 @@ class TestSilence:
                 assert deployment.next_at
                 assert deployment.next_at > answer_by
                 assert deployment.first_miss_at is None
+                assert not deployment.silent
             elif (
                 unknown and row.phase == Phase.VERIFY
             ):  # never taken, no longer valid: asked anew, no try counts
@@ -411,10 +412,12 @@ class TestSilence:
                 assert deployment.tries == row.tries
             elif row.phase == Phase.VERIFY and row.tries == 3:
                 assert (deployment.state, deployment.ending) == (State.UNCONFIRMED, Ending.SILENT)
+                assert deployment.silent
             else:
                 expected = Phase.VERIFY if row.phase == Phase.ACTIVATE else row.phase
                 assert (key, expected) in asked
                 assert deployment.first_miss_at == now
+                assert deployment.silent == (row.state == State.ACTIVATING)
                 assert deployment.tries == (1 if row.phase == Phase.ACTIVATE else row.tries + 1)
         assert not [key for key, phase in asked if phase == Phase.ACTIVATE]
 

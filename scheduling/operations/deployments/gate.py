@@ -90,6 +90,7 @@ UPDATE scheduling_deployment deployment SET
     -- an activation without an answer may have happened: read, never activate again
     phase = CASE WHEN phase = %(activate)s THEN %(verify)s ELSE phase END,
     first_miss_at = coalesce(first_miss_at, %(now)s),
+    silent = silent OR state = 'activating',
     awaiting = false, moved_at = %(now)s
 WHERE {OURS} AND awaiting AND next_at <= %(now)s
 """  # noqa: S608 - our own constant

@@ -20,7 +20,7 @@ from portal.ground.clock import Clock
 from scheduling import reactions
 from scheduling.lifecycle import FINAL, State
 from scheduling.models import LOT_SIZE, LOT_SPAN, ReportKind
-from scheduling.operations import placing
+from scheduling.operations import halts, placing
 from scheduling.operations.deployments.claims import LEASE
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.known import Known
@@ -153,7 +153,7 @@ def collect(*, gateway: HubGateway, clock: Clock, known: Known | None = None) ->
     now = clock()
     readable = [report for report in came if isinstance(report, Report)]
     if readable:
-        _record(readable, now, known or Known())
+        halts.check(releases=_record(readable, now, known or Known()), now=now)
     for odd in came:
         if isinstance(odd, UnreadableReport):
             keep_unreadable(reason=odd.reason, text=odd.text, now=now)
@@ -161,22 +161,25 @@ def collect(*, gateway: HubGateway, clock: Clock, known: Known | None = None) ->
     return len(came)
 
 
-def _record(reports: Sequence[Report], now: datetime, known: Known) -> None:
-    """Record reports; where that fails for one of them, halve them until it is found, and keep that one aside."""
+def _record(reports: Sequence[Report], now: datetime, known: Known) -> set[int]:
+    """
+    Record reports; where that fails for one of them, halve them until it is found, and keep that one aside.
+
+    Returns the ids of the releases of which hubs have ended.
+    """
     try:
-        record_reports(reports=reports, now=now, known=known)
+        return record_reports(reports=reports, now=now, known=known)
     except (OperationalError, InterfaceError):
         raise  # the database's trouble, not a report's
     except Exception as error:
         if len(reports) > 1:
             middle = len(reports) // 2
-            _record(reports[:middle], now, known)
-            _record(reports[middle:], now, known)
-            return
+            return _record(reports[:middle], now, known) | _record(reports[middle:], now, known)
         logger.exception("a report cannot be recorded")
         keep_unreadable(
             reason=f"{type(error).__name__} while it was recorded", text=repr(reports[0]), now=now
         )
+        return set()
 
 
 @transaction.atomic(durable=True)
@@ -197,9 +200,11 @@ class _Lot(NamedTuple):
 
 
 @transaction.atomic(durable=True)
-def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | None = None) -> None:
+def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | None = None) -> set[int]:
     """
     Record each answer once and move the deployments that still await it; `known` is what was read before.
+
+    Returns the ids of the releases of which hubs have ended.
 
     A late or repeated answer changes nothing but its count. A report for a command that was never sent, or from
     another hub than the one commanded, is kept as stray.
@@ -210,8 +215,8 @@ def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | N
     lots = {lot: _Lot(*facts) for lot, *facts in sql.rows(LOCK, {"lots": sql.numbers(named)})}
     ours = [report for report in first_of_key.values() if report.deployment // LOT_SPAN in lots]
     moved, answered = 0, []
+    resolved: Counter[int] = Counter()
     if ours:
-        resolved: Counter[int] = Counter()
         freed: Counter[int] = Counter()
         wakes: dict[int, datetime | None] = {}
         recorded = sql.rows(RECORD, _terms(ours, lots, known or Known(), now))
@@ -243,6 +248,7 @@ def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | N
     record_versions(
         versions={report.hub: report.version for report in answered if report.version is not None}
     )
+    return set(+resolved)
 
 
 def wake_waiting(*, release: int, ended: int, now: datetime) -> None:

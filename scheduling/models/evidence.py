@@ -1,0 +1,82 @@
+"""What speaks against a release: signs that the counters do not show, and the evidence as it grew."""
+
+from django.db import models
+from django.db.models import Q
+
+from firmware.models import FirmwareRelease
+from hubs.models import HubModel, Network
+
+
+class WarningSign(models.Model):
+    """
+    So many hubs that showed a sign, or show it no longer, in one statement. Written by the database itself.
+
+    Only ever added, as `TallyChange` is. Nothing but sums of `hubs` means anything.
+    """
+
+    class Kind(models.TextChoices):
+        """What is the matter with them."""
+
+        SILENT = "silent", "Silent at their deadline, and not read back yet"
+        REFUSED = "refused", "Refused the image: its hash, or their hardware"
+
+    release = models.ForeignKey(
+        FirmwareRelease, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    network = models.ForeignKey(
+        Network, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    model = models.ForeignKey(
+        HubModel, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    stage = models.SmallIntegerField()
+    kind = models.CharField(max_length=7, choices=Kind)
+    hubs = models.IntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["release", "kind"], name="warning_sign_by_release")]
+
+    def __str__(self) -> str:
+        return f"{self.hubs:+} {self.kind}"
+
+
+class Evidence(models.Model):
+    """
+    What a test said of the hubs of one model, or of one network, of a release at a moment: at most once a minute.
+
+    `evidence` and `threshold` are natural logarithms of a likelihood ratio; the release stops where the first reaches
+    the second. `good` to `waiting` are hubs, `tolerated` is a share of them.
+    """
+
+    release = models.ForeignKey(
+        FirmwareRelease, on_delete=models.PROTECT, db_index=False, related_name="evidence"
+    )
+    model = models.ForeignKey(HubModel, on_delete=models.PROTECT, null=True, db_index=False, related_name="+")
+    network = models.ForeignKey(
+        Network, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
+    )
+    at = models.DateTimeField()
+    episode = models.PositiveSmallIntegerField()
+    good = models.PositiveIntegerField()
+    bad = models.PositiveIntegerField()
+    waiting = models.PositiveIntegerField()
+    tolerated = models.FloatField()
+    evidence = models.FloatField()
+    threshold = models.FloatField()
+
+    class Meta:
+        verbose_name_plural = "evidence"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["release", "model", "network", "at"],
+                nulls_distinct=False,
+                name="evidence_once_a_minute",
+            ),
+            models.CheckConstraint(
+                condition=Q(model=None, network__isnull=False) | Q(model__isnull=False, network=None),
+                name="evidence_of_a_model_or_a_network",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.evidence:.2f} of {self.threshold:.2f}"

@@ -1,0 +1,164 @@
+"""
+The early warning: hold what came back from hubs against its limits, and stop a release that trips.
+
+It needs the database and nothing else. Whoever records answers looks at the releases concerned at once; the timetable
+looks at all of them, and keeps the evidence as it grows.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from firmware import locks
+from firmware.models import FirmwareRelease, ReleaseState
+from firmware.operations import decisions
+from hubs.models import HubModel, Network
+from portal.ground import sql
+from scheduling.operations import stages
+from scheduling.queries import evidence
+from scheduling.queries.evidence import Look, Watched
+
+logger = logging.getLogger(__name__)
+
+# One row for each stream and minute, and none where nothing has changed since the last.
+KEEP = """
+INSERT INTO scheduling_evidence AS kept
+    (release_id, model_id, network_id, at, episode, good, bad, waiting, tolerated, evidence, threshold)
+SELECT %(release)s, seen.model_id, seen.network_id, date_trunc('minute', %(now)s::timestamptz), seen.episode,
+       seen.good, seen.bad, seen.waiting, %(tolerated)s, seen.evidence, seen.threshold
+FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[], %(good)s::bigint[], %(bad)s::bigint[],
+            %(waiting)s::bigint[], %(evidence)s::float8[], %(threshold)s::float8[])
+    AS seen (model_id, network_id, episode, good, bad, waiting, evidence, threshold)
+LEFT JOIN LATERAL (
+    SELECT episode, good, bad, waiting FROM scheduling_evidence last
+    WHERE last.release_id = %(release)s AND last.model_id IS NOT DISTINCT FROM seen.model_id
+      AND last.network_id IS NOT DISTINCT FROM seen.network_id
+    ORDER BY at DESC LIMIT 1) last ON true
+WHERE (last.episode, last.good, last.bad, last.waiting)
+      IS DISTINCT FROM (seen.episode, seen.good, seen.bad, seen.waiting)
+ORDER BY seen.model_id, seen.network_id
+ON CONFLICT (release_id, model_id, network_id, at) DO UPDATE SET
+    episode = excluded.episode, good = excluded.good, bad = excluded.bad, waiting = excluded.waiting,
+    evidence = excluded.evidence, threshold = excluded.threshold
+"""
+
+
+def watch(*, now: datetime) -> int:
+    """
+    Look at every published release, keep what speaks against it, and halt those that trip; return how many did.
+
+    One that cannot be looked at keeps nobody from looking at the others.
+    """
+    stages.cut_off(now=now)
+    published = FirmwareRelease.objects.filter(state=ReleaseState.PUBLISHED).order_by("pk")
+    halted = 0
+    for release in published.values_list("pk", flat=True):
+        try:
+            seen = evidence.look(release=release)
+            _keep(release, seen, now)
+            halted += seen.stops and trip(release=release, now=now)
+        except Exception:
+            logger.exception("release %s could not be looked at", release)
+    return halted
+
+
+def check(*, releases: Iterable[int], now: datetime) -> int:
+    """Look at some releases, by id, because hubs of theirs have ended; halt those that trip, and return how many."""
+    return sum(
+        trip(release=release, now=now) for release in sorted(releases) if evidence.look(release=release).stops
+    )
+
+
+@transaction.atomic
+def trip(*, release: int, now: datetime) -> bool:
+    """
+    Halt a release, by id, if what came back still says so once nobody can admit a command; return whether it was.
+
+    Asked again under the lock: a release that was resumed meanwhile is not halted for what was known before.
+    """
+    locks.take_exclusive(release_id=release)
+    stages.cut_off(now=now)
+    seen = evidence.look(release=release)
+    if not seen.stops:
+        return False
+    reason = _why(seen)
+    _keep(release, seen, now)
+    try:
+        decisions.halt(
+            release=FirmwareRelease.objects.get(pk=release),
+            by=None,
+            reason=reason,
+            now=now,
+            facts=_facts(seen),
+        )
+    except decisions.UnableToHalt:  # halted, withdrawn or closed at the same moment
+        return False
+    logger.critical("release %s was halted: %s", release, reason)
+    return True
+
+
+def _keep(release: int, seen: Look, now: datetime) -> None:
+    watched = [one for one in seen.watched if one.stream.hubs]
+    if watched:
+        terms = {
+            "release": release,
+            "now": now,
+            "tolerated": seen.tolerated,
+            "models": [one.model for one in watched],
+            "networks": [one.network for one in watched],
+            "episodes": [one.episode for one in watched],
+            "good": [one.stream.good for one in watched],
+            "bad": [one.stream.bad for one in watched],
+            "waiting": [one.stream.waiting for one in watched],
+            "evidence": [one.reading.evidence for one in watched],
+            "threshold": [one.reading.limit for one in watched],
+        }
+        sql.run(KEEP, terms)
+
+
+def _why(seen: Look) -> str:
+    """Return the sentences on why the release has to stop, as it does."""
+    worst = seen.worst
+    if worst is None or not worst.reading.trips:
+        return (
+            f"Early warning: {seen.refused:,} hubs refused the image, because its hash or their hardware did not "
+            f"match; {evidence.REFUSALS} are enough to stop. Compare the stored image and the hub models of the "
+            "release with the CPL before anybody resumes it."
+        )
+    stream = worst.stream
+    waiting = f"; {stream.waiting:,} have yet to answer" if stream.waiting else ""
+    return (
+        f"Early warning: of {stream.hubs:,} hubs {_where(worst)} that were activated, {stream.bad:,} are bad "
+        f"({stream.bad / stream.hubs:.1%}), where {seen.tolerated:.2%} are tolerated{waiting}. Bad hubs failed, came "
+        "back with another version, or did not answer in time. Find out what they have in common before anybody "
+        "resumes the release."
+    )
+
+
+def _where(watched: Watched) -> str:
+    if watched.network is not None:
+        return f"on network {Network.objects.get(pk=watched.network)}"
+    return f"of model {HubModel.objects.get(pk=watched.model or 0)}"
+
+
+def _facts(seen: Look) -> dict[str, Any]:
+    return {
+        "tolerated": seen.tolerated,
+        "refused": seen.refused,
+        "streams": [
+            {
+                "model": one.model,
+                "network": one.network,
+                "episode": one.episode,
+                "good": one.stream.good,
+                "bad": one.stream.bad,
+                "waiting": one.stream.waiting,
+                "evidence": round(one.reading.evidence, 4),
+                "limit": round(one.reading.limit, 4),
+            }
+            for one in seen.watched
+        ],
+    }
