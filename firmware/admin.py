@@ -196,7 +196,7 @@ class PolicyInline(admin.StackedInline[RolloutPolicy, FirmwareRelease]):
                     ("reserve_percent", "default_allocation_percent", "default_allocation_notice"),
                     ("staging_opens", "grace", "retry_interval", "silence_deadline"),
                     ("first_reminder", "last_reminder"),
-                    ("stage_sizes", "tolerated_bad_percent"),
+                    ("stage_sizes", "soak", "tolerated_bad_percent"),
                     ("in_flight_floor", "in_flight_percent", "in_flight_ceiling"),
                 ),
             },

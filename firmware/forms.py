@@ -360,6 +360,7 @@ class PolicyForm(forms.ModelForm[RolloutPolicy]):
             "first_reminder",
             "last_reminder",
             "stage_sizes",
+            "soak",
             "in_flight_floor",
             "in_flight_percent",
             "in_flight_ceiling",

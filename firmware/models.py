@@ -214,6 +214,9 @@ class RolloutPolicy(models.Model):
     first_reminder = SpanField("first reminder before a slot", default="7 days")
     last_reminder = SpanField("last reminder before a slot", default="1 days")
     stage_sizes = models.JSONField(default=list, help_text="Hubs per stage, then tranches of the last size.")
+    soak = SpanField(
+        "soak after each of these stages", default="24 hours", db_default=models.Value("24 hours")
+    )
     in_flight_floor = models.PositiveIntegerField("in flight at least", default=50)
     in_flight_percent = models.PositiveSmallIntegerField("in flight, % of resolved", default=10)
     in_flight_ceiling = models.PositiveIntegerField("in flight at most", default=10_000)

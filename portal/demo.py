@@ -45,6 +45,7 @@ POLICY = {
     "first_reminder": "10 minutes",
     "last_reminder": "3 minutes",
     "stage_sizes": [200, 2_000],
+    "soak": "1 minute",
 }
 """Minutes where production has days, so that a visitor sees a deployment from booking to outcome."""
 

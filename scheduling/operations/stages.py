@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 
 from portal.ground import sql
+from portal.ground.uk_time import Span
 from scheduling.models import LOT_SIZE, InFlight, Stage
 from scheduling.queries import evidence
 
@@ -132,8 +133,10 @@ WHERE id IN (
 """  # noqa: S608 - our own constant
 # Those of a release that is halted wait until it is resumed.
 RESOLVED = """
-SELECT stage.id, stage.release_id
+SELECT stage.id, stage.release_id, stage.full_at,
+       CASE WHEN stage.cut_at IS NULL AND stage.step <= jsonb_array_length(policy.stage_sizes) THEN policy.soak END
 FROM scheduling_stage stage JOIN firmware_firmwarerelease release ON release.id = stage.release_id
+JOIN firmware_rolloutpolicy policy ON policy.release_id = release.id
 WHERE stage.closed_at IS NULL AND stage.full_at IS NOT NULL AND stage.resolved = stage.size
   AND release.state = 'published'
 ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED
@@ -192,6 +195,7 @@ def advance(*, now: datetime) -> int:
     """
     Open what published releases lack, close the stages whose hubs all have an outcome, and open the next ones.
 
+    A stage that the policy names soaks first, from its last admission on: what fails late shows in few hubs then.
     A stage whose release has to stop is left as it is: a new one might begin with fresh evidence (`halts.watch`).
     Where room in flight is left although lots wait, as many are woken as could use it: whoever made it was in doubt.
 
@@ -202,13 +206,15 @@ def advance(*, now: datetime) -> int:
         sql.run(OPEN_STAGES.format(which=EVERY), {"now": now})
     with transaction.atomic():
         sql.run(FULL, {"now": now})
-        resolved = sql.rows(RESOLVED, {})
+        soaked = [
+            (stage, release)
+            for stage, release, full_at, soak in sql.rows(RESOLVED, {})
+            if soak is None or Span.parse(soak).after(full_at) <= now
+        ]
         stopping = {
-            release
-            for release in {release for _, release in resolved}
-            if evidence.look(release=release).stops
+            release for release in {release for _, release in soaked} if evidence.look(release=release).stops
         }
-        closed = [stage for stage, release in resolved if release not in stopping]
+        closed = [stage for stage, release in soaked if release not in stopping]
         if closed:
             sql.run(CLOSE, {"closed": closed, "now": now})
             sql.run(GO_ON, {"closed": closed, "now": now})

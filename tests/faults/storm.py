@@ -246,6 +246,7 @@ def build(drawn: Plan) -> Scene:
     NetworkProfile.objects.update(**drawn.profile)
     RolloutPolicy.objects.update(
         cut_off="5 seconds",
+        soak="0 minutes",
         stage_sizes=list(drawn.stages),
         in_flight_floor=drawn.in_flight,
         explicit_consent_within="10 minutes" if drawn.agrees == "never" else "1 seconds",

@@ -23,6 +23,14 @@ HUBS = 60
 
 
 @pytest.fixture
+def world(world: World) -> World:
+    """A release of which as many hubs may be bad as of any: 0.75 %."""
+    world.release.policy.tolerated_bad_percent = "0.75"
+    world.release.policy.save()
+    return world
+
+
+@pytest.fixture
 def staged(world: World) -> World:
     """Sixty staged hubs of one model, the first fifty of which may be activated."""
     return stage(world, HUBS)

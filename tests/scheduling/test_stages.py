@@ -166,6 +166,21 @@ class TestAdvance:
             assert (stage.size, stage.full_at, stage.closed_at) == (size, opened, now)
         assert list(Stage.objects.filter(closed_at=None).values_list("number", "size")) == [(4, 2)]
 
+    def test_lets_the_stages_of_the_policy_soak_from_their_last_admission_and_tranches_not(
+        self, short: World
+    ) -> None:
+        short.release.policy.soak = "2 hours"
+        short.release.policy.save()
+        for number, size, soak in ((1, 1, 2), (2, 2, 2), (3, 2, 0)):
+            activate(size, stage=number)
+            assert stages.advance(now=short.clock.move(minutes=1)) == 0
+            resolve(size, world=short)
+            full = short.clock()
+            if soak:
+                assert stages.advance(now=full + timedelta(hours=soak, seconds=-1)) == 0
+            short.clock.moment = full + timedelta(hours=soak)
+            assert stages.advance(now=short.clock()) == 1
+
     def waiting(self, world: World, *, tokens: Sequence[int]) -> list[int]:
         """Let a lot wait for each token, due in a while; return their ids."""
         for number in range(1, len(tokens)):

@@ -228,6 +228,9 @@ def publish(
                 "cut_off": "1 hours",
                 "staging_opens": "4 hours",
                 "reserve_percent": 0,
+                "soak": "0 minutes",
+                # these worlds are rough, and few of them are about the early warning
+                "tolerated_bad_percent": "33",
             },
         ),
         content=io.BytesIO(content),
