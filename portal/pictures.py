@@ -1,7 +1,8 @@
 """The geometry of pictures that templates draw (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 LEAST_WIDTH = 1.5
 """Percent of the bar below which a part would vanish: three failures in a million must be seen."""
@@ -63,3 +64,86 @@ def share_of(count: int, total: int) -> str:
     if 99.9 < percent < 100:
         return "over 99.9 %"
     return f"{percent:.1f} %".replace(".0 %", " %")
+
+
+def share_of_limit(share: float) -> str:
+    """Say how much of its limit something has reached: never all of it before it has."""
+    if share >= 1:
+        return "beyond the limit"
+    if 0 < share < 0.01:
+        return "under 1 % of the limit"
+    return f"{int(100 * share)} % of the limit"
+
+
+LEFT, RIGHT, TOP, BOTTOM = 52, 688, 12, 216
+"""The edges of a picture over time, in its own units; its words stand outside of them."""
+MOST = 1.5
+"""How many times the limit a picture shows; what is beyond lies on its upper edge."""
+APART = 15.0
+"""The marks of two lines are at least so far from each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a picture over time: its corners as SVG writes them, where it ends, and where its mark stands."""
+
+    letter: str
+    corners: str
+    y: float
+    mark_y: float
+
+
+def height_of(share: float) -> float:
+    """Return where a share of the limit lies."""
+    return round(BOTTOM - (BOTTOM - TOP) * min(max(share, 0.0), MOST) / MOST, 1)
+
+
+def place_of(moment: datetime, *, since: datetime, until: datetime) -> float:
+    """Return where a moment lies between two; the last one where they are the same."""
+    whole = until - since
+    passed = (moment - since) / whole if whole > timedelta() else 1.0
+    return round(LEFT + (RIGHT - LEFT) * min(max(passed, 0.0), 1.0), 1)
+
+
+def lines(
+    tracks: Mapping[str, Sequence[tuple[datetime, float]]], *, since: datetime, until: datetime
+) -> list[Line]:
+    """
+    Lay out, by its letter, how much of a limit was reached over time.
+
+    Each share holds from its moment to the next, and the last one to the end; so the lines go in steps. The marks at
+    their ends are moved apart where they would cover each other.
+    """
+    ends = {letter: height_of(shares[-1][1]) for letter, shares in tracks.items()}
+    marks = _apart(ends)
+    found = []
+    for letter, shares in tracks.items():
+        corners: list[tuple[float, float]] = []
+        for moment, share in shares:
+            x, y = place_of(moment, since=since, until=until), height_of(share)
+            if corners:
+                corners.append((x, corners[-1][1]))
+            corners.append((x, y))
+        corners.append((RIGHT, ends[letter]))
+        found.append(Line(letter, " ".join(f"{x},{y}" for x, y in corners), ends[letter], marks[letter]))
+    return found
+
+
+def _apart(ends: Mapping[str, float]) -> dict[str, float]:
+    """Move what is too near to its neighbour below upwards, and what would leave the picture down again."""
+    marks: dict[str, float] = {}
+    lowest = BOTTOM + APART
+    for letter in sorted(ends, key=lambda letter: (-ends[letter], letter)):
+        lowest = marks[letter] = min(ends[letter], lowest - APART)
+    highest = TOP - APART
+    for letter in reversed(marks):
+        highest = marks[letter] = max(marks[letter], highest + APART)
+    return marks
+
+
+def ticks(*, since: datetime, until: datetime, number: int = 5) -> list[tuple[float, datetime]]:
+    """Return moments at even distances, with their places; only the last where all are the same."""
+    if since >= until:
+        return [(place_of(until, since=since, until=until), until)]
+    moments = [since + (until - since) * each / (number - 1) for each in range(number)]
+    return [(place_of(moment, since=since, until=until), moment) for moment in moments]

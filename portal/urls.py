@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import health, metrics, views
+from portal import control_room, health, metrics, views
 
 urlpatterns = [
     path("", include("scheduling.urls")),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
     path("accounts/", include("portal.account_urls")),
+    path("admin/control-room/", admin.site.admin_view(control_room.page), name="control-room"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/", admin.site.urls),
 ]

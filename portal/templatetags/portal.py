@@ -13,6 +13,7 @@ from hubs.identifiers import format_eui64
 from portal import checks, pictures
 from portal.ground.uk_time import LONDON
 from scheduling.queries import consents
+from scheduling.queries.control_room import WATCHED_FROM, History
 
 register = template.Library()
 
@@ -77,6 +78,56 @@ def stacked_bar(counts: Mapping[str, int], caption: str, unit: str = "hubs") -> 
 def state(state: str) -> dict[str, str]:
     """Show a state as its word and its shape."""
     return {"state": str(state), "label": pictures.label_of(state)}
+
+
+@register.filter
+def percent(share: float) -> str:
+    """Write a share as `0.75 %`."""
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+@register.filter
+def of_limit(share: float) -> str:
+    """Say how much of its limit the evidence has reached."""
+    return pictures.share_of_limit(share)
+
+
+@register.inclusion_tag("components/limit_bar.html")
+def limit_bar(share: float) -> dict[str, Any]:
+    """Draw how much of its limit the evidence has reached, with the words."""
+    return {
+        "words": pictures.share_of_limit(share),
+        "width": round(100 * min(share, 1.0), 1),
+        "half": 100 * WATCHED_FROM,
+        "kind": "beyond" if share >= 1 else "near" if share > WATCHED_FROM else "far",
+    }
+
+
+@register.inclusion_tag("components/evidence_over_time.html")
+def evidence_over_time(history: History, key: int, name: str) -> dict[str, Any]:
+    """Draw how near a release, by its id and its name, came to its limits, with a table of the same shares."""
+    since, until = history.since, history.until
+    shares = {track.stream.letter: dict(track.shares) for track in history.tracks}
+    moments = sorted({moment for track in history.tracks for moment, _ in track.shares})
+    rows, latest = [], dict.fromkeys(shares, "–")
+    for moment in moments:
+        latest |= {letter: f"{int(100 * of[moment])} %" for letter, of in shares.items() if moment in of}
+        rows.append((moment, list(latest.values())))
+    return {
+        "key": key,
+        "name": name,
+        "history": history,
+        "lines": pictures.lines(
+            {track.stream.letter: track.shares for track in history.tracks}, since=since, until=until
+        ),
+        "marks": [
+            (pictures.height_of(share), f"{share:.0%}".replace("%", " %")) for share in (0, WATCHED_FROM, 1)
+        ],
+        "limit_y": pictures.height_of(1.0),
+        "ticks": pictures.ticks(since=since, until=until),
+        "rows": reversed(rows),
+        "edges": pictures,
+    }
 
 
 @register.simple_tag

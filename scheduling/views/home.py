@@ -9,8 +9,17 @@ from django.views.generic import TemplateView
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import allocations, bookings, consents, deadlines, progress, standings
+from scheduling.queries import (
+    allocations,
+    bookings,
+    consents,
+    control_room,
+    deadlines,
+    progress,
+    standings,
+)
 from scheduling.queries.allocations import Outlook
+from scheduling.queries.control_room import Health
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
 from scheduling.views.wording import Stand, bar_of, time_left
@@ -29,13 +38,13 @@ class Card:
     bar: dict[Stand, int]
     closes_at: datetime
     left: str
-    health: str
+    health: Health
     can_book: bool
     allocation: Outlook
 
 
-def card_of(*, standing: Standing, allocation: Outlook, now: datetime) -> Card:
-    """Put a standing, and what DCC would allocate, into the words of the page."""
+def card_of(*, standing: Standing, health: Health, allocation: Outlook, now: datetime) -> Card:
+    """Put a standing, how the release fares, and what DCC would allocate, into the words of the page."""
     release = standing.release
     closes_at = standings.last_end(release=release)
     is_published = release.state == ReleaseState.PUBLISHED
@@ -45,7 +54,7 @@ def card_of(*, standing: Standing, allocation: Outlook, now: datetime) -> Card:
         bar=bar_of(standing),
         closes_at=closes_at,
         left=time_left(until=closes_at, now=now),
-        health="healthy" if is_published else "halted",
+        health=health,
         can_book=is_published and closes_at > now and standing.left > 0,
         allocation=allocation if is_published else Outlook(),
     )
@@ -71,8 +80,14 @@ class HomeView(SupplierPage, TemplateView):
         stands = standings.standings(supplier=self.supplier, releases_shown=shown)
         until = deadlines.of_releases(releases_shown=shown)
         outlooks = allocations.outlooks(supplier=self.supplier, shown=stands, now=self.now)
+        healths = control_room.healths(shown=shown)
         cards = [
-            card_of(standing=standing, allocation=outlooks[standing.release.pk], now=self.now)
+            card_of(
+                standing=standing,
+                health=healths[standing.release.pk],
+                allocation=outlooks[standing.release.pk],
+                now=self.now,
+            )
             for standing in stands
         ]
         troubles, trouble_count = standings.troubles(supplier=self.supplier, shown=stands, limit=TROUBLES)

@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.views.generic import TemplateView
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease, ReleaseState
-from scheduling.queries import allocations, bookings, progress, standings
+from firmware.models import FirmwareRelease
+from scheduling.queries import allocations, bookings, control_room, progress, standings
 from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
 from scheduling.views.base import SupplierPage
@@ -63,13 +63,20 @@ class ReleaseView(SupplierPage, TemplateView):
         outlooks = allocations.outlooks(supplier=self.supplier, shown=[standing], now=self.now)
         own = list(bookings.of_release(supplier=self.supplier, release=release)[:BOOKINGS])
         progress_of = progress.by_booking(bookings=[booking.pk for booking in own])
-        halt = releases.standing_halt(release=release) if release.state == ReleaseState.HALTED else None
+        [situation] = control_room.situations(shown=[release])
         periods, now_x = self.period_bars(release)
         return super().get_context_data(
             release=release,
-            card=card_of(standing=standing, allocation=outlooks[release.pk], now=self.now),
+            card=card_of(
+                standing=standing,
+                health=situation.health,
+                allocation=outlooks[release.pk],
+                now=self.now,
+            ),
             standing=standing,
-            halt=halt,
+            situation=situation,
+            halt=situation.halt,
+            as_of=self.now,
             periods=periods,
             now_x=now_x,
             predecessors=sorted(release.predecessors.all(), key=lambda one: one.version.number),

@@ -71,6 +71,7 @@ CASES = {
     },
     "health-live": public(200),
     "health-ready": public(200),
+    "control-room": behind_login(supplier=404, staff=200),
     "health": behind_login(supplier=404, staff=200),
     "metrics": public(404),  # its own tests have a token
     "invitation": public(404, token="unknown"),

@@ -1,0 +1,45 @@
+"""Show DCC staff how every rollout fares, what speaks against it, and where to halt it."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from firmware.operations import decisions
+from portal.ground import clock
+from portal.ground.access import user_of
+from scheduling.queries import control_room
+from scheduling.queries.control_room import Health
+from scheduling.queries.evidence import REFUSALS
+
+EVERY_SECONDS = 5
+"""How often the page asks for itself again."""
+
+
+@never_cache
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """Show every release that is published or halted; asked by htmx, only what changes."""
+    now = clock.now()
+    found = control_room.situations(shown=control_room.rolling_out())
+    histories = control_room.histories(shown=found)
+    person = user_of(request)
+    context = {
+        "as_of": now,
+        "cards": [(one, histories.get(one.release.pk)) for one in found],
+        "counts": [
+            (health.label.lower(), number)
+            for health in reversed(Health)
+            if (number := sum(one.health is health for one in found))
+        ],
+        "is_well": all(one.health is Health.HEALTHY for one in found),
+        "may_halt": person.has_perm(decisions.HALT),
+        "may_open": person.has_perm("firmware.view_firmwarerelease"),
+        "most_refusals": REFUSALS,
+        "every_seconds": EVERY_SECONDS,
+    }
+    if request.headers.get("HX-Request"):
+        return render(request, "admin/control_room/_live.html", context)
+    context |= {**admin.site.each_context(request), "title": "Control room"}
+    return render(request, "admin/control_room/page.html", context)
