@@ -109,6 +109,11 @@ class Stream:
     """What they say now; None before the first of them is activated in this episode."""
 
     @property
+    def words(self) -> str:
+        """What its hubs have in common."""
+        return f"{'Network' if self.model is None else 'Model'} {self.name}"
+
+    @property
     def share(self) -> float:
         """How much of its limit the evidence has reached; 1 and more halts the release."""
         return self.watched.reading.share if self.watched else 0.0
@@ -117,6 +122,14 @@ class Stream:
     def bad_share(self) -> float:
         """Which part of its hubs is bad."""
         return self.watched.stream.bad / self.watched.stream.hubs if self.watched else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Some hubs, and how much of its limit what they say has reached."""
+
+    words: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +152,20 @@ class Situation:
         return sum((cell.outcomes for cell in self.cells), start=Outcomes())
 
     @property
+    def nearest(self) -> "Near":
+        """What is nearest to its limit."""
+        return max(
+            [
+                *(Near(stream.words, stream.share) for stream in self.streams),
+                Near("Hubs that refused the image", self.refused_share),
+            ],
+            key=lambda near: near.share,
+        )
+
+    @property
     def share(self) -> float:
         """How near the release is to its next limit, from 0; 1 and more halts it."""
-        return max([stream.share for stream in self.streams] + [self.refused_share])
+        return self.nearest.share
 
     @property
     def refused_share(self) -> float:
@@ -284,29 +308,29 @@ def _letter(place: int) -> str:
     return string.ascii_uppercase[which] * (times + 1)
 
 
-# What was kept of each model's hubs, and of each network's, found by the index of the streams.
+# What was kept of each model's hubs, and of each network's, found by the index of the streams. The order names all of
+# its columns: PostgreSQL does not see that a column which has to be empty is always the same.
 OF_STREAMS = (
     (
         "firmware_firmwarerelease_hub_models stream",
         "stream.firmwarerelease_id",
-        "kept.model_id = stream.hubmodel_id AND kept.network_id IS NULL",
+        "model_id = stream.hubmodel_id AND network_id IS NULL",
     ),
     (
         "firmware_availabilityperiod stream",
         "stream.release_id",
-        "kept.model_id IS NULL AND kept.network_id = stream.network_id",
+        "model_id IS NULL AND network_id = stream.network_id",
     ),
 )
+LAST = "ORDER BY model_id DESC, network_id DESC, at DESC LIMIT 1"
+FIRST = "ORDER BY model_id, network_id, at LIMIT 1"
 # What was known before a resumption says nothing of what comes after it.
 LATEST = " UNION ALL ".join(
     f"""
     SELECT {release} AS release_id, kept.*
     FROM {streams} CROSS JOIN LATERAL (
-        SELECT model_id, network_id, at, evidence, threshold, (
-            SELECT min(earlier.at) FROM scheduling_evidence earlier
-            WHERE earlier.release_id = {release} AND {same.replace("kept.", "earlier.")}) AS first_at
-        FROM scheduling_evidence kept
-        WHERE kept.release_id = {release} AND {same} ORDER BY at DESC LIMIT 1) kept
+        SELECT model_id, network_id, at, evidence, threshold FROM scheduling_evidence
+        WHERE release_id = {release} AND {same} {LAST}) kept
     WHERE {release} = ANY (%(releases)s)"""  # noqa: S608 - our own constants
     for streams, release, same in OF_STREAMS
 )
@@ -360,31 +384,40 @@ class History:
 
 # A stream is kept only where it changes: what it said last before the time that is shown, it still said when that
 # began. Of the moments in a step, the worst is shown, so that nothing that came near its limit is lost.
+BEGUN = " UNION ALL ".join(
+    f"""
+    SELECT {release} AS release_id, kept.at
+    FROM {streams} CROSS JOIN LATERAL (
+        SELECT at FROM scheduling_evidence WHERE release_id = {release} AND {same} {FIRST}) kept
+    WHERE {release} = ANY (%(releases)s)"""  # noqa: S608 - our own constants
+    for streams, release, same in OF_STREAMS
+)
 KEPT = " UNION ALL ".join(
     f"""
-    SELECT kept.release_id, kept.model_id, kept.network_id, greatest(kept.at, span.since) AS at,
-           greatest(kept.evidence, 0) / kept.threshold AS share, span.since, span.until, span.step
-    FROM {streams} JOIN span ON span.release_id = {release}
-    JOIN scheduling_evidence kept ON kept.release_id = {release} AND {same}
-    WHERE kept.at >= coalesce((
-        SELECT max(before.at) FROM scheduling_evidence before
-        WHERE before.release_id = {release} AND {same.replace("kept.", "before.")} AND before.at <= span.since
-    ), span.since)"""  # noqa: S608 - our own constants
+    SELECT span.*, kept.*
+    FROM span JOIN {streams} ON {release} = span.release_id
+    CROSS JOIN LATERAL (
+        SELECT model_id, network_id, greatest(at, span.since) AS at, greatest(evidence, 0) / threshold AS share
+        FROM scheduling_evidence
+        WHERE release_id = {release} AND {same} AND at >= coalesce((
+            SELECT at FROM scheduling_evidence
+            WHERE release_id = {release} AND {same} AND at <= span.since {LAST}), span.since)) kept"""  # noqa: S608
     for streams, release, same in OF_STREAMS
 )
 OVER_TIME = f"""
 WITH latest AS ({LATEST}),
-beginning AS (
-    SELECT release_id, max(at) AS until,
-           greatest(max(at) - %(history)s::interval, min(first_at)) AS since
+begun AS ({BEGUN}),
+lasting AS (
+    SELECT release_id, max(latest.at) AS until, greatest(
+        max(latest.at) - %(history)s::interval,
+        (SELECT min(begun.at) FROM begun WHERE begun.release_id = latest.release_id)) AS since
     FROM latest GROUP BY 1),
 span AS (
-    SELECT *, make_interval(mins => greatest(
+    SELECT release_id, since, until, make_interval(mins => greatest(
         1, ceil(extract(epoch FROM until - since) / 60 / %(moments)s)::int)) AS step
-    FROM beginning),
+    FROM lasting),
 kept AS ({KEPT})
-SELECT release_id, since, until, step, model_id, network_id,
-       date_bin(step, at, since) AS moment, max(share)
+SELECT release_id, since, until, step, model_id, network_id, date_bin(step, at, since) AS moment, max(share)
 FROM kept GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 5, 6, 7
 """  # noqa: S608 - our own constants
 

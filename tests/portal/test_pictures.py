@@ -1,13 +1,15 @@
 """Tests of the geometry of pictures."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portal import pictures
-from portal.pictures import LEAST_WIDTH
+from portal.pictures import APART, BOTTOM, LEAST_WIDTH, TOP
 
 COUNTS = st.dictionaries(
     st.sampled_from(["booked", "staged", "succeeded", "failed"]), st.integers(0, 40_000_000)
@@ -60,3 +62,67 @@ class TestShareOf:
 class TestLabelOf:
     def test_makes_a_word_of_a_name(self) -> None:
         assert pictures.label_of("not_reached") == "Not reached"
+
+
+class TestShareOfLimit:
+    @pytest.mark.parametrize(
+        ("share", "words"),
+        [
+            (0.0, "0 % of the limit"),
+            (0.0001, "under 1 % of the limit"),
+            (0.125, "12 % of the limit"),
+            (0.9999, "99 % of the limit"),
+            (1.0, "beyond the limit"),
+            (7.0, "beyond the limit"),
+        ],
+    )
+    def test_says_all_of_it_only_where_it_is_reached(self, share: float, words: str) -> None:
+        assert pictures.share_of_limit(share) == words
+
+
+SINCE = datetime(2026, 10, 24, 22, tzinfo=UTC)
+UNTIL = datetime(2026, 10, 25, 6, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class TestLines:
+    def lines(self, **tracks: list[tuple[datetime, float]]) -> dict[str, pictures.Line]:
+        return {line.letter: line for line in pictures.lines(tracks, since=SINCE, until=UNTIL)}
+
+    def test_go_in_steps_from_the_first_share_to_the_end(self) -> None:
+        line = self.lines(A=[(SINCE, 0.0), (SINCE + 4 * HOUR, 0.75)])["A"]
+
+        assert line.corners == "52.0,216.0 370.0,216.0 370.0,114.0 688,114.0"
+        assert line.y == line.mark_y == 114.0
+
+    def test_stay_within_the_picture(self) -> None:
+        line = self.lines(A=[(SINCE - HOUR, -3.0), (UNTIL + HOUR, 9.0)])["A"]
+
+        assert line.corners == "52.0,216.0 688.0,216.0 688.0,12.0 688,12.0"
+
+    def test_are_a_point_where_there_is_one_moment(self) -> None:
+        [line] = pictures.lines({"A": [(SINCE, 1.0)]}, since=SINCE, until=SINCE)
+
+        assert line.corners == "688.0,80.0 688,80.0"
+
+    @given(st.lists(st.floats(0, 3), min_size=1, max_size=12))
+    def test_have_marks_that_do_not_cover_each_other(self, shares: list[float]) -> None:
+        tracks = {chr(ord("A") + place): [(SINCE, share)] for place, share in enumerate(shares)}
+
+        marks = sorted(line.mark_y for line in self.lines(**tracks).values())
+
+        assert all(after - before >= APART - 0.01 for before, after in pairwise(marks))
+        assert marks[0] >= TOP - 0.01
+        assert marks[-1] <= BOTTOM + 0.01
+
+
+class TestTicks:
+    def test_are_at_even_distances(self) -> None:
+        assert pictures.ticks(since=SINCE, until=UNTIL, number=3) == [
+            (52.0, SINCE),
+            (370.0, SINCE + 4 * HOUR),
+            (688.0, UNTIL),
+        ]
+
+    def test_are_one_where_there_is_one_moment(self) -> None:
+        assert pictures.ticks(since=SINCE, until=SINCE) == [(688.0, SINCE)]

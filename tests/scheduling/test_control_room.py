@@ -6,7 +6,6 @@ import pytest
 
 from firmware.models import FirmwareRelease
 from firmware.operations import decisions
-from hubs.models import Network
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Deployment, Evidence, Stage, TallyChange
 from scheduling.operations import halts, stages, tallies
@@ -78,7 +77,7 @@ class TestSituations:
         assert situation().national.activated == 0
 
     def test_add_up_the_country(self, staged: World) -> None:
-        other = Network.objects.exclude(pk=staged.network.pk)[0]
+        other = factories.NetworkFactory.create(code="south")
         activate(5)
         TallyChange.objects.create(
             release=staged.release,
@@ -137,6 +136,27 @@ class TestSituations:
         staged.clock.move(minutes=1)
         resume(staged)
         assert situation().halt is None
+
+    def test_name_what_is_nearest_to_its_limit(self, staged: World) -> None:
+        other = factories.NetworkFactory.create(code="south")
+        activate(50)
+        end(3, world=staged, state=State.FAILED, ending=Ending.ACTIVATION_FAILED)
+        TallyChange.objects.create(
+            release=staged.release,
+            network=other,
+            model=staged.model,
+            stage=1,
+            state=State.SUCCEEDED,
+            hubs=900,
+        )
+        nearest = situation().nearest
+        assert nearest.words == f"Network {staged.network.name}"
+        assert 0 < nearest.share < 0.5
+        end(2, world=staged, state=State.FAILED, ending=Ending.HASH_MISMATCH)
+        assert situation().refused_share == 2 / 3
+        end(1, world=staged, state=State.FAILED, ending=Ending.HASH_MISMATCH)
+        found = situation()
+        assert found.share == found.nearest.share >= 1
 
 
 class TestHealths:
