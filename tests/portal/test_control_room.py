@@ -55,9 +55,10 @@ class TestPage:
         assert "20 <span>hubs</span>" in page
         assert "7 <span>hubs</span>" in page
         assert "13 <span>of at most 50 hubs</span>" in page
+        assert "Nothing speaks against it." in page
         assert "1, size 1 of 4" in page
         assert "0 % of the limit" in page
-        assert "0.75 % of bad hubs are tolerated" in page
+        assert "Up to 0.75 % bad hubs are tolerated" in page
         assert f"/admin/firmware/firmwarerelease/{staged.release.pk}/decide/halt/" in page
         assert "From the first activated hub on, a picture here" in page
 
@@ -90,6 +91,7 @@ class TestPage:
 
         assert "1 release: 1 watched" in page
         assert "Watched</span>" in page
+        assert f"Model {staged.model.name}: 80 % of the limit at which the release halts by itself." in page
 
     def test_says_why_it_was_halted_and_what_is_needed(self, staged: World, client: Client) -> None:
         activate(50)
