@@ -5,6 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from firmware.models import RolloutPolicy
 from portal.ground import clock
 from scheduling.lifecycle import Ending, State
 from scheduling.operations import halts
@@ -23,6 +24,7 @@ class TestControlRoom:
     def test_tells_the_same_story_as_the_suppliers_page(
         self, page: Page, live_server: LiveServer, world: World, sign_in: SignIn, passes: Passes
     ) -> None:
+        RolloutPolicy.objects.update(tolerated_bad_percent="0.75")
         stage(world, 60)
         sign_in(world.staff)
         page.get_by_role("link", name="Control room").first.click()

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from firmware.models import FirmwareRelease, SignedAct
+from firmware.models import FirmwareRelease, RolloutPolicy, SignedAct
 from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
@@ -27,7 +27,9 @@ ADDRESS = "/admin/control-room/"
 @pytest.fixture
 def staged(db: None) -> World:
     """A published release with sixty staged hubs, the first fifty of which may be activated."""
-    return stage(worlds.make(now=clock.now()), 60)
+    world = worlds.make(now=clock.now())
+    RolloutPolicy.objects.update(tolerated_bad_percent="0.75")
+    return stage(world, 60)
 
 
 def room(client: Client, world: World) -> str:

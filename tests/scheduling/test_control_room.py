@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from firmware.models import FirmwareRelease
+from firmware.models import FirmwareRelease, RolloutPolicy
 from firmware.operations import decisions
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Deployment, Evidence, Stage, TallyChange
@@ -19,6 +19,7 @@ from tests.scheduling.world import World
 @pytest.fixture
 def staged(world: World) -> World:
     """Sixty staged hubs of one model, the first fifty of which may be activated."""
+    RolloutPolicy.objects.update(tolerated_bad_percent="0.75")
     return stage(world, 60)
 
 

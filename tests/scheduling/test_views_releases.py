@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from firmware.models import RolloutPolicy
 from firmware.operations import decisions
 from hubs.operations import count_fleet
 from scheduling.lifecycle import Ending, State
@@ -17,6 +18,7 @@ from tests.scheduling.world import World
 @pytest.fixture
 def staged(todays_world: World) -> World:
     """Sixty staged hubs of the northern Supplier, the first fifty of which may be activated."""
+    RolloutPolicy.objects.update(tolerated_bad_percent="0.75")
     stage(todays_world, 60)
     count_fleet(now=todays_world.clock())
     return todays_world
