@@ -144,6 +144,13 @@ class TestPage:
         assert "Cut off by the resumption at" in page
         assert "No hub of it has been activated in this episode" in page
 
+    def test_says_what_a_full_stage_waits_for(self, staged: World, client: Client) -> None:
+        activate(50)
+        Stage.objects.update(full_at=staged.clock())
+        assert "for the outcomes of all its hubs" in room(client, staged)
+        end(50, world=staged, state=State.SUCCEEDED)
+        assert "All have an outcome:" in room(client, staged)
+
     def test_offers_no_halt_and_no_release_to_those_who_may_not(self, staged: World, client: Client) -> None:
         client.force_login(UserFactory.create())
         page = client.get(ADDRESS).content.decode()
