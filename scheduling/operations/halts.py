@@ -23,7 +23,8 @@ from scheduling.queries.evidence import Look, Watched
 
 logger = logging.getLogger(__name__)
 
-# One row for each stream and minute, and none where nothing has changed since the last.
+# One row for each stream and minute, and none where nothing has changed since the last, which is found by the unique
+# index: ordered by all of its columns, and apart for models and for networks.
 KEEP = """
 INSERT INTO scheduling_evidence AS kept
     (release_id, model_id, network_id, at, episode, good, bad, waiting, tolerated, evidence, threshold)
@@ -33,10 +34,13 @@ FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[], %
             %(waiting)s::bigint[], %(evidence)s::float8[], %(threshold)s::float8[])
     AS seen (model_id, network_id, episode, good, bad, waiting, evidence, threshold)
 LEFT JOIN LATERAL (
-    SELECT episode, good, bad, waiting FROM scheduling_evidence last
-    WHERE last.release_id = %(release)s AND last.model_id IS NOT DISTINCT FROM seen.model_id
-      AND last.network_id IS NOT DISTINCT FROM seen.network_id
-    ORDER BY at DESC LIMIT 1) last ON true
+    (SELECT episode, good, bad, waiting FROM scheduling_evidence last
+     WHERE last.release_id = %(release)s AND last.model_id = seen.model_id AND last.network_id IS NULL
+     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)
+    UNION ALL
+    (SELECT episode, good, bad, waiting FROM scheduling_evidence last
+     WHERE last.release_id = %(release)s AND last.model_id IS NULL AND last.network_id = seen.network_id
+     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)) last ON true
 WHERE (last.episode, last.good, last.bad, last.waiting)
       IS DISTINCT FROM (seen.episode, seen.good, seen.bad, seen.waiting)
 ORDER BY seen.model_id, seen.network_id
@@ -133,8 +137,8 @@ def _why(seen: Look) -> str:
     return (
         f"Early warning: of {stream.hubs:,} hubs {_where(worst)} that were activated, {stream.bad:,} are bad "
         f"({stream.bad / stream.hubs:.1%}), where {seen.tolerated:.2%} are tolerated{waiting}. Bad hubs failed, came "
-        "back with another version, or did not answer in time. Find out what they have in common before anybody "
-        "resumes the release."
+        "back with another version, or did not answer in time. Nothing more is activated until it is known what they "
+        "have in common."
     )
 
 
