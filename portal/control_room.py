@@ -22,7 +22,7 @@ EVERY_SECONDS = 5
 def page(request: HttpRequest) -> HttpResponse:
     """Show every release that is published or halted; asked by htmx, only what changes."""
     now = clock.now()
-    found = control_room.situations(shown=control_room.rolling_out())
+    found = control_room.situations(shown=control_room.rolling_out(), now=now)
     histories = control_room.histories(shown=found)
     person = user_of(request)
     context = {

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from firmware.models import FirmwareRelease
 from hubs.models import HubModel, Network
@@ -19,6 +20,7 @@ class WarningSign(models.Model):
 
         SILENT = "silent", "Silent at their deadline, and not read back yet"
         REFUSED = "refused", "Refused the image: its hash, or their hardware"
+        BAD = "bad", "Bad, by the moment at which their activation was admitted"
 
     release = models.ForeignKey(
         FirmwareRelease, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
@@ -32,8 +34,15 @@ class WarningSign(models.Model):
     stage = models.SmallIntegerField()
     kind = models.CharField(max_length=7, choices=Kind)
     hubs = models.IntegerField()
+    commanded_at = models.DateTimeField(null=True)
 
     class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind="bad", commanded_at__isnull=False) | (~Q(kind="bad") & Q(commanded_at=None)),
+                name="warning_sign_of_the_bad_says_when",
+            ),
+        ]
         indexes = [models.Index(fields=["release", "kind"], name="warning_sign_by_release")]
 
     def __str__(self) -> str:
@@ -45,7 +54,8 @@ class Evidence(models.Model):
     What a test said of the hubs of one model, or of one network, of a release at a moment: at most once a minute.
 
     `evidence` and `threshold` are natural logarithms of a likelihood ratio; the release stops where the first reaches
-    the second. `good` to `waiting` are hubs, `tolerated` is a share of them.
+    the second. `good` to `waiting` are hubs, `tolerated` is a share of them; they were counted at `seen_at`, and `at`
+    is its minute.
     """
 
     release = models.ForeignKey(
@@ -56,6 +66,7 @@ class Evidence(models.Model):
         Network, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
     )
     at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_default=Now())
     episode = models.PositiveSmallIntegerField()
     good = models.PositiveIntegerField()
     bad = models.PositiveIntegerField()

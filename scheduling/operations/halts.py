@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 # index: ordered by all of its columns, and apart for models and for networks.
 KEEP = """
 INSERT INTO scheduling_evidence AS kept
-    (release_id, model_id, network_id, at, episode, good, bad, waiting, tolerated, evidence, threshold)
-SELECT %(release)s, seen.model_id, seen.network_id, date_trunc('minute', %(now)s::timestamptz), seen.episode,
+    (release_id, model_id, network_id, at, seen_at, episode, good, bad, waiting, tolerated, evidence, threshold)
+SELECT %(release)s, seen.model_id, seen.network_id, date_trunc('minute', %(now)s::timestamptz), %(now)s, seen.episode,
        seen.good, seen.bad, seen.waiting, %(tolerated)s, seen.evidence, seen.threshold
 FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[], %(good)s::bigint[], %(bad)s::bigint[],
             %(waiting)s::bigint[], %(evidence)s::float8[], %(threshold)s::float8[])
@@ -45,8 +45,8 @@ WHERE (last.episode, last.good, last.bad, last.waiting)
       IS DISTINCT FROM (seen.episode, seen.good, seen.bad, seen.waiting)
 ORDER BY seen.model_id, seen.network_id
 ON CONFLICT (release_id, model_id, network_id, at) DO UPDATE SET
-    episode = excluded.episode, good = excluded.good, bad = excluded.bad, waiting = excluded.waiting,
-    evidence = excluded.evidence, threshold = excluded.threshold
+    seen_at = excluded.seen_at, episode = excluded.episode, good = excluded.good, bad = excluded.bad,
+    waiting = excluded.waiting, evidence = excluded.evidence, threshold = excluded.threshold
 """
 
 
@@ -61,7 +61,7 @@ def watch(*, now: datetime) -> int:
     halted = 0
     for release in published.values_list("pk", flat=True):
         try:
-            seen = evidence.look(release=release)
+            seen = evidence.look(release=release, now=now)
             _keep(release, seen, now)
             halted += seen.stops and trip(release=release, now=now)
         except Exception:
@@ -72,7 +72,9 @@ def watch(*, now: datetime) -> int:
 def check(*, releases: Iterable[int], now: datetime) -> int:
     """Look at some releases, by id, because hubs of theirs have ended; halt those that trip, and return how many."""
     return sum(
-        trip(release=release, now=now) for release in sorted(releases) if evidence.look(release=release).stops
+        trip(release=release, now=now)
+        for release in sorted(releases)
+        if evidence.look(release=release, now=now).stops
     )
 
 
@@ -85,7 +87,7 @@ def trip(*, release: int, now: datetime) -> bool:
     """
     locks.take_exclusive(release_id=release)
     stages.cut_off(now=now)
-    seen = evidence.look(release=release)
+    seen = evidence.look(release=release, now=now)
     if not seen.stops:
         return False
     reason = _why(seen)

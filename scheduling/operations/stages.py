@@ -212,7 +212,9 @@ def advance(*, now: datetime) -> int:
             if soak is None or Span.parse(soak).after(full_at) <= now
         ]
         stopping = {
-            release for release in {release for _, release in soaked} if evidence.look(release=release).stops
+            release
+            for release in {release for _, release in soaked}
+            if evidence.look(release=release, now=now).stops
         }
         closed = [stage for stage, release in soaked if release not in stopping]
         if closed:

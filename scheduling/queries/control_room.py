@@ -219,12 +219,12 @@ GROUP BY 1, 2, 3
 """
 
 
-def situations(*, shown: Iterable[FirmwareRelease]) -> list[Situation]:
+def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situation]:
     """
     Say where the rollout of each release stands, in the order given.
 
     The releases come with their policy, hub models and periods, as `rolling_out` and `standings.with_facts` fetch
-    them. The same few questions for all of them together, and two for each: what speaks against it.
+    them. The same few questions for all of them together, and three for each: what speaks against it.
     """
     releases = list(shown)
     models = {model.pk: model.name for model in HubModel.objects.order_by("name")}
@@ -243,7 +243,7 @@ def situations(*, shown: Iterable[FirmwareRelease]) -> list[Situation]:
     agreed = _agreed(halted)
     found = []
     for release in releases:
-        look = evidence.look(release=release.pk)
+        look = evidence.look(release=release.pk, now=now)
         opened = stages.get(release.pk, {})
         found.append(
             Situation(

@@ -5,20 +5,20 @@ Each model of a release is watched, and each of its networks over all models. Wh
 begins anew with each tranche, and after a resumption.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeAlias
 
 from portal.ground import sql
+from portal.ground.uk_time import Span
 from scheduling import breaker
 
 REFUSALS = 3
 """Hubs that refuse the image, by its hash or their hardware: what was approved is then not what they got."""
 
-# One statement, so that nothing is counted twice, or not at all, while the tally takes up its changes. A hub that was
-# silent at its deadline is bad while it is being read back; then it is what it is found to be.
-OUTCOMES = """
-WITH watched AS (
+WATCHED = """
     SELECT now_open.model_id, now_open.episode, stage.number
     FROM scheduling_stage now_open
     JOIN scheduling_stage stage ON stage.release_id = now_open.release_id
@@ -26,7 +26,11 @@ WITH watched AS (
     WHERE now_open.release_id = %(release)s AND now_open.closed_at IS NULL
       AND NOT EXISTS (
         SELECT FROM firmware_halt halt
-        WHERE halt.release_id = now_open.release_id AND halt.lifted_at >= now_open.opened_at)),
+        WHERE halt.release_id = now_open.release_id AND halt.lifted_at >= now_open.opened_at)"""
+# One statement, so that nothing is counted twice, or not at all, while the tally takes up its changes. A hub that was
+# silent at its deadline is bad while it is being read back; then it is what it is found to be.
+OUTCOMES = f"""
+WITH watched AS ({WATCHED}),
 counted AS (
     SELECT network_id, model_id, stage, state, hubs FROM scheduling_tally WHERE release_id = %(release)s
     UNION ALL
@@ -40,10 +44,10 @@ SELECT watched.model_id, watched.episode, counted.network_id,
        coalesce(sum(CASE state WHEN 'activating' THEN hubs WHEN 'silent' THEN -hubs END), 0)::bigint
 FROM watched LEFT JOIN counted ON counted.model_id = watched.model_id AND counted.stage = watched.number
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-"""
+"""  # noqa: S608 - our own constant
 # Whenever a model begins anew, or is left out, each network does so too: the hubs that its stream looks at are others.
 TERMS = """
-SELECT policy.tolerated_bad_percent,
+SELECT policy.tolerated_bad_percent, policy.silence_deadline,
        (SELECT count(*) FROM firmware_firmwarerelease_hub_models chosen
         WHERE chosen.firmwarerelease_id = policy.release_id),
        (SELECT count(*) FROM firmware_availabilityperiod period WHERE period.release_id = policy.release_id),
@@ -58,9 +62,42 @@ FROM firmware_rolloutpolicy policy WHERE policy.release_id = %(release)s
 """
 
 
+# How many hubs of a stream had been commanded at the last look before a moment, and how many of them are bad by now.
+# Who was commanded in the minute before that look may not have been counted then, and is none of the bad ones.
+SETTLED = f"""
+SELECT seen.model_id, seen.network_id, kept.hubs, least(kept.hubs, (
+    SELECT coalesce(sum(sign.hubs), 0) FROM scheduling_warningsign sign
+    JOIN ({WATCHED}) watched ON watched.model_id = sign.model_id AND watched.number = sign.stage
+    WHERE sign.release_id = %(release)s AND sign.kind = 'bad'
+      AND sign.commanded_at <= kept.seen_at - interval '1 minute'
+      AND sign.model_id = coalesce(seen.model_id, sign.model_id)
+      AND sign.network_id = coalesce(seen.network_id, sign.network_id)))::bigint
+FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[])
+    AS seen (model_id, network_id, episode)
+CROSS JOIN LATERAL (
+    (SELECT episode, seen_at, good + bad + waiting AS hubs FROM scheduling_evidence last
+     WHERE last.release_id = %(release)s AND last.model_id = seen.model_id AND last.network_id IS NULL
+       AND last.at <= %(settled)s AND last.seen_at <= %(settled)s
+     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)
+    UNION ALL
+    (SELECT episode, seen_at, good + bad + waiting FROM scheduling_evidence last
+     WHERE last.release_id = %(release)s AND last.model_id IS NULL AND last.network_id = seen.network_id
+       AND last.at <= %(settled)s AND last.seen_at <= %(settled)s
+     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)) kept
+WHERE kept.episode = seen.episode
+"""  # noqa: S608 - our own constant
+FOUND_OUT = timedelta(minutes=5)
+"""After the deadline, until somebody has looked at the lot and found the hub silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the hubs of one model, or of one network (by id; the other is None), say in an episode."""
+    """
+    What the hubs of one model, or of one network (by id; the other is None), say in an episode.
+
+    `stream` are all that were commanded. The `reading` is theirs, or that of those commanded a deadline ago, of which
+    everything is known: whichever says more. `breaker` says why both may be asked.
+    """
 
     model: int | None
     network: int | None
@@ -92,34 +129,51 @@ class Look:
         )
 
 
-def look(*, release: int) -> Look:
+def look(*, release: int, now: datetime) -> Look:
     """Hold the outcomes of a release, by id, against its limits."""
-    [(percent, models, networks, refused, begun)] = sql.rows(TERMS, {"release": release})
+    [(percent, deadline, models, networks, refused, begun)] = sql.rows(TERMS, {"release": release})
     tolerated = float(percent / Decimal(100))
-    of_models: dict[int, breaker.Stream] = {}
-    of_networks: dict[int, breaker.Stream] = {}
-    episodes: dict[int, int] = {}
+    found: dict[_Which, breaker.Stream] = {}
+    episodes: dict[_Which, int] = {}
     for model, episode, network, *counts in sql.rows(OUTCOMES, {"release": release}):
-        outcomes = breaker.Stream(*counts)
-        episodes[model] = episode
-        of_models[model] = of_models.get(model, breaker.NOTHING) + outcomes
+        episodes[model, None] = episode
+        of_both: list[_Which] = [(model, None)]
         if network is not None:
-            of_networks[network] = of_networks.get(network, breaker.NOTHING) + outcomes
+            episodes[None, network] = begun
+            of_both.append((None, network))
+        for which in of_both:
+            found[which] = found.get(which, breaker.NOTHING) + breaker.Stream(*counts)
 
     def read(stream: breaker.Stream, episode: int) -> breaker.Reading:
         return breaker.read(
             stream=stream, tolerated=tolerated, episode=episode, streams=max(1, models + networks)
         )
 
-    return Look(
-        tolerated,
-        refused,
-        [
-            Watched(model, None, episodes[model], stream, read(stream, episodes[model]))
-            for model, stream in sorted(of_models.items())
-        ]
-        + [
-            Watched(None, network, begun, stream, read(stream, begun))
-            for network, stream in sorted(of_networks.items())
-        ],
-    )
+    settled = _settled(release, episodes, Span.parse(deadline).before(now) - FOUND_OUT)
+    watched = []
+    for which in sorted(found, key=lambda one: (one[0] is None, one)):
+        readings = [read(found[which], episodes[which])]
+        if which in settled:
+            readings.append(read(settled[which], episodes[which]))
+        strongest = max(readings, key=lambda reading: reading.evidence)
+        watched.append(Watched(*which, episodes[which], found[which], strongest))
+    return Look(tolerated, refused, watched)
+
+
+_Which: TypeAlias = tuple[int | None, int | None]
+"""A model, or a network, by id."""
+
+
+def _settled(release: int, episodes: Mapping[_Which, int], before: datetime) -> dict[_Which, breaker.Stream]:
+    """Return what became of the hubs that had been commanded before a moment; nothing of a stream without any."""
+    terms = {
+        "release": release,
+        "settled": before,
+        "models": [model for model, _ in episodes],
+        "networks": [network for _, network in episodes],
+        "episodes": list(episodes.values()),
+    }
+    return {
+        (model, network): breaker.Stream(good=hubs - bad, bad=bad, waiting=0)
+        for model, network, hubs, bad in sql.rows(SETTLED, terms)
+    }

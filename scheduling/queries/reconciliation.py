@@ -414,7 +414,9 @@ FROM (SELECT lot.release_id, lot.network_id, model_id, stage, sign.kind, sign.hu
       FROM scheduling_deployment deployment JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
       CROSS JOIN LATERAL (VALUES
           ('silent', (silent AND state = 'activating')::int),
-          ('refused', (ending IN ('hash_mismatch', 'wrong_hardware'))::int)) AS sign (kind, hubs)
+          ('refused', (ending IN ('hash_mismatch', 'wrong_hardware'))::int),
+          ('bad', (stage > 0 AND (state IN ('failed', 'unconfirmed') OR (silent AND state = 'activating')))::int)
+      ) AS sign (kind, hubs)
       UNION ALL
       SELECT release_id, network_id, model_id, stage, kind, 0, hubs FROM scheduling_warningsign) counted
 GROUP BY 1, 2, 3, 4, 5 HAVING sum(there) <> sum(kept) ORDER BY 1, 2, 3, 4, 5

@@ -63,7 +63,7 @@ class ReleaseView(SupplierPage, TemplateView):
         outlooks = allocations.outlooks(supplier=self.supplier, shown=[standing], now=self.now)
         own = list(bookings.of_release(supplier=self.supplier, release=release)[:BOOKINGS])
         progress_of = progress.by_booking(bookings=[booking.pk for booking in own])
-        [situation] = control_room.situations(shown=[release])
+        [situation] = control_room.situations(shown=[release], now=self.now)
         periods, now_x = self.period_bars(release)
         return super().get_context_data(
             release=release,

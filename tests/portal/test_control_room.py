@@ -70,7 +70,7 @@ class TestPage:
         staged.clock.move(minutes=5)
         end(3, world=staged, state=State.FAILED, ending=Ending.ACTIVATION_FAILED)
         halts.watch(now=staged.clock())
-        share = int(100 * control_room.situations(shown=control_room.rolling_out())[0].share)
+        share = int(100 * control_room.situations(shown=control_room.rolling_out(), now=clock.now())[0].share)
 
         page = room(client, staged)
 
@@ -197,8 +197,8 @@ class TestPage:
         assert len(questions()) == len(few)
 
         # session, user, clock; releases with models, periods, networks; names of models and of networks; stages,
-        # budgets, outcomes; what speaks against each (two for every release); evidence over time
-        assert len(few) == 15, "\n".join(few)
+        # budgets, outcomes; what speaks against each (three for every release); evidence over time
+        assert len(few) == 16, "\n".join(few)
         assert not [
             query for query in few if "scheduling_deployment" in query or "communicationshub" in query
         ]
@@ -210,4 +210,4 @@ class TestPage:
             number=1,
             defaults={"size": 50, "opened_at": staged.clock()},
         )
-        assert len(questions()) == len(few) + 2
+        assert len(questions()) == len(few) + 3

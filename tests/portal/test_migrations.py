@@ -29,6 +29,9 @@ HARMLESS: dict[tuple[str, str], str] = {
         "The trigger adds rows to a table of its own and refuses nothing. An old process writes no silence, so it "
         "counts none."
     ),
+    ("scheduling", "0025_bad_hubs_by_their_command"): (
+        "Nobody but the trigger writes signs, and it is replaced in the same transaction."
+    ),
 }
 """Migrations that do more than add, by app and name, each with the reason why old processes survive."""
 

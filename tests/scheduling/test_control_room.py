@@ -6,6 +6,7 @@ import pytest
 
 from firmware.models import FirmwareRelease, RolloutPolicy
 from firmware.operations import decisions
+from portal.ground import clock
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Deployment, Evidence, Stage, TallyChange
 from scheduling.operations import halts, stages, tallies
@@ -25,7 +26,7 @@ def staged(world: World) -> World:
 
 def situation() -> Situation:
     """Return where the only release stands."""
-    [found] = control_room.situations(shown=control_room.rolling_out())
+    [found] = control_room.situations(shown=control_room.rolling_out(), now=clock.now())
     return found
 
 

@@ -1,6 +1,6 @@
 """The early warning: what is counted against a release, and that it stops."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,11 +12,21 @@ from hubs.gateway import Outcome, Phase, Report
 from hubs.models import Network
 from scheduling import breaker
 from scheduling.lifecycle import Ending, State
-from scheduling.models import Command, Deployment, Evidence, Lot, Stage, TallyChange, WarningSign
+from scheduling.models import (
+    Command,
+    Deployment,
+    Evidence,
+    InFlight,
+    Lot,
+    Stage,
+    TallyChange,
+    WarningSign,
+)
 from scheduling.operations import deployments, halts, stages
 from scheduling.queries import evidence
 from tests import factories
 from tests.scheduling import world as worlds
+from tests.scheduling.rows import add_command
 from tests.scheduling.world import World
 
 HUBS = 60
@@ -106,13 +116,17 @@ def state(world: World) -> str:
 
 def of_model(world: World) -> evidence.Watched:
     """Return what the hubs of the world's own model say."""
-    [one] = [one for one in evidence.look(release=world.release.pk).watched if one.model == world.model.pk]
+    [one] = [
+        one
+        for one in evidence.look(release=world.release.pk, now=world.clock()).watched
+        if one.model == world.model.pk
+    ]
     return one
 
 
 class TestLook:
     def test_has_a_stream_for_each_model_and_for_each_network_with_hubs(self, staged: World) -> None:
-        found = evidence.look(release=staged.release.pk)
+        found = evidence.look(release=staged.release.pk, now=staged.clock())
         assert [(one.model, one.network, one.stream.hubs) for one in found.watched] == [
             (staged.model.pk, None, 0)
         ]
@@ -120,7 +134,7 @@ class TestLook:
         assert not found.stops
 
         activate(1)
-        found = evidence.look(release=staged.release.pk)
+        found = evidence.look(release=staged.release.pk, now=staged.clock())
         assert [(one.model, one.network, one.stream.hubs) for one in found.watched] == [
             (staged.model.pk, None, 1),
             (None, staged.network.pk, 1),
@@ -169,7 +183,7 @@ class TestLook:
             assert opened.episode == breaker.tranche(stage=number, sizes=2)
             activate(size, stage=number)
             end(size, world=world, state=State.SUCCEEDED)
-            found = evidence.look(release=world.release.pk)
+            found = evidence.look(release=world.release.pk, now=world.clock())
             seen.append([(one.episode, one.stream.good) for one in found.watched])
             assert stages.advance(now=world.clock()) == 1
         assert seen == [[(1, 2)] * 2, [(1, 5)] * 2, [(2, 3)] * 2, [(3, 3)] * 2]
@@ -181,7 +195,7 @@ class TestLook:
         Stage.objects.filter(model=other).update(episode=3)
         Stage.objects.filter(model=staged.model).update(episode=2)
         activate(1)
-        found = evidence.look(release=staged.release.pk)
+        found = evidence.look(release=staged.release.pk, now=staged.clock())
         assert {(one.model, one.network): one.episode for one in found.watched} == {
             (staged.model.pk, None): 2,
             (other.pk, None): 3,
@@ -196,7 +210,75 @@ class TestLook:
             (Ending.WRONG_HARDWARE, 2),
         ):
             end(1, world=staged, state=State.FAILED, ending=ending)
-            assert evidence.look(release=staged.release.pk).refused == refused
+            assert evidence.look(release=staged.release.pk, now=staged.clock()).refused == refused
+
+
+class TestTheSecondLook:
+    """Hubs that were commanded a deadline ago, by themselves: new ones that count as good do not hide them."""
+
+    @pytest.fixture
+    def silent(self, world: World) -> World:
+        """Forty hubs commanded two and a half hours ago, three of which are silent; 400 others a minute ago."""
+        Stage.objects.all().delete()
+        world.release.policy.stage_sizes = [1_000]
+        world.release.policy.in_flight_floor = 500
+        world.release.policy.save()
+        InFlight.objects.all().delete()
+        stage(world, 440)
+        activate(40)
+        self.command(world)
+        world.clock.move(minutes=2)
+        halts.watch(now=world.clock())
+        world.clock.move(minutes=150)
+        silence(3)
+        end(37, world=world, state=State.SUCCEEDED, silent=False)
+        activate(400)
+        self.command(world)
+        world.clock.move(minutes=1)
+        return world
+
+    def command(self, world: World) -> None:
+        """Write the commands of those that have none."""
+        for one in Deployment.objects.filter(state=State.ACTIVATING, attempt=0):
+            add_command(world, one.pk, Phase.ACTIVATE, 1, sent_at=world.clock())
+        Deployment.objects.filter(state=State.ACTIVATING).update(attempt=1)
+
+    def test_sees_silence_among_those_of_which_everything_is_known(self, silent: World) -> None:
+        one = of_model(silent)
+        assert one.stream == breaker.Stream(good=37, bad=3, waiting=400)
+        assert one.reading == breaker.read(
+            stream=breaker.Stream(good=37, bad=3, waiting=0), tolerated=0.0075, episode=1, streams=2
+        )
+
+    def test_counts_nobody_who_was_commanded_later(self, silent: World) -> None:
+        end(20, world=silent, state=State.FAILED, ending=Ending.ACTIVATION_FAILED, silent=False)
+        [(hubs, bad)] = {
+            (one.stream.hubs, one.stream.bad)
+            for one in evidence.look(release=silent.release.pk, now=silent.clock()).watched
+        }
+        assert (hubs, bad) == (440, 23)
+        all_of_them = breaker.read(
+            stream=breaker.Stream(good=37, bad=23, waiting=380), tolerated=0.0075, episode=1, streams=2
+        )
+        assert of_model(silent).reading == all_of_them
+
+    def test_takes_a_hub_for_good_again_that_was_found_to_be(self, silent: World) -> None:
+        end(3, world=silent, state=State.SUCCEEDED, silent=True)
+        assert of_model(silent).reading == breaker.read(
+            stream=breaker.Stream(good=40, bad=0, waiting=0), tolerated=0.0075, episode=1, streams=2
+        )
+
+    def test_is_of_the_same_episode(self, silent: World) -> None:
+        Evidence.objects.update(episode=2)
+        assert of_model(silent).reading == breaker.read(
+            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=2
+        )
+
+    def test_waits_until_the_deadline_is_over(self, silent: World) -> None:
+        silent.clock.move(minutes=-30)
+        assert of_model(silent).reading == breaker.read(
+            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=2
+        )
 
 
 class TestTrip:
@@ -244,7 +326,7 @@ class TestTrip:
             state=State.SUCCEEDED,
             hubs=9_000,
         )
-        found = evidence.look(release=staged.release.pk)
+        found = evidence.look(release=staged.release.pk, now=staged.clock())
         trips = {(one.model, one.network): one.reading.trips for one in found.watched}
         assert trips == {
             (staged.model.pk, None): False,
@@ -310,10 +392,10 @@ class TestWatch:
         first, second = staged.release.pk, publish_another(staged).pk
         look = evidence.look
 
-        def fail_for_the_first(*, release: int) -> evidence.Look:
+        def fail_for_the_first(*, release: int, now: datetime) -> evidence.Look:
             if release == first:
                 raise RuntimeError("out of order")
-            return look(release=release)
+            return look(release=release, now=now)
 
         monkeypatch.setattr(evidence, "look", fail_for_the_first)
         WarningSign.objects.create(
@@ -405,7 +487,11 @@ class TestAResumption:
 
     def test_gives_each_network_a_new_episode_too(self, halted: World) -> None:
         def episodes() -> list[int]:
-            return [one.episode for one in evidence.look(release=halted.release.pk).watched if one.network]
+            return [
+                one.episode
+                for one in evidence.look(release=halted.release.pk, now=halted.clock()).watched
+                if one.network
+            ]
 
         assert episodes() == [1]
         end(10, world=halted, state=State.SUCCEEDED)

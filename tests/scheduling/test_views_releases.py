@@ -7,6 +7,7 @@ from django.urls import reverse
 from firmware.models import RolloutPolicy
 from firmware.operations import decisions
 from hubs.operations import count_fleet
+from portal.ground import clock
 from scheduling.lifecycle import Ending, State
 from scheduling.operations import halts
 from scheduling.queries import control_room
@@ -45,7 +46,7 @@ class TestInGreatBritain:
         end(2, world=staged, state=State.FAILED, ending=Ending.WRONG_VERSION)
         silence(1)
         halts.watch(now=staged.clock())
-        [situation] = control_room.situations(shown=control_room.rolling_out())
+        [situation] = control_room.situations(shown=control_room.rolling_out(), now=clock.now())
 
         page = release(client, staged)
 
