@@ -8,7 +8,8 @@ from django.db import IntegrityError, transaction
 
 from firmware.models import FirmwareRelease, Halt, ReleaseState, SignedAct
 from firmware.operations import decisions
-from hubs.gateway import Outcome, Phase, Report
+from hubs.gateway import Outcome, Phase, Report, connect
+from hubs.modelled_fleet.models import CommandLog, Defect, FleetHub
 from hubs.models import Network
 from scheduling import breaker
 from scheduling.lifecycle import Ending, State
@@ -23,7 +24,7 @@ from scheduling.models import (
     WarningSign,
 )
 from scheduling.operations import deployments, halts, stages
-from scheduling.queries import evidence
+from scheduling.queries import evidence, reconciliation
 from tests import factories
 from tests.scheduling import world as worlds
 from tests.scheduling.rows import add_command
@@ -543,6 +544,32 @@ class TestReports:
         assert ended == {staged.release.pk}
         assert halts.check(releases=ended, now=staged.clock()) == 1
         assert state(staged) == ReleaseState.HALTED
+
+
+class TestARollout:
+    """The whole way, with hubs that really are broken by the release."""
+
+    @pytest.mark.parametrize("kind", ["visible", "silent"])
+    def test_ends_by_itself_within_the_first_stage(self, world: World, kind: str) -> None:
+        Defect.objects.create(version=worlds.NEW, share=0.4, kind=kind)
+        world.hubs(300)
+        world.slot(start=timedelta(hours=5), room=300, length=timedelta(hours=5))
+        world.book()
+        world.clock.move(hours=2)
+        world.work()
+        world.clock.move(hours=3, minutes=1)
+        for _ in range(10):
+            world.work()
+            halts.watch(now=world.clock())
+            world.clock.move(minutes=16)
+        halt = Halt.objects.get()
+
+        assert state(world) == ReleaseState.HALTED
+        assert halt.halted_by is None
+        assert FleetHub.objects.filter(activations__gt=0).count() <= 50
+        assert not Command.objects.filter(admitted_at__gt=halt.halted_at).exists()
+        assert not CommandLog.objects.filter(received_at__gt=halt.halted_at).exists()
+        assert reconciliation.everything(gateway=connect()) == []
 
 
 class TestTheDatabase:
