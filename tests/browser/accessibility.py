@@ -3,9 +3,16 @@
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-# A transition between two colours passes through others, which nobody has to read.
-AT_REST = """() => Promise.allSettled(
-    document.getAnimations().filter(moving => moving instanceof CSSTransition).map(moving => moving.finished))"""
+# A transition between two colours passes through others, which nobody has to read. It begins a frame after what sets it
+# off, a change to the dark or a wider window, and may set off another.
+AT_REST = """async () => {
+    let moving;
+    do {
+        await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+        moving = document.getAnimations().filter(one => one instanceof CSSTransition);
+        await Promise.allSettled(moving.map(one => one.finished));
+    } while (moving.length);
+}"""
 
 
 def accessible(page: Page, *, preload: bool = False) -> None:
