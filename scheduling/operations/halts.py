@@ -23,9 +23,8 @@ from scheduling.queries.evidence import Look, Watched
 
 logger = logging.getLogger(__name__)
 
-# One row for each stream and minute, and none where nothing has changed since the last, which is found by the unique
-# index: ordered by all of its columns, and apart for models and for networks.
-KEEP = """
+# One row for each stream and minute, and none where nothing has changed since the last.
+KEEP = f"""
 INSERT INTO scheduling_evidence AS kept
     (release_id, model_id, network_id, at, seen_at, episode, good, bad, waiting, tolerated, evidence, threshold)
 SELECT %(release)s, seen.model_id, seen.network_id, date_trunc('minute', %(now)s::timestamptz), %(now)s, seen.episode,
@@ -33,21 +32,14 @@ SELECT %(release)s, seen.model_id, seen.network_id, date_trunc('minute', %(now)s
 FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[], %(good)s::bigint[], %(bad)s::bigint[],
             %(waiting)s::bigint[], %(evidence)s::float8[], %(threshold)s::float8[])
     AS seen (model_id, network_id, episode, good, bad, waiting, evidence, threshold)
-LEFT JOIN LATERAL (
-    (SELECT episode, good, bad, waiting FROM scheduling_evidence last
-     WHERE last.release_id = %(release)s AND last.model_id = seen.model_id AND last.network_id IS NULL
-     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)
-    UNION ALL
-    (SELECT episode, good, bad, waiting FROM scheduling_evidence last
-     WHERE last.release_id = %(release)s AND last.model_id IS NULL AND last.network_id = seen.network_id
-     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)) last ON true
+LEFT JOIN LATERAL ({evidence.LAST_KEPT.format(before="true")}) last ON true
 WHERE (last.episode, last.good, last.bad, last.waiting)
       IS DISTINCT FROM (seen.episode, seen.good, seen.bad, seen.waiting)
 ORDER BY seen.model_id, seen.network_id
 ON CONFLICT (release_id, model_id, network_id, at) DO UPDATE SET
     seen_at = excluded.seen_at, episode = excluded.episode, good = excluded.good, bad = excluded.bad,
     waiting = excluded.waiting, evidence = excluded.evidence, threshold = excluded.threshold
-"""
+"""  # noqa: S608 - our own constant
 
 
 def watch(*, now: datetime) -> int:

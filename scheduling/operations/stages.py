@@ -15,6 +15,7 @@ from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling.models import LOT_SIZE, InFlight, Stage
 from scheduling.queries import evidence
+from scheduling.queries.evidence import RESUMED_SINCE
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -68,11 +69,7 @@ class Budget:
     stages: Mapping[int, OpenStage]
 
 
-# A release that was halted and resumed goes on in stages that were opened after that, so that the evidence of before
-# and that of after are never mixed. What was open is cut off by whoever comes next (`cut_off`); until then it has no
-# room.
-RESUMED_SINCE = """EXISTS (
-    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at >= stage.opened_at)"""
+# What was open when a release was resumed is cut off by whoever comes next (`cut_off`); until then it has no room.
 OPEN_TO_HUBS = f"stage.closed_at IS NULL AND NOT {RESUMED_SINCE}"
 LOCK = (
     f"SELECT {sql.columns(InFlight, 'budget')} FROM scheduling_inflight budget "  # noqa: S608 - our own constants

@@ -18,15 +18,16 @@ from scheduling import breaker
 REFUSALS = 3
 """Hubs that refuse the image, by its hash or their hardware: what was approved is then not what they got."""
 
-WATCHED = """
-    SELECT now_open.model_id, now_open.episode, stage.number
-    FROM scheduling_stage now_open
-    JOIN scheduling_stage stage ON stage.release_id = now_open.release_id
-        AND stage.model_id = now_open.model_id AND stage.episode = now_open.episode
-    WHERE now_open.release_id = %(release)s AND now_open.closed_at IS NULL
-      AND NOT EXISTS (
-        SELECT FROM firmware_halt halt
-        WHERE halt.release_id = now_open.release_id AND halt.lifted_at >= now_open.opened_at)"""
+# A release that was halted and resumed goes on in stages that were opened after that, so that the evidence of before
+# and that of after are never mixed.
+RESUMED_SINCE = """EXISTS (
+    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at >= stage.opened_at)"""
+WATCHED = f"""
+    SELECT stage.model_id, stage.episode, of_episode.number
+    FROM scheduling_stage stage
+    JOIN scheduling_stage of_episode ON of_episode.release_id = stage.release_id
+        AND of_episode.model_id = stage.model_id AND of_episode.episode = stage.episode
+    WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND NOT {RESUMED_SINCE}"""  # noqa: S608
 # One statement, so that nothing is counted twice, or not at all, while the tally takes up its changes. A hub that was
 # silent at its deadline is bad while it is being read back; then it is what it is found to be.
 OUTCOMES = f"""
@@ -62,10 +63,22 @@ FROM firmware_rolloutpolicy policy WHERE policy.release_id = %(release)s
 """
 
 
+# Ordered by all columns of its unique index, and apart for models and for networks: so the last is found by it.
+LAST_KEPT = " UNION ALL ".join(
+    f"""
+    (SELECT episode, seen_at, good, bad, waiting FROM scheduling_evidence last
+     WHERE last.release_id = %(release)s AND {same} AND {{before}}
+     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)"""  # noqa: S608 - our own constants
+    for same in (
+        "last.model_id = seen.model_id AND last.network_id IS NULL",
+        "last.model_id IS NULL AND last.network_id = seen.network_id",
+    )
+)
+"""Of the evidence of a stream `seen` that was kept `before`, the last."""
 # How many hubs of a stream had been commanded at the last look before a moment, and how many of them are bad by now.
 # Who was commanded in the minute before that look may not have been counted then, and is none of the bad ones.
 SETTLED = f"""
-SELECT seen.model_id, seen.network_id, kept.hubs, least(kept.hubs, (
+SELECT seen.model_id, seen.network_id, kept.good + kept.bad + kept.waiting, least(kept.good + kept.bad + kept.waiting, (
     SELECT coalesce(sum(sign.hubs), 0) FROM scheduling_warningsign sign
     JOIN ({WATCHED}) watched ON watched.model_id = sign.model_id AND watched.number = sign.stage
     WHERE sign.release_id = %(release)s AND sign.kind = 'bad'
@@ -74,16 +87,7 @@ SELECT seen.model_id, seen.network_id, kept.hubs, least(kept.hubs, (
       AND sign.network_id = coalesce(seen.network_id, sign.network_id)))::bigint
 FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[])
     AS seen (model_id, network_id, episode)
-CROSS JOIN LATERAL (
-    (SELECT episode, seen_at, good + bad + waiting AS hubs FROM scheduling_evidence last
-     WHERE last.release_id = %(release)s AND last.model_id = seen.model_id AND last.network_id IS NULL
-       AND last.at <= %(settled)s AND last.seen_at <= %(settled)s
-     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)
-    UNION ALL
-    (SELECT episode, seen_at, good + bad + waiting FROM scheduling_evidence last
-     WHERE last.release_id = %(release)s AND last.model_id IS NULL AND last.network_id = seen.network_id
-       AND last.at <= %(settled)s AND last.seen_at <= %(settled)s
-     ORDER BY release_id DESC, model_id DESC, network_id DESC, at DESC LIMIT 1)) kept
+CROSS JOIN LATERAL ({LAST_KEPT.format(before="last.at <= %(settled)s AND last.seen_at <= %(settled)s")}) kept
 WHERE kept.episode = seen.episode
 """  # noqa: S608 - our own constant
 FOUND_OUT = timedelta(minutes=5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firmware.models import FirmwareRelease, ReleaseState, SignedAct
+from firmware.models import FirmwareRelease, ReleaseState
 from firmware.operations import decisions
 from hubs.models import CommunicationsHub, HubStatus, Supplier
 from portal.ground.models import AuditEntry
@@ -684,14 +684,5 @@ def halt(world: World) -> None:
 
 
 def resume(world: World) -> None:
-    release = FirmwareRelease.objects.get(pk=world.release.pk)
-    decisions.sign_off(
-        release=release,
-        act=SignedAct.RESUME,
-        revision=release.revision,
-        digest=release.digest,
-        by=world.approver,
-        now=world.clock(),
-    )
-    decisions.resume(release=release, by=world.staff, reason="Mended", now=world.clock())
+    world.resume(reason="Mended")
     work(world)

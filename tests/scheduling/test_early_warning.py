@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from firmware.models import FirmwareRelease, Halt, ReleaseState, SignedAct
+from firmware.models import FirmwareRelease, Halt, ReleaseState
 from firmware.operations import decisions
 from hubs.gateway import Outcome, Phase, Report, connect
 from hubs.modelled_fleet.models import CommandLog, Defect, FleetHub
@@ -84,17 +84,7 @@ def silence(hubs: int) -> None:
 
 def resume(world: World) -> None:
     """Have two people resume the release."""
-    release = FirmwareRelease.objects.get(pk=world.release.pk)
-    decisions.sign_off(
-        release=release,
-        act=SignedAct.RESUME,
-        revision=release.revision,
-        digest=release.digest,
-        by=world.approver,
-        now=world.clock(),
-        reason="Understood.",
-    )
-    decisions.resume(release=release, by=world.staff, reason="Understood.", now=world.clock())
+    world.resume(reason="Understood.")
 
 
 def publish_another(world: World) -> FirmwareRelease:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from firmware.models import AvailabilityPeriod, FirmwareRelease, RolloutPolicy, SignedAct
+from firmware.models import AvailabilityPeriod, FirmwareRelease, RolloutPolicy
 from firmware.operations import decisions
 from hubs.models import CommunicationsHub, FirmwareVersion
 from hubs.operations import count_fleet
@@ -205,16 +205,7 @@ def halt(world: World) -> None:
 
 
 def resume(world: World) -> None:
-    release = FirmwareRelease.objects.get(pk=world.release.pk)
-    decisions.sign_off(
-        release=release,
-        act=SignedAct.RESUME,
-        revision=release.revision,
-        digest=release.digest,
-        by=world.approver,
-        now=world.clock(),
-    )
-    decisions.resume(release=release, by=world.staff, reason="The carrier was down.", now=world.clock())
+    world.resume(reason="The carrier was down.")
 
 
 def withdraw(world: World) -> None:

@@ -161,6 +161,19 @@ class World:
             clock=self.clock,
         )
 
+    def resume(self, *, reason: str) -> None:
+        """Have two people resume the release."""
+        release = FirmwareRelease.objects.get(pk=self.release.pk)
+        decisions.sign_off(
+            release=release,
+            act=SignedAct.RESUME,
+            revision=release.revision,
+            digest=release.digest,
+            by=self.approver,
+            now=self.clock(),
+        )
+        decisions.resume(release=release, by=self.staff, reason=reason, now=self.clock())
+
     def work(self, *, gateway: HubGateway | None = None, rounds: int = 20) -> None:
         """Let the workers do whatever is due now, until nothing is."""
         gateway = gateway or connect()
