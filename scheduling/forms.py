@@ -537,6 +537,12 @@ class RenameForm(forms.Form):
     name = forms.CharField(max_length=80)
 
 
+class PilotForm(forms.Form):
+    """Whether a group's hubs are volunteered as pilots."""
+
+    is_pilot = forms.BooleanField(label="These hubs are pilots", required=False)
+
+
 class MembersForm(ListFields):
     """Hubs to add to a group, or to take out of it."""
 

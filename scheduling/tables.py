@@ -105,6 +105,7 @@ class GroupTable(ListTable):
 
     name = cell("group", accessor="group")
     hubs = cell("number", accessor="group__hubs", attrs=NUMBER)
+    is_pilot = cell("pilot", accessor="group__is_pilot", verbose_name="Pilots")
     windows = cell("number", attrs=NUMBER, verbose_name="Protected windows on it")
     made_by = tables.Column(accessor="group__made_by", verbose_name="Made by")
     changed_at = cell("moment", accessor="group__changed_at", verbose_name="Changed")

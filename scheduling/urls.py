@@ -71,6 +71,7 @@ urlpatterns = [
     path("groups/<int:pk>/", groups.GroupView.as_view(), name="group"),
     path("groups/<int:pk>/hubs/", groups.MembersView.as_view(), name="group-hubs"),
     path("groups/<int:pk>/rename/", groups.RenameGroupView.as_view(), name="rename-group"),
+    path("groups/<int:pk>/pilots/", groups.PilotView.as_view(), name="pilot-group"),
     path("groups/<int:pk>/delete/", groups.DeleteGroupView.as_view(), name="delete-group"),
     path("uploads/<uuid:pk>/", uploads.UploadView.as_view(), name="upload"),
     path("uploads/<uuid:pk>/refused/", uploads.UploadRefusedView.as_view(), name="upload-refused"),

@@ -143,6 +143,27 @@ def rename(*, group: HubGroup, name: str, by: "User", now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
+def volunteer(*, group: HubGroup, is_pilot: bool, by: "User", now: datetime) -> None:
+    """
+    Volunteer a group's hubs as pilots, or take that back; what was chosen for a first stage by then stays chosen.
+
+    :raises UnableToGroup: if the group is gone
+    """
+    group = _locked(group)
+    if group.is_pilot == is_pilot:
+        return
+    group.is_pilot, group.changed_at = is_pilot, now
+    group.save(update_fields=["is_pilot", "changed_at"])
+    audit.record(
+        actor=by,
+        verb="group.volunteered" if is_pilot else "group.withdrawn",
+        subject=f"group:{group.pk}",
+        facts={"supplier": group.supplier_id, "name": group.name, "hubs": group.hubs},
+        now=now,
+    )
+
+
+@transaction.atomic(durable=True)
 def delete(*, group: HubGroup, by: "User", now: datetime) -> None:
     """
     Delete a group, and with it the windows on it that are over; the hubs are left as they are.

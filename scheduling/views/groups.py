@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
-from scheduling.forms import FILTERED, GroupForm, ListFields, MembersForm, RenameForm
+from scheduling.forms import FILTERED, GroupForm, ListFields, MembersForm, PilotForm, RenameForm
 from scheduling.models import HubGroup
 from scheduling.operations import groups as acts
 from scheduling.operations import uploads
@@ -224,6 +224,31 @@ class RenameGroupView(OneGroupPage, FormView[RenameForm]):
             form.add_error("name", str(refusal))
             return self.render_to_response(self.get_context_data(form=form), status=409)
         messages.success(self.request, "The group has its new name.")
+        return redirect("scheduling:group", self.group.pk)
+
+
+class PilotView(OneGroupPage, FormView[PilotForm]):
+    """Volunteer a group's hubs as pilots, or take that back."""
+
+    template_name = "scheduling/group_pilot.html"
+    form_class = PilotForm
+
+    def get_initial(self) -> dict[str, Any]:
+        """Begin with what is so now."""
+        return {"is_pilot": self.group.is_pilot}
+
+    def form_valid(self, form: PilotForm) -> HttpResponse:
+        """Do it, or say why not."""
+        is_pilot = form.cleaned_data["is_pilot"]
+        try:
+            acts.volunteer(group=self.group, is_pilot=is_pilot, by=self.person, now=self.now)
+        except UnableToGroup as refusal:
+            form.add_error(None, str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        messages.success(
+            self.request,
+            f"The hubs of “{self.group.name}” are {'now pilots' if is_pilot else 'not pilots'}.",
+        )
         return redirect("scheduling:group", self.group.pk)
 
 

@@ -58,7 +58,7 @@ CASES = {
         f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
         for names, kwargs in (
             (("release", "book", "delete-window", "edit-window"), {"pk": 1}),
-            (("group", "group-hubs", "rename-group", "delete-group"), {"pk": 1}),
+            (("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), {"pk": 1}),
             (("consent", "consent-hubs", "object"), {"pk": 1}),
             (("when", "reading", "check", "refused", "upload", "upload-refused"), {"pk": UUID(int=1)}),
             (

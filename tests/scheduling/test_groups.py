@@ -296,6 +296,28 @@ class TestRename:
             acts.rename(group=other, name="Flats", by=world.person, now=world.clock())
 
 
+class TestVolunteer:
+    def test_marks_a_group_and_takes_it_back_each_once(self, world: World) -> None:
+        group = make(world, world.hubs(2))
+
+        for is_pilot in (True, True, False, False):
+            acts.volunteer(group=group, is_pilot=is_pilot, by=world.person, now=world.clock())
+            assert HubGroup.objects.get().is_pilot == is_pilot
+
+        entries = AuditEntry.objects.filter(verb__in=["group.volunteered", "group.withdrawn"]).order_by("pk")
+        assert [(entry.verb, entry.facts["hubs"]) for entry in entries] == [
+            ("group.volunteered", 2),
+            ("group.withdrawn", 2),
+        ]
+
+    def test_says_that_the_group_is_gone(self, world: World) -> None:
+        group = make(world, world.hubs(1))
+        HubGroup.objects.all().delete()
+
+        with pytest.raises(UnableToGroup, match="deleted meanwhile"):
+            acts.volunteer(group=group, is_pilot=True, by=world.person, now=world.clock())
+
+
 class TestDelete:
     def test_deletes_it_and_leaves_the_hubs(self, world: World) -> None:
         group = make(world, world.hubs(2))

@@ -98,6 +98,7 @@ OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "group": lambda cast: [cast.group.pk],
     "group-hubs": lambda cast: [cast.group.pk],
     "rename-group": lambda cast: [cast.group.pk],
+    "pilot-group": lambda cast: [cast.group.pk],
     "delete-group": lambda cast: [cast.group.pk],
     "upload": lambda cast: [cast.upload],
     "upload-refused": lambda cast: [cast.upload],

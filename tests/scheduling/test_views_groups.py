@@ -276,6 +276,36 @@ class TestRename:
         assert "a group called “towers” already" in words(response)
 
 
+class TestPilots:
+    def test_volunteers_and_takes_it_back(self, world: World, client: Client) -> None:
+        group = make(world, *world.hubs(2))
+        address = f"/groups/{group.pk}/pilots/"
+
+        assert "takes pilots before others" in words(client.get(address))
+        said = words(client.post(address, {"is_pilot": "on"}, follow=True))
+        assert "The hubs of “Flats” are now pilots." in said
+        assert "These hubs are pilots." in said
+        assert "> Pilots </td>" in words(client.get(LIST))
+
+        client.post(address, {})
+        assert not HubGroup.objects.get().is_pilot
+        assert "> Pilots </td>" not in words(client.get(LIST))
+
+    def test_says_that_the_group_is_gone(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        group = make(world, *world.hubs(1))
+
+        def gone(**_: object) -> None:
+            raise acts.UnableToGroup("The group was deleted meanwhile.")
+
+        monkeypatch.setattr(acts, "volunteer", gone)
+        response = client.post(f"/groups/{group.pk}/pilots/", {"is_pilot": "on"})
+
+        assert response.status_code == 409
+        assert "deleted meanwhile" in words(response)
+
+
 class TestDelete:
     def test_deletes(self, world: World, client: Client) -> None:
         group = make(world, *world.hubs(2))
