@@ -6,8 +6,10 @@ With either, PostgreSQL and Redis are our own where no URL names them (`portal.e
 """
 
 import contextlib
+import hashlib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -151,6 +153,18 @@ METRICS_TOKEN: str = env("METRICS_TOKEN", default="")
 if PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 32:
     raise ImproperlyConfigured(
         "METRICS_TOKEN is too short: set it to at least 32 random characters, or leave it out."
+    )
+# Signs evidence packs; whoever has it can make one, so it is nobody's but the portal's.
+LOCAL_EVIDENCE_KEY: Final = hashlib.sha256(b"never used in production").hexdigest()
+EVIDENCE_KEY = required(
+    "EVIDENCE_KEY",
+    otherwise=LOCAL_EVIDENCE_KEY,
+    meaning="64 random hexadecimal digits; evidence packs are signed with it",
+)
+if not re.fullmatch("[0-9a-fA-F]{64}", EVIDENCE_KEY) or (PRODUCTION and EVIDENCE_KEY == LOCAL_EVIDENCE_KEY):
+    raise ImproperlyConfigured(
+        "EVIDENCE_KEY is a default, or not 64 hexadecimal digits: make one with "
+        "python3 -c 'import secrets; print(secrets.token_hex(32))'."
     )
 PORTAL_VERSION: str = env("PORTAL_VERSION", default="")  # without it, a checkout knows its commit
 

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import control_room, health, metrics, views
+from portal import control_room, health, metrics, release_reports, views
 
 urlpatterns = [
     path("", include("scheduling.urls")),
@@ -13,6 +13,17 @@ urlpatterns = [
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
     path("accounts/", include("portal.account_urls")),
     path("admin/control-room/", admin.site.admin_view(control_room.page), name="control-room"),
+    path(
+        "admin/releases/<int:release_id>/report/",
+        admin.site.admin_view(release_reports.page),
+        name="release-report",
+    ),
+    path(
+        "admin/releases/<int:release_id>/pack/",
+        admin.site.admin_view(release_reports.pack),
+        name="evidence-pack",
+    ),
+    path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/", admin.site.urls),
 ]

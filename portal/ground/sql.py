@@ -1,10 +1,11 @@
 """Run the statements that are written as SQL, because they move or judge very many rows at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.backends.postgresql.base import ServerBindingCursor
 
 Row = TypeVar("Row", bound=models.Model)
@@ -55,6 +56,14 @@ def often(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]
         cursor.execute(statement, parameters)
         found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Let all that is asked in the block be of one moment, however long it takes; nothing can be written in it."""
+    with transaction.atomic(durable=True):
+        run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", {})
+        yield
 
 
 def columns(model: type[models.Model], alias: str) -> str:

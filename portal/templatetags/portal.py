@@ -17,6 +17,9 @@ from scheduling.queries.control_room import WATCHED_FROM, History
 
 register = template.Library()
 
+LONG = timedelta(days=1, minutes=1)
+"""What lasts longer needs the day beside the time of day."""
+
 
 @register.filter
 def eui64(number: int | None) -> str:
@@ -104,8 +107,12 @@ def limit_bar(share: float) -> dict[str, Any]:
 
 
 @register.inclusion_tag("components/evidence_over_time.html")
-def evidence_over_time(history: History, key: int, name: str) -> dict[str, Any]:
-    """Draw how near a release, by its id and its name, came to its limits, with a table of the same shares."""
+def evidence_over_time(history: History, key: int, name: str, is_whole: bool = False) -> dict[str, Any]:
+    """
+    Draw how near a release, by its id and its name, came to its limits, with a table of the same shares.
+
+    The table is open from the beginning where the picture has to be whole, as on paper.
+    """
     since, until = history.since, history.until
     shares = {track.stream.letter: dict(track.shares) for track in history.tracks}
     moments = sorted({moment for track in history.tracks for moment, _ in track.shares})
@@ -124,7 +131,11 @@ def evidence_over_time(history: History, key: int, name: str) -> dict[str, Any]:
             (pictures.height_of(share), f"{share:.0%}".replace("%", " %")) for share in (0, WATCHED_FROM, 1)
         ],
         "limit_y": pictures.height_of(1.0),
-        "ticks": pictures.ticks(since=since, until=until),
+        "ticks": [
+            (x, _written(at.astimezone(LONDON), form="%-d %b, %H:%M") if until - since > LONG else clock(at))
+            for x, at in pictures.ticks(since=since, until=until)
+        ],
+        "is_whole": is_whole,
         "rows": reversed(rows),
         "edges": pictures,
     }

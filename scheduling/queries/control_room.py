@@ -422,12 +422,12 @@ FROM kept GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 5, 6, 7
 """  # noqa: S608 - our own constants
 
 
-def histories(*, shown: Sequence[Situation]) -> Mapping[int, History]:
-    """Return how near each release came to its limits lately, by its id; nothing of one without evidence."""
+def histories(*, shown: Sequence[Situation], lasting: timedelta = HISTORY) -> Mapping[int, History]:
+    """Return how near each release came to its limits of late, by its id; nothing of one without evidence."""
     by_stream = {
         (one.release.pk, stream.model, stream.network): stream for one in shown for stream in one.streams
     }
-    terms = {"releases": [one.release.pk for one in shown], "history": HISTORY, "moments": MOMENTS}
+    terms = {"releases": [one.release.pk for one in shown], "history": lasting, "moments": MOMENTS}
     spans: dict[int, tuple[datetime, datetime, timedelta]] = {}
     shares: dict[tuple[int, int | None, int | None], list[tuple[datetime, float]]] = {}
     for release, since, until, step, model, network, moment, share in sql.rows(OVER_TIME, terms):

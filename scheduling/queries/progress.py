@@ -71,6 +71,11 @@ def by_release(*, lots: QuerySet[Lot]) -> dict[int, Progress]:
     return {row["release"]: _progress(row) for row in lots.order_by().values("release").annotate(**_SUMS)}
 
 
+def by_supplier(*, lots: QuerySet[Lot]) -> dict[int, Progress]:
+    """Return the progress of some lots by the id of their Supplier; Suppliers without lots are absent."""
+    return {row["supplier"]: _progress(row) for row in lots.order_by().values("supplier").annotate(**_SUMS)}
+
+
 def by_release_and_network(*, lots: QuerySet[Lot]) -> dict[tuple[int, int], Progress]:
     """Return the progress of some lots by the ids of their release and network; those without lots are absent."""
     rows = lots.order_by().values("release", "network").annotate(**_SUMS)

@@ -15,9 +15,7 @@ from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from icalendar import Calendar, Event
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""A spreadsheet runs a cell that begins so."""
-
+from scheduling.sheets import safe
 
 REASONS = ("Reason", "Way forward")
 """What every refused row of a list has behind its own columns."""
@@ -26,11 +24,6 @@ REASONS = ("Reason", "Way forward")
 def widened(cells: Sequence[str], width: int) -> Sequence[str]:
     """Fill a short row up, so that the reasons stand below each other."""
     return [*cells, *[""] * (width - len(cells))]
-
-
-def safe(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 
 class _Echo:

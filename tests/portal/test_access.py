@@ -73,6 +73,9 @@ CASES = {
     "health-ready": public(200),
     "control-room": behind_login(supplier=404, staff=200),
     "health": behind_login(supplier=404, staff=200),
+    "release-report": behind_login(supplier=404, staff=404, release_id=1),
+    "evidence-pack": behind_login(supplier=404, staff=405, release_id=1),  # it is made by POST
+    "evidence-key": public(200),
     "metrics": public(404),  # its own tests have a token
     "invitation": public(404, token="unknown"),
     "account_login": Case(stranger=200, supplier="/", staff="/"),

@@ -87,7 +87,9 @@ class TestCompose:
         required = re.findall(r"\$\{(\w+):\?", (DOCKER / "compose.yaml").read_text())
 
         assert required
-        assert all(f"\n{name}=" in example for name in [*required, "SECRET_KEY", "ALLOWED_HOSTS"])
+        assert all(
+            f"\n{name}=" in example for name in [*required, "SECRET_KEY", "EVIDENCE_KEY", "ALLOWED_HOSTS"]
+        )
 
     def test_is_what_docker_s_own_client_accepts(self, tmp_path: Path) -> None:
         """Where there is no such client, the tests above are all that can be said."""
@@ -112,7 +114,10 @@ class TestEnvExample:
     def test_holds_no_secret(self) -> None:
         values = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / "env.example").read_text(), re.MULTILINE))
 
-        assert all(values[name] == "" for name in ("SECRET_KEY", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"))
+        assert all(
+            values[name] == ""
+            for name in ("SECRET_KEY", "EVIDENCE_KEY", "DATABASE_PASSWORD", "POSTGRES_PASSWORD")
+        )
 
 
 class TestScripts:

@@ -21,6 +21,7 @@ COMPLETE = {
     "DATABASE_URL": "postgres://portal@database.invalid/portal",
     "REDIS_URL": "redis://redis.invalid:6379/0",
     "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
+    "EVIDENCE_KEY": "5e" * 32,
 }
 
 OVER_HTTP = {
@@ -64,6 +65,9 @@ class TestProduction:
             ("PORTAL_ADDRESS", "http://portal.example.org"),
             ("LOG_FORMAT", "xml"),
             ("METRICS_TOKEN", "guessed"),
+            ("EVIDENCE_KEY", settings.LOCAL_EVIDENCE_KEY),
+            ("EVIDENCE_KEY", "5e" * 31),
+            ("EVIDENCE_KEY", "no" * 32),
         ],
     )
     def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
