@@ -44,6 +44,7 @@ TIMETABLE: dict[str, Entry] = {
     "read files": every(2, "read_files"),
     "sweep files": every(600, "sweep_files"),
     "advance stages": every(2, "advance_stages"),
+    "keep turns": every(10, "keep_turns"),
     "keep bookings": every(5, "keep_bookings"),
     "allocate": every(30, "allocate"),
     "keep exceptions": every(60, "keep_exceptions"),

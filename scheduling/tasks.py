@@ -21,6 +21,7 @@ from scheduling.operations import (
     consents,
     deployments,
     exceptions,
+    first_hubs,
     forgeries,
     halts,
     notices,
@@ -167,6 +168,12 @@ def advance_stages(**_: object) -> None:
     stages.advance(now=now)
     while tallies.fold(limit=FOLD) == FOLD and stopping.keep_going():
         pass
+
+
+@shared_task
+def keep_turns(**_: object) -> None:
+    """Choose the hubs of first stages before the first of them are staged, and others in place of those that left."""
+    first_hubs.choose(now=clock.now())
 
 
 @shared_task

@@ -2,7 +2,7 @@
 
 from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
 from scheduling.models.consents import Consent, Objection
-from scheduling.models.counters import InFlight, Stage, Tally, TallyChange
+from scheduling.models.counters import FirstHub, InFlight, LotModel, Stage, Tally, TallyChange
 from scheduling.models.deployments import (
     LOT_SIZE,
     LOT_SPAN,
@@ -41,6 +41,7 @@ __all__ = [
     "ExemptHub",
     "Exemption",
     "Finding",
+    "FirstHub",
     "GroupedHub",
     "Handover",
     "HubException",
@@ -49,6 +50,7 @@ __all__ = [
     "InFlight",
     "Incident",
     "Lot",
+    "LotModel",
     "Maintenance",
     "Mismatch",
     "Notice",

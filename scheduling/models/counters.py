@@ -63,6 +63,8 @@ class Stage(models.Model):
 
     `cut_at` says since when nobody is admitted to it because the release was halted meanwhile and resumed: what is in
     it was commanded before that, ends by itself, and is no evidence any more. The stage after it has the same step.
+
+    Since its `chosen_at` only its first hubs are admitted to it.
     """
 
     release = models.ForeignKey(
@@ -79,6 +81,7 @@ class Stage(models.Model):
     full_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)
     cut_at = models.DateTimeField("cut off by a resumption", null=True)
+    chosen_at = models.DateTimeField("hubs last chosen at", null=True)
 
     class Meta:
         constraints = [
@@ -113,6 +116,37 @@ class Stage(models.Model):
     def room(self) -> int | None:
         """How many more hubs it admits; None where it has no limit."""
         return None if self.size is None else self.size - self.admitted
+
+
+class FirstHub(models.Model):
+    """
+    A deployment that was chosen for a first stage: only such ones are admitted to it.
+
+    Who leaves it, whatever the reason, is followed by others; the row stays.
+    """
+
+    pk = models.CompositePrimaryKey("stage_id", "deployment_id")
+    stage = models.ForeignKey(Stage, on_delete=models.PROTECT, db_index=False, related_name="first_hubs")
+    deployment_id = models.BigIntegerField()
+    is_pilot = models.BooleanField("volunteered by its Supplier")
+    chosen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Deployment {self.deployment_id}"
+
+
+class LotModel(models.Model):
+    """How many hubs of a model a lot was made of, whatever became of them. Written by the database itself."""
+
+    pk = models.CompositePrimaryKey("lot_id", "model_id")
+    lot_id = models.BigIntegerField()
+    model = models.ForeignKey(
+        HubModel, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    hubs = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.hubs} hubs of lot {self.lot_id}"
 
 
 class TallyChange(models.Model):

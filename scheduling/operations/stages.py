@@ -55,10 +55,15 @@ def open_first(*, release: int, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenStage:
-    """The stage in which hubs of a model are admitted now, and how many more; None where it has no limit."""
+    """
+    The stage in which hubs of a model are admitted now, and how many more; None where it has no limit.
+
+    Where its hubs were chosen, `chosen` is its id: none but those are admitted.
+    """
 
     number: int
     room: int | None
+    chosen: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def lock(*, release: int, now: datetime) -> Budget:
     return Budget(
         max(budget.budget - budget.activating, 0),
         {
-            stage.model_id: OpenStage(stage.number, stage.room)
+            stage.model_id: OpenStage(stage.number, stage.room, stage.pk if stage.chosen_at else None)
             for stage in (sql.instance(Stage, row) for row in stages)
         },
     )

@@ -38,9 +38,10 @@ from scheduling.models import (
     Deployment,
     Notice,
     Reconciliation,
+    Stage,
     Weekday,
 )
-from scheduling.operations import bookings, deployments, notices, selections
+from scheduling.operations import bookings, deployments, notices, selections, stages
 from tests.scheduling import world as worlds
 from tests.scheduling.test_allocations import to_the_day
 from tests.scheduling.test_races import at_once
@@ -95,6 +96,14 @@ def files_forgotten(world: World) -> None:
 
 
 def stage_and_counters_behind(world: World) -> None:
+    booked(world)
+
+
+def first_stage_to_choose(world: World) -> None:
+    """The first stage has room for four of the six hubs that are about to be staged."""
+    RolloutPolicy.objects.update(stage_sizes=[4, 50])
+    stages.open_first(release=world.release.pk, now=world.clock())
+    Stage.objects.update(size=4)
     booked(world)
 
 
@@ -215,6 +224,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "read_files": [file_kept],
     "sweep_files": [files_forgotten],
     "advance_stages": [stage_and_counters_behind],
+    "keep_turns": [first_stage_to_choose],
     "keep_bookings": [bookings_to_keep],
     "allocate": [nobody_booked],
     "keep_exceptions": [missed_twice],

@@ -1999,8 +1999,8 @@ BOTH_SUPPLIERS = (
     gate(
         23,
         "Gate: not in a protected window",
-        " AND NOT {NOT_NOW}),\nchosen",
-        "),\nchosen",
+        " AND NOT {NOT_NOW}),\nready",
+        "),\nready",
         CLOSED,
     ),
     gate(
@@ -2171,6 +2171,7 @@ IN_DOUBT = (
 )
 
 BUDGETED = f"{GATE_TESTS}::TestBudgets"
+FIRST_HUBS = f"{BUDGETED}::test_are_for_the_first_hubs_of_the_open_stage_alone"
 POISON = "tests/scheduling/test_poison.py"
 ASIDE = "scheduling/operations/deployments/aside.py"
 GOES_ON = "tests/scheduling/test_sender.py::TestBetweenTwoHandfuls"
@@ -2184,6 +2185,26 @@ ADMISSION = (
     ),
     gate(13, "Gate: a stage without limit has none", "(room IS NULL OR place", "(place", BUDGETED),
     gate(13, "Gate: a stage with a limit has one", "room IS NULL OR place <= room", "room IS NULL", BUDGETED),
+    gate(13, "Gate: none but the first hubs", " AND may_be_in_it AND", " AND", FIRST_HUBS),
+    gate(13, "Gate: all where none were chosen", "stage.chosen IS NULL OR EXISTS", "EXISTS", BUDGETED),
+    gate(
+        13,
+        "Gate: some where some were chosen",
+        "           stage.chosen IS NULL OR EXISTS (\n"
+        "               SELECT FROM scheduling_firsthub first\n"
+        "               WHERE first.stage_id = stage.chosen AND first.deployment_id = deployment.id) AS may",
+        "           true AS may",
+        FIRST_HUBS,
+    ),
+    gate(13, "Gate: first hubs of this stage", "first.stage_id = stage.chosen AND", "", FIRST_HUBS),
+    gate(13, "Gate: those very hubs", " AND first.deployment_id = deployment.id)", ")", FIRST_HUBS),
+    gate(
+        13,
+        "Gate: the others before them take no place",
+        "ORDER BY may_be_in_it DESC, id",
+        "ORDER BY id",
+        FIRST_HUBS,
+    ),
     gate(13, "Gate: no more than may be in flight", "LIMIT %(room)s)", "LIMIT 1000)", BUDGETED),
     gate(
         13,
@@ -2199,7 +2220,13 @@ ADMISSION = (
         "      AND NOT {NOT_NOW}),",
         BUDGETED,
     ),
-    gate(13, "Gate: a model without a stage waits", "number IS NOT NULL AND (room", "(room", BUDGETED),
+    gate(
+        13,
+        "Gate: a model without a stage waits",
+        "number IS NOT NULL AND may_be_in_it",
+        "may_be_in_it",
+        BUDGETED,
+    ),
     gate(
         13,
         "Gate: what waits for its turn takes no place",
@@ -2301,8 +2328,8 @@ ADMISSION = (
     gate(
         13,
         "Gate: each lot's stage is its model's",
-        "PARTITION BY model_id ORDER",
-        "ORDER",
+        "PARTITION BY model_id ORDER BY may_be_in_it DESC, id",
+        "ORDER BY may_be_in_it DESC, id",
         f"{BUDGETED}::test_are_each_models_own",
     ),
     gate(

@@ -23,6 +23,7 @@ from scheduling.models import (
     Command,
     Consent,
     Deployment,
+    FirstHub,
     GroupedHub,
     Handover,
     HubGroup,
@@ -820,6 +821,29 @@ class TestBudgets:
             assert lot.due_at > world.clock() + claims.LOOK_AGAIN
         else:
             assert lot.due_at <= world.clock()
+
+    def test_are_for_the_first_hubs_of_the_open_stage_alone(self, world: World, lay: Lay) -> None:
+        """Whoever comes before them, and whoever was chosen for the stage before."""
+        self.limit(world, sizes=(3, 50))
+        laid = lay(self.ROWS)
+        activates = sorted(key for key, row in laid.items() if row == self.ROWS[0])
+        stages.open_first(release=world.release.pk, now=world.clock())
+        before = Stage.objects.get()
+        Stage.objects.update(size=0, full_at=world.clock(), closed_at=world.clock())
+        now = Stage.objects.create(
+            release=world.release, model=world.model, number=2, size=3,
+            opened_at=world.clock(), chosen_at=world.clock(),
+        )  # fmt: skip
+        for stage, chosen in ((before, activates[:1]), (now, activates[2:4])):
+            for key in chosen:
+                FirstHub.objects.create(
+                    stage=stage, deployment_id=key, is_pilot=False, chosen_at=world.clock()
+                )
+
+        assert self.activated(world) == activates[2:4]
+        assert Lot.objects.get().waits
+        for key in (*activates[:2], *activates[4:]):
+            assert states()[key][0] == State.STAGED
 
     def test_are_each_models_own(self, world: World, lay: Lay) -> None:
         self.limit(world, sizes=(2, 50))

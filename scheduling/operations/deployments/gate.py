@@ -125,18 +125,24 @@ WHERE {OURS} AND hub.chf_id = deployment.hub_id
   AND deployment.state IN ('booked', 'staging', 'staged') AND NOT deployment.awaiting
   AND deployment.next_at <= %(now)s AND NOT ({STILL_ELIGIBLE} AND {ASKED_WHOM_IT_CONCERNS})
 """  # noqa: S608 - our own constants
-# Activations take what room there is, in the order of their ids: of the open stage of their model first, then of what
-# may be in flight.
+# Activations take what room there is, in the order of their ids: of the open stage of their model first, which may be
+# for its first hubs alone, then of what may be in flight.
 ADMIT = f"""
-WITH ready AS (
-    SELECT id, stage.number, stage.room, row_number() OVER (PARTITION BY model_id ORDER BY id) AS place
+WITH due AS (
+    SELECT id, model_id, stage.number, stage.room,
+           stage.chosen IS NULL OR EXISTS (
+               SELECT FROM scheduling_firsthub first
+               WHERE first.stage_id = stage.chosen AND first.deployment_id = deployment.id) AS may_be_in_it
     FROM scheduling_deployment deployment
-    LEFT JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[])
-        AS stage (model_id, number, room) USING (model_id)
+    LEFT JOIN unnest(%(models_with_stage)s::int[], %(stages)s::int[], %(stage_rooms)s::int[],
+                     %(stages_chosen)s::bigint[])
+        AS stage (model_id, number, room, chosen) USING (model_id)
     WHERE %(activates)s AND {OURS} AND NOT awaiting AND next_at <= %(now)s
       AND phase = %(activate)s AND state = 'staged' AND NOT {NOT_NOW}),
+ready AS (
+    SELECT *, row_number() OVER (PARTITION BY model_id ORDER BY may_be_in_it DESC, id) AS place FROM due),
 chosen AS (
-    SELECT id FROM ready WHERE number IS NOT NULL AND (room IS NULL OR place <= room)
+    SELECT id FROM ready WHERE number IS NOT NULL AND may_be_in_it AND (room IS NULL OR place <= room)
     ORDER BY id LIMIT %(room)s),
 moved AS (
     UPDATE scheduling_deployment deployment SET
@@ -265,7 +271,14 @@ def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
 def _budget(release: int, terms: Mapping[str, Any], found: _Look) -> dict[str, Any]:
     """Lock what is in flight and the open stages, where anything is to be activated, as parameters of the Gate."""
     if not terms["may_activate"] or not found.to_activate:
-        return {"activates": False, "room": 0, "models_with_stage": [], "stages": [], "stage_rooms": []}
+        return {
+            "activates": False,
+            "room": 0,
+            "models_with_stage": [],
+            "stages": [],
+            "stage_rooms": [],
+            "stages_chosen": [],
+        }
     budget = stages.lock(release=release, now=terms["now"])
     return {
         "activates": True,
@@ -273,6 +286,7 @@ def _budget(release: int, terms: Mapping[str, Any], found: _Look) -> dict[str, A
         "models_with_stage": list(budget.stages),
         "stages": [stage.number for stage in budget.stages.values()],
         "stage_rooms": [stage.room for stage in budget.stages.values()],
+        "stages_chosen": [stage.chosen for stage in budget.stages.values()],
     }
 
 
