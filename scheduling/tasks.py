@@ -21,7 +21,6 @@ from scheduling.operations import (
     consents,
     deployments,
     exceptions,
-    first_hubs,
     forgeries,
     halts,
     notices,
@@ -32,6 +31,7 @@ from scheduling.operations import (
     slots,
     stages,
     tallies,
+    turns,
 )
 
 logger = logging.getLogger(__name__)
@@ -172,8 +172,8 @@ def advance_stages(**_: object) -> None:
 
 @shared_task
 def keep_turns(**_: object) -> None:
-    """Choose the hubs of first stages before the first of them are staged, and others in place of those that left."""
-    first_hubs.choose(now=clock.now())
+    """Choose the hubs of first stages, and move hubs that have no turn in their slots."""
+    turns.keep(clock=clock.now, keep_going=stopping.keep_going)
 
 
 @shared_task

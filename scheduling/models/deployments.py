@@ -66,6 +66,8 @@ class Lot(models.Model):
     """A claim reaches so many places, from the place `reach_from`: fewer than all while a poisoned hub is sought."""
     misses_seen = models.PositiveSmallIntegerField("missed hubs already looked at", default=0, db_default=0)
     """What is missed beyond these may have been missed for the second time, and is then DCC's to decide."""
+    moved_from = models.DateTimeField("moved by the stages, from the slot that began then", null=True)
+    turns_asked_at = models.DateTimeField("hubs without a turn last moved at", null=True)
 
     class Meta:
         constraints = [

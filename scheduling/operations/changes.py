@@ -7,7 +7,7 @@ two changes of one booking follow each other, and nobody who locks lots or slots
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -156,16 +156,45 @@ class Put:
     taken: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """By which rules hubs get their new places, where they are not those of booking."""
+
+    in_reserve: bool = False
+    cut_off_holds: bool = True
+    is_override: bool = False
+
+
+BOOKING = _Rules()
+ASK_NOBODY = "UPDATE changing_hub SET partner = NULL"
+
+
 class Leaving:
     """
     Hubs of a booking that have to leave their slot, whatever the Supplier that booked wants; cut-offs do not hold them.
 
     In the caller's transaction, which has locked the booking and the lots of these hubs: say which, look for places,
-    and let them go. Those for which no place was found are handed back.
+    and let them go. Those for which no place was found are handed back, or stay where they are.
+
+    Where the `cut_off_holds`, they go to no slot whose cut-off has passed; where not, what DCC allocated may use its
+    reserve again. An override asks nobody, and nobody's windows hold its hubs back wherever they go.
     """
 
-    def __init__(self, *, booking: Booking, part: Part, now: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        booking: Booking,
+        part: Part,
+        now: datetime,
+        cut_off_holds: bool = True,
+        is_override: bool = False,
+    ) -> None:
         self.booking, self.now = booking, now
+        self._rules = _Rules(
+            in_reserve=not cut_off_holds and booking.origin == Booking.Origin.DEFAULT,
+            cut_off_holds=cut_off_holds,
+            is_override=is_override,
+        )
         # of a cut-off, a slot or a word of the Supplier's nothing is asked, so any destination will do here
         self.outlook = _gather(booking, part, now, Destination(Booking.Plan.EARLIEST, now))
         self.placements: Sequence[Placement] = ()
@@ -183,6 +212,9 @@ class Leaving:
     def find(self, *, to: Destination, avoiding: Collection[int] = ()) -> bool:
         """Look for places by the rules of booking, in none of the slots to avoid; say whether all have one."""
         guard = guards.guard_for(release=self.booking.release, supplier=self.booking.supplier, now=self.now)
+        if self._rules.is_override:
+            sql.run(ASK_NOBODY, {})
+            guard = replace(guard, windows={}, soft=(), has_changes=False)
         self._groups = _group(guard)
         found = parts.placed(
             booking=self.booking,
@@ -191,15 +223,17 @@ class Leaving:
             to=to,
             now=self.now,
             avoiding=avoiding,
+            in_reserve=self._rules.in_reserve,
+            cut_off_holds=self._rules.cut_off_holds,
         )
         self.placements = found.placements
         return sum(placement.hubs for placement in found.placements) == self.hubs
 
-    def go(self, *, ending: Ending) -> Put:
+    def go(self, *, ending: Ending | None) -> Put:
         """
         Move those with a place, hand the others back with this ending, and free the places that they leave.
 
-        Returns where they left and where they went.
+        Without an ending the others stay where they are. Returns where they left and where they went.
 
         :raises placing.RoomTaken: if the places found are taken by now
         """
@@ -215,9 +249,10 @@ class Leaving:
                 "no_place": str(Obstacle.NO_PLACE),
             },
         )
-        freed = _cancel(ending, self.now, stay=True) + _cancel(Ending.MOVED, self.now)
+        freed = _cancel(ending, self.now, stay=True) if ending else Counter[int]()
+        freed += _cancel(Ending.MOVED, self.now)
         sql.run(MARK_MOVED, {})
-        return _put(self.booking, self.placements, self._groups, freed, self.now)
+        return _put(self.booking, self.placements, self._groups, freed, self.now, self._rules)
 
 
 # the places of a group that were found are those of its first hubs
@@ -240,6 +275,7 @@ def _put(
     groups: Sequence[guards.Group],
     freed: Mapping[int, int],
     now: datetime,
+    rules: _Rules = BOOKING,
 ) -> Put:
     """
     Write the gathered hubs of groups into new lots at their places, and exchange the places for those freed.
@@ -252,9 +288,11 @@ def _put(
         cuts = placing.with_ids(
             cuts=placing.lots_of(booking=booking, placements=placements, groups=groups, now=now)
         )
+        for cut in cuts:
+            cut.lot.is_override = rules.is_override
         Lot.objects.bulk_create([cut.lot for cut in cuts])
         placing.write(cuts=cuts, groups=groups, now=now)
-    _exchange_places(booking, freed, wanted, [cut.lot.pk for cut in cuts], now)
+    _exchange_places(booking, freed, wanted, [cut.lot.pk for cut in cuts], now, rules)
     sql.run(SETTLE, {})
     return Put(cuts[0].lot.pk if cuts else 0, freed, wanted)
 
@@ -293,6 +331,7 @@ def _exchange_places(
     wanted: Mapping[int, int],
     new_lots: Collection[int],
     now: datetime,
+    rules: _Rules,
 ) -> None:
     """
     Give the old places back and take the new ones, by slot id, under the locks of all their slots.
@@ -308,6 +347,8 @@ def _exchange_places(
         slots=list(wanted),
         now=now,
         new_lots=new_lots,
+        in_reserve=rules.in_reserve,
+        cut_off_holds=rules.cut_off_holds,
     )
     if any(room.get(slot, 0) < hubs for slot, hubs in wanted.items()):
         raise placing.RoomTaken

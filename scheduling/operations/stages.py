@@ -172,13 +172,17 @@ SELECT release_id, least(ceiling, greatest(floor, resolved * percent / 100)) - a
 FROM scheduling_inflight budget JOIN firmware_firmwarerelease release ON release.id = budget.release_id
 WHERE release.state = 'published' AND activating < least(ceiling, greatest(floor, resolved * percent / 100))
   AND EXISTS (SELECT FROM scheduling_lot lot WHERE lot.release_id = budget.release_id AND lot.waits)
+  AND EXISTS (
+      SELECT FROM scheduling_stage stage WHERE stage.release_id = budget.release_id AND stage.closed_at IS NULL
+        AND (stage.size IS NULL OR stage.admitted < stage.size))
 """
 # Those that were looked at least often come first: what waits for a stage and not for room in flight keeps nobody
-# else from being asked.
+# else from being asked. Materialised: looked for once, since each further look would wake others.
 WAKE_SOME = """
-UPDATE scheduling_lot SET due_at = %(now)s, waits = false
-WHERE id IN (SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND waits ORDER BY token, id
-             LIMIT %(lots)s FOR UPDATE SKIP LOCKED)
+WITH longest AS MATERIALIZED (
+    SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND waits ORDER BY token, id
+    LIMIT %(lots)s FOR UPDATE SKIP LOCKED)
+UPDATE scheduling_lot lot SET due_at = %(now)s, waits = false FROM longest WHERE lot.id = longest.id
 """
 
 
@@ -199,7 +203,8 @@ def advance(*, now: datetime) -> int:
 
     A stage that the policy names soaks first, from its last admission on: what fails late shows in few hubs then.
     A stage whose release has to stop is left as it is: a new one might begin with fresh evidence (`halts.watch`).
-    Where room in flight is left although lots wait, as many are woken as could use it: whoever made it was in doubt.
+    Where room is left, in flight and in a stage, although lots wait, as many are woken as could use it: whoever made it
+    was in doubt.
 
     Returns how many stages were closed. A stage that somebody admits hubs to right now is left for the next time.
     """

@@ -28,9 +28,10 @@ VERBS = {
 HAPPENED = {
     "booking.carried_over": "Went with the hub to its new Supplier",
     "booking.received": "Came with hubs that changed to you",
+    "booking.moved_by_stages": "Moved by the stages of the national rollout",
     "booking.shared_anew": "A new other Supplier is asked, after a change of supplier",
 }
-"""What nobody did, but a change of supplier."""
+"""What nobody did, but a change of supplier or the rollout."""
 
 
 @dataclass(frozen=True, slots=True)

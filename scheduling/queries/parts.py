@@ -61,12 +61,14 @@ class Part:
     A filter means the hubs that have not ended; a list means exactly its hubs. Nothing named means all.
 
     With a `consent`, by id, only its hubs that wait for the answer; no cut-off stands in their way, since it is the
-    other Supplier that has been asked about them.
+    other Supplier that has been asked about them. Nor does one stand in the way of `turnless` deployments, by id,
+    that have no turn in their slot: only those of them that could still have one are meant.
     """
 
     criteria: Mapping[str, Sequence[int]] = field(default_factory=dict)
     hubs: Sequence[int] | None = None
     consent: int | None = None
+    turnless: Sequence[int] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -93,6 +95,8 @@ class Destination:
 
 WAITING = (State.PROVISIONAL, State.HELD)
 """Where a hub waits for the other Supplier's answer, under a question that is open."""
+COULD_GO = (State.PROVISIONAL, State.BOOKED, State.STAGED)
+"""Where a hub can wait for its turn, and nothing that it was told is unanswered."""
 PAST_CUT_OFF = f"WHEN lot.change_until <= %(now)s THEN '{Obstacle.PAST_CUT_OFF}'"
 MAY_MOVE = f"""
     WHEN %(one_slot)s AND slot.start_at = %(at)s THEN '{Obstacle.THERE_ALREADY}'
@@ -119,7 +123,11 @@ def judged_hubs(
         "lot.booking_id = %(booking)s",
         f"mine.ending NOT IN ('{Ending.MOVED}', '{Ending.CARRIED_OVER}')",
     ]
-    if part.hubs is None:
+    if part.turnless is not None:
+        source = "scheduling_deployment mine JOIN scheduling_lot lot ON lot.id = mine.id / %(span)s"
+        terms.append("mine.id = ANY (%(turnless)s) AND mine.state = ANY (%(could_go)s)")
+        parameters |= {"turnless": list(part.turnless), "could_go": [str(state) for state in COULD_GO]}
+    elif part.hubs is None:
         source = """scheduling_lot lot JOIN scheduling_deployment mine
             ON mine.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1"""
         terms.append("mine.state <> ALL (%(final)s)")
@@ -149,7 +157,7 @@ def judged_hubs(
             {eligibility.PARTNER if to else "NULL::smallint"} AS partner,
             CASE WHEN mine.state = ANY (%(final)s) THEN '{Obstacle.ENDED}'
                  WHEN mine.state = '{State.ACTIVATING}' THEN '{Obstacle.ACTIVATING}'
-                 {PAST_CUT_OFF if part.consent is None else ""}
+                 {PAST_CUT_OFF if part.consent is None and part.turnless is None else ""}
                  {MAY_MOVE if to else ""} END AS obstacle
             FROM {source} WHERE {" AND ".join(terms)}""",  # noqa: S608 - our own columns
         parameters,
@@ -231,9 +239,11 @@ def placed(
     to: Destination,
     now: datetime,
     avoiding: Collection[int] = (),
+    in_reserve: bool = False,
+    cut_off_holds: bool = True,
 ) -> Moved:
     """
-    Say where the hubs that may go would go; not to the slots to avoid, by id.
+    Say where the hubs that may go would go; not to the slots to avoid, by id. The rest is for `slots.rooms`.
 
     As of now and without a lock. The places that they leave count as free.
     """
@@ -246,6 +256,8 @@ def placed(
             now=now,
             not_before=to.at,
             freed=outlook.by_slot,
+            in_reserve=in_reserve,
+            cut_off_holds=cut_off_holds,
         )
     else:
         rooms = slots.rooms_between(

@@ -107,10 +107,19 @@ WHERE earlier < wanted.hubs ORDER BY start_at, id
 
 
 def terms_of_room(
-    *, release: FirmwareRelease, supplier: Supplier, now: datetime, in_reserve: bool = False
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    now: datetime,
+    in_reserve: bool = False,
+    cut_off_holds: bool = True,
 ) -> dict[str, Any]:
-    """Return the parameters of ROOM; `in_reserve` for DCC's own allocation, which no share binds."""
-    earliest = bookable_from(release=release, now=now)
+    """
+    Return the parameters of ROOM; `in_reserve` for DCC's own allocation, which no share binds.
+
+    Where `cut_off_holds` not, every slot to come is open: nobody books, but hubs have to leave another slot.
+    """
+    earliest = bookable_from(release=release, now=now) if cut_off_holds else now
     parts = {share.network: share for share in shares(release=release, supplier=supplier)}
     periods = list(release.periods.all())
     closed = windows.closures(
@@ -151,6 +160,7 @@ def rooms(
     not_before: datetime | None = None,
     freed: Mapping[int, int] | None = None,
     in_reserve: bool = False,
+    cut_off_holds: bool = True,
 ) -> list[planning.Room]:
     """
     Return the earliest slots with room for the Supplier that together take the `needed` hubs of each network id.
@@ -160,7 +170,9 @@ def rooms(
     As of now and without a lock: what is taken in between is asked again when the places are taken.
     """
     wanted = {"wanted_networks": list(needed), "wanted_hubs": list(needed.values())}
-    terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
+    terms = terms_of_room(
+        release=release, supplier=supplier, now=now, in_reserve=in_reserve, cut_off_holds=cut_off_holds
+    )
     terms |= _freed(freed or {})
     if not_before:
         terms["opens"] = [max(opens, not_before) for opens in terms["opens"]]
@@ -199,13 +211,16 @@ def rooms_in(
     now: datetime,
     in_reserve: bool = False,
     new_lots: Collection[int] = (),
+    cut_off_holds: bool = True,
 ) -> dict[int, int]:
     """
     Return the Supplier's room by slot id; a slot that is no longer open for it is absent.
 
     What is in `new_lots`, by id, has no place yet: the room is for it.
     """
-    terms = terms_of_room(release=release, supplier=supplier, now=now, in_reserve=in_reserve)
+    terms = terms_of_room(
+        release=release, supplier=supplier, now=now, in_reserve=in_reserve, cut_off_holds=cut_off_holds
+    )
     terms["new_lots"] = list(new_lots)
     rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
     return {row[0]: row[4] for row in rows}

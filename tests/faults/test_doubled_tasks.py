@@ -107,6 +107,15 @@ def first_stage_to_choose(world: World) -> None:
     booked(world)
 
 
+def too_many_for_a_stage(world: World) -> None:
+    """Two of six hubs have a turn in their slot, and there is another slot."""
+    RolloutPolicy.objects.update(stage_sizes=[2, 50])
+    Stage.objects.all().delete()
+    stages.advance(now=world.clock())
+    booked(world)
+    world.slot(start=8 * HOUR, room=10)
+
+
 def bookings_to_keep(world: World) -> None:
     """One is over, another died half made, and the release of a third is halted while its hubs wait."""
     bookings.cancel(booking=booked(world), by=world.person, reason="", now=world.clock())
@@ -224,7 +233,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "read_files": [file_kept],
     "sweep_files": [files_forgotten],
     "advance_stages": [stage_and_counters_behind],
-    "keep_turns": [first_stage_to_choose],
+    "keep_turns": [first_stage_to_choose, too_many_for_a_stage],
     "keep_bookings": [bookings_to_keep],
     "allocate": [nobody_booked],
     "keep_exceptions": [missed_twice],

@@ -204,11 +204,13 @@ class TestAdvance:
         assert self.woken(short) == {lots[1], lots[2]}
         assert self.woken(short) == set(lots)
 
-    @pytest.mark.parametrize("lacks", ["room", "release"])
+    @pytest.mark.parametrize("lacks", ["room", "release", "stage"])
     def test_wakes_nobody_who_could_not_go(self, short: World, lacks: str) -> None:
         self.waiting(short, tokens=(1,))
         if lacks == "room":
             InFlight.objects.update(floor=0, percent=0)
+        elif lacks == "stage":
+            activate(1)
         else:
             decisions.halt(release=short.release, by=short.staff, reason="Trouble", now=short.clock())
         assert self.woken(short) == set()

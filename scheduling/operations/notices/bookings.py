@@ -122,7 +122,7 @@ def _remind(
 def owe_booking_moved(
     *,
     booking: Booking,
-    change: int,
+    change: int | str,
     left: Mapping[int, int],
     taken: Mapping[int, int],
     by: "User | None",
@@ -133,8 +133,8 @@ def owe_booking_moved(
     Tell a booking's Supplier, but for the person who did it, that hubs of it were moved.
 
     `left` and `taken` are the hubs by slot id that went and that came; those that went and did not come were handed
-    back, which only the portal does, and it says `why`. `change` is a number that no other change of the booking
-    has. In the transaction of the move.
+    back, which only the portal does, and it says `why`. `change` is the same for what is told only once.
+    In the transaction of the move.
     """
     places = {
         slot.pk: slot

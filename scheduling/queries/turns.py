@@ -1,0 +1,219 @@
+"""
+When the stages of a release are expected to open, and which hubs have no turn in their slots.
+
+The forecast goes by the counts of lots and by what they were made of, never by the hubs: a release of tens of millions
+takes a fraction of a second. Only the hubs of a slot that has too many are looked at one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from hubs.gateway import Phase
+from portal.ground import sql
+from portal.ground.uk_time import Span
+from scheduling import turns
+from scheduling.models import LOT_SPAN, Stage
+from scheduling.turns import Forecast
+
+AHEAD = timedelta(hours=1)
+"""Before hubs are staged: by then they are moved that have no turn in their slot."""
+AGAIN = timedelta(minutes=10)
+"""Until somebody tries again to move the hubs of a lot, some of which found no place."""
+
+OPEN = f"""
+SELECT {sql.columns(Stage, "stage")},
+       ARRAY(SELECT hubs::int FROM jsonb_array_elements_text(policy.stage_sizes) AS each_step (hubs)),
+       policy.soak, policy.silence_deadline
+FROM scheduling_stage stage JOIN firmware_rolloutpolicy policy ON policy.release_id = stage.release_id
+WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL ORDER BY stage.model_id
+"""  # noqa: S608 - our own columns
+STANDING = """
+FROM scheduling_firsthub first JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
+WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0"""
+"""The hubs that were chosen for a stage and still wait for it."""
+IN_SLOTS = f"""
+WITH counted AS (
+    SELECT lot.slot_id, lot.staging + lot.staged > 0 AS has_begun, lot.moved_from IS NOT NULL AS was_moved,
+           (lot.provisional + lot.booked + lot.staging + lot.staged) * made_of.hubs::numeric / lot.size AS hubs
+    FROM scheduling_lot lot
+    JOIN scheduling_lotmodel made_of ON made_of.lot_id = lot.id AND made_of.model_id = %(model)s
+    WHERE lot.release_id = %(release)s AND lot.provisional + lot.booked + lot.staging + lot.staged > 0),
+by_slot AS (
+    SELECT slot_id, ceil(coalesce(sum(hubs) FILTER (WHERE has_begun), 0))::int AS begun,
+           ceil(coalesce(sum(hubs) FILTER (WHERE was_moved AND NOT has_begun), 0))::int AS moved,
+           ceil(coalesce(sum(hubs) FILTER (WHERE NOT was_moved AND NOT has_begun), 0))::int AS booked
+    FROM counted GROUP BY 1),
+chosen AS (
+    SELECT lot.slot_id, count(*)::int AS hubs
+    FROM (SELECT deployment.id {STANDING}) first JOIN scheduling_lot lot ON lot.id = first.id / %(span)s
+    GROUP BY 1)
+SELECT slot.id, slot.network_id, slot.start_at, slot.end_at, coalesce(chosen.hubs, 0), coalesce(by_slot.begun, 0),
+       coalesce(by_slot.moved, 0), coalesce(by_slot.booked, 0),
+       slot.capacity - slot.taken
+FROM scheduling_slot slot
+JOIN firmware_availabilityperiod period ON period.release_id = %(release)s AND period.network_id = slot.network_id
+    AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at
+LEFT JOIN by_slot ON by_slot.slot_id = slot.id
+LEFT JOIN chosen ON chosen.slot_id = slot.id
+WHERE slot.end_at > %(now)s
+"""  # noqa: S608 - our own constant
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The hubs of one model that stand in line for the stages of a release."""
+
+    stage: Stage
+    forecast: Forecast
+
+
+def lines(*, release: int, now: datetime) -> list[Line]:
+    """Forecast who of a release, by id, has a turn when: a line for each model whose stages have a limit."""
+    found = []
+    width = len(Stage._meta.concrete_fields)
+    for row in sql.rows(OPEN, {"release": release}):
+        stage: Stage = sql.instance(Stage, row[:width])
+        sizes, soak, deadline = row[width:]
+        assert stage.size is not None  # noqa: S101 - the statement asks for it
+        terms = {
+            "release": release,
+            "model": stage.model_id,
+            "stage": stage.pk,
+            "span": LOT_SPAN,
+            "now": now,
+        }
+        forecast = turns.forecast(
+            policy=turns.Policy(sizes, Span.parse(soak), Span.parse(deadline)),
+            opened=turns.Open(
+                number=stage.number,
+                step=stage.step,
+                opened_at=stage.opened_at,
+                size=stage.size,
+                admitted=stage.admitted,
+                full_at=stage.full_at,
+                is_cut=stage.cut_at is not None,
+                is_chosen=stage.chosen_at is not None,
+            ),
+            slots=[_in_slot(*numbers) for numbers in sql.rows(IN_SLOTS, terms)],
+            now=now,
+        )
+        found.append(Line(stage, forecast))
+    return found
+
+
+def _in_slot(
+    slot: int, network: int, start_at: datetime, end_at: datetime, first: int, *others: int
+) -> turns.Slot:
+    """Take the chosen hubs out of the others, whichever of these they are."""
+    begun, moved, booked, free = others
+    of_begun = min(begun, first)
+    of_moved = min(moved, first - of_begun)
+    rest = max(booked - (first - of_begun - of_moved), 0)
+    return turns.Slot(slot, network, start_at, end_at, first, begun - of_begun, moved - of_moved, rest, free)
+
+
+# Hubs to which nothing was sent, whose staging is about to open; and those that wait for a turn while their slot ends.
+WAITING_AHEAD = """
+    lot.provisional + lot.booked > 0 AND lot.staging + lot.staged + lot.activating = 0
+    AND lot.staging_from <= %(soon)s AND slot.start_at > %(now)s
+    AND (lot.turns_asked_at IS NULL OR lot.turns_asked_at <= %(asked_before)s)"""
+IN_VAIN = """
+    lot.staged > 0
+    AND slot.end_at - least(%(latest)s, (slot.end_at - slot.start_at) / 6) <= %(now)s"""
+CONCERNED = f"""
+SELECT lot.slot_id, bool_or({WAITING_AHEAD}), bool_or({IN_VAIN})
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+WHERE lot.release_id = %(release)s AND slot.end_at > %(now)s AND (({WAITING_AHEAD}) OR ({IN_VAIN}))
+GROUP BY 1
+"""  # noqa: S608 - our own constants
+
+
+@dataclass(frozen=True, slots=True)
+class Concerned:
+    """Slots, by id, in which hubs of a release may have no turn: before they are staged, and at the slot's end."""
+
+    ahead: set[int]
+    in_vain: set[int]
+
+
+def concerned(*, release: int, now: datetime) -> Concerned:
+    """Return the slots that have to be looked at now; mostly there are none, and nothing has to be forecast."""
+    rows = sql.rows(CONCERNED, _moment(now) | {"release": release})
+    return Concerned(
+        {slot for slot, is_ahead, _ in rows if is_ahead}, {slot for slot, _, in_vain in rows if in_vain}
+    )
+
+
+def _moment(now: datetime) -> dict[str, Any]:
+    return {"now": now, "soon": now + AHEAD, "asked_before": now - AGAIN, "latest": turns.LATEST}
+
+
+# In the order in which they stand in line. As long as the first stage is open, pilots stay, for when others leave it.
+IS_PILOT = """(%(pilots_stay)s AND EXISTS (
+    SELECT FROM scheduling_hubgroup kept JOIN scheduling_groupedhub member ON member.group_id = kept.id
+    WHERE kept.is_pilot AND kept.supplier_id = lot.supplier_id AND member.hub = deployment.hub_id))"""
+IN_LINE = f"""
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+JOIN scheduling_deployment deployment
+    ON deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
+WHERE lot.release_id = %(release)s AND lot.slot_id = %(slot)s AND deployment.model_id = %(model)s
+  AND NOT EXISTS (SELECT FROM (SELECT deployment.id {STANDING}) first WHERE first.id = deployment.id)
+"""
+WITHOUT_TURN = f"""
+SELECT id, booking_id, is_shared, is_override FROM (
+    SELECT deployment.id, lot.booking_id, lot.consent_id IS NOT NULL AS is_shared, lot.is_override,
+           lot.turns_asked_at, {IS_PILOT} AS is_pilot,
+           row_number() OVER (ORDER BY {IS_PILOT} DESC, lot.moved_from, lot.id, deployment.id) AS place
+    {IN_LINE} AND deployment.state IN ('provisional', 'booked')
+      AND lot.staging + lot.staged + lot.activating = 0) line
+WHERE place > %(stay)s AND NOT is_pilot AND (turns_asked_at IS NULL OR turns_asked_at <= %(asked_before)s)
+ORDER BY place LIMIT %(limit)s
+"""  # noqa: S608 - our own constants
+WAITED_IN_VAIN = f"""
+SELECT deployment.id, lot.booking_id, lot.consent_id IS NOT NULL, lot.is_override
+FROM scheduling_lot lot JOIN scheduling_deployment deployment
+    ON deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
+WHERE lot.release_id = %(release)s AND lot.slot_id = %(slot)s AND deployment.model_id = %(model)s
+  AND deployment.state = 'staged' AND deployment.phase = {Phase.ACTIVATE:d} AND deployment.first_miss_at IS NULL
+ORDER BY deployment.id LIMIT %(limit)s
+"""  # noqa: S608 - our own constants
+
+
+@dataclass(frozen=True, slots=True)
+class Turnless:
+    """A deployment without a turn in its slot, and what decides with which others it can be moved."""
+
+    deployment: int
+    booking: int
+    is_shared: bool
+    is_override: bool
+
+
+def without_turn(*, line: Line, slot: int, now: datetime, limit: int) -> Sequence[Turnless]:
+    """
+    Return hubs of a slot, by id, that have no turn in it, in the order in which they stand in line, at most so many.
+
+    Nothing was sent to them. The first stage's hubs are none of them, nor, as long as it is open, are pilots.
+    """
+    in_slot = line.forecast.turns[slot]
+    stay = max(in_slot.turns + in_slot.substitutes - in_slot.slot.first - in_slot.slot.begun, 0)
+    terms = _of_slot(line, slot, now, limit) | {"stay": stay, "pilots_stay": line.stage.step == 1}
+    return [Turnless(*row) for row in sql.rows(WITHOUT_TURN, terms)]
+
+
+def in_vain(*, line: Line, slot: int, now: datetime, limit: int) -> Sequence[Turnless]:
+    """Return hubs that wait for a turn in a slot, by id, which is about to end: at most so many."""
+    return [Turnless(*row) for row in sql.rows(WAITED_IN_VAIN, _of_slot(line, slot, now, limit))]
+
+
+def _of_slot(line: Line, slot: int, now: datetime, limit: int) -> dict[str, Any]:
+    return _moment(now) | {
+        "release": line.stage.release_id,
+        "model": line.stage.model_id,
+        "stage": line.stage.pk,
+        "slot": slot,
+        "span": LOT_SPAN,
+        "limit": limit,
+    }
