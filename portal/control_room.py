@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from firmware.operations import decisions
 from portal.ground import clock
 from portal.ground.access import user_of
-from scheduling.queries import control_room
+from scheduling.queries import cohorts, control_room
 from scheduling.queries.control_room import Health
 from scheduling.queries.evidence import REFUSALS
 
@@ -24,10 +24,11 @@ def page(request: HttpRequest) -> HttpResponse:
     now = clock.now()
     found = control_room.situations(shown=control_room.rolling_out(), now=now)
     histories = control_room.histories(shown=found)
+    in_common = cohorts.in_common(releases=[one.release.pk for one in found])
     person = user_of(request)
     context = {
         "as_of": now,
-        "cards": [(one, histories.get(one.release.pk)) for one in found],
+        "cards": [(one, histories.get(one.release.pk), in_common.get(one.release.pk)) for one in found],
         "counts": [
             (health.label.lower(), number)
             for health in reversed(Health)

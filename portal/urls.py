@@ -23,6 +23,16 @@ urlpatterns = [
         admin.site.admin_view(release_reports.pack),
         name="evidence-pack",
     ),
+    path(
+        "admin/releases/<int:release_id>/bad-hubs/",
+        admin.site.admin_view(release_reports.bad_hubs),
+        name="bad-hubs",
+    ),
+    path(
+        "admin/releases/<int:release_id>/bad-hubs.csv",
+        admin.site.admin_view(release_reports.bad_hubs_file),
+        name="bad-hubs-file",
+    ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/", admin.site.urls),

@@ -41,6 +41,7 @@ app_name = "scheduling"
 urlpatterns = [
     path("", home.HomeView.as_view(), name="home"),
     path("releases/<int:pk>/", releases.ReleaseView.as_view(), name="release"),
+    path("releases/<int:pk>/bad-hubs.csv", releases.BadHubsView.as_view(), name="bad-hubs"),
     path("releases/<int:pk>/book/", selections.BookView.as_view(), name="book"),
     path("selections/<uuid:pk>/", selections.WhenView.as_view(), name="when"),
     path("selections/<uuid:pk>/check/", selections.CheckView.as_view(), name="check"),

@@ -1,6 +1,7 @@
 """Who deploys what to which hubs, when, and how it went."""
 
 from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
+from scheduling.models.cohorts import BadHub, Cohort
 from scheduling.models.consents import Consent, Objection
 from scheduling.models.counters import FirstHub, InFlight, LotModel, Stage, Tally, TallyChange
 from scheduling.models.deployments import (
@@ -31,8 +32,10 @@ __all__ = [
     "LOT_SIZE",
     "LOT_SPAN",
     "Allocation",
+    "BadHub",
     "Booking",
     "CapacityPattern",
+    "Cohort",
     "Command",
     "Consent",
     "Decision",

@@ -17,7 +17,7 @@ from firmware.models import FirmwareRelease, ReleaseState
 from firmware.operations import decisions
 from hubs.models import HubModel, Network
 from portal.ground import sql
-from scheduling.operations import stages
+from scheduling.operations import cohorts, stages
 from scheduling.queries import evidence
 from scheduling.queries.evidence import Look, Watched
 
@@ -58,6 +58,7 @@ def watch(*, now: datetime) -> int:
             halted += seen.stops and trip(release=release, now=now)
         except Exception:
             logger.exception("release %s could not be looked at", release)
+    cohorts.keep_all(now=now)
     return halted
 
 
@@ -82,15 +83,18 @@ def trip(*, release: int, now: datetime) -> bool:
     seen = evidence.look(release=release, now=now)
     if not seen.stops:
         return False
-    reason = _why(seen)
     _keep(release, seen, now)
+    halting = FirmwareRelease.objects.get(pk=release)
+    if halting.state != ReleaseState.PUBLISHED:  # what comes back from a halted release goes on saying so
+        return False
+    reason = _why(seen)
     try:
         decisions.halt(
-            release=FirmwareRelease.objects.get(pk=release),
+            release=halting,
             by=None,
             reason=reason,
             now=now,
-            facts=_facts(seen),
+            facts=_facts(seen) | {"in_common": cohorts.at_halt(release=release, now=now)},
         )
     except decisions.UnableToHalt:  # halted, withdrawn or closed at the same moment
         return False

@@ -7,12 +7,12 @@ one snapshot.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from django.db.models import CharField, Count, F, Q, QuerySet, Sum, Value, Window
 from django.db.models.functions import Concat, RowNumber
@@ -31,7 +31,8 @@ from portal.ground.models import AuditEntry
 from scheduling import packs
 from scheduling.models import Booking, Consent, Evidence, Lot, Objection, Stage
 from scheduling.packs import Finding
-from scheduling.queries import control_room, progress
+from scheduling.queries import cohorts, control_room, progress
+from scheduling.queries.cohorts import InCommon
 from scheduling.queries.control_room import History, Situation
 from scheduling.queries.progress import Progress
 
@@ -40,6 +41,8 @@ NAMED = 20
 """Bookings of each Supplier that are named in a report; the pack lists all of them."""
 DECISIONS = 500
 """Decisions about the release itself that a report shows."""
+Names: TypeAlias = Mapping[tuple[int | None, int | None], str]
+"""Words for a model, or for a network, by id; the other is None."""
 EVER = timedelta(days=3_650)
 """A report draws the evidence from its beginning."""
 
@@ -100,12 +103,18 @@ class HaltStory:
     A halt, and what could not be undone by then.
 
     `commanded` counts all hubs that had been admitted to activation in stages that were open by then; `seen` is the
-    last evidence that was kept before the halt, or with it.
+    evidence for which the portal halted, or the last that had been kept when a person did.
     """
 
     halt: Halt
     commanded: int
     seen: Sequence[Seen]
+
+    @property
+    def in_common(self) -> Mapping[str, Any]:
+        """What the bad hubs had in common, as it was found at the halt; empty where it was not."""
+        found: Mapping[str, Any] = self.halt.facts.get("in_common", {})
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,7 @@ class Report:
     as_of: datetime
     situation: Situation
     history: History | None
+    in_common: InCommon | None
     predecessors: Sequence[Predecessor]
     periods: Sequence[AvailabilityPeriod]
     policy: Sequence[tuple[str, object]]
@@ -156,6 +166,7 @@ def of_release(*, release: FirmwareRelease, now: datetime) -> Report:
         as_of=now,
         situation=situation,
         history=histories.get(release.pk),
+        in_common=cohorts.in_common(releases=[release.pk]).get(release.pk),
         predecessors=list(release.predecessors.select_related("version").order_by("version__number")),
         periods=sorted(release.periods.all(), key=lambda period: period.network.name),
         policy=_policy(release.policy),
@@ -234,9 +245,26 @@ def _halts(release: FirmwareRelease, stages: Sequence[Stage]) -> list[HaltStory]
         HaltStory(
             halt,
             sum(stage.admitted for stage in stages if stage.opened_at <= halt.halted_at),
-            [_seen(kept, names) for kept in _last_kept(release, halt)],
+            _seen_at(halt, names) or [_seen(kept, names) for kept in _last_kept(release, halt)],
         )
         for halt in halts
+    ]
+
+
+def _seen_at(halt: Halt, names: Names) -> list[Seen]:
+    """Return what each stream of commanded hubs said when the portal halted; nothing where a person did."""
+    return [
+        Seen(
+            names[one["model"], one["network"]],
+            one["episode"],
+            one["good"],
+            one["bad"],
+            one["waiting"],
+            max(one["evidence"], 0.0) / one["limit"],
+            halt.halted_at,
+        )
+        for one in halt.facts.get("streams", [])
+        if one["good"] + one["bad"] + one["waiting"]
     ]
 
 
@@ -246,13 +274,13 @@ def _last_kept(release: FirmwareRelease, halt: Halt) -> list[Evidence]:
     return list(kept.order_by("-model", "-network", "-at").distinct("model", "network"))[::-1]
 
 
-def _names() -> dict[tuple[int | None, int | None], str]:
+def _names() -> Names:
     return {(model.pk, None): f"Model {model.name}" for model in HubModel.objects.all()} | {
         (None, network.pk): f"Network {network.name}" for network in Network.objects.all()
     }
 
 
-def _seen(kept: Evidence, names: dict[tuple[int | None, int | None], str]) -> Seen:
+def _seen(kept: Evidence, names: Names) -> Seen:
     return Seen(
         names[kept.model_id, kept.network_id],
         kept.episode,

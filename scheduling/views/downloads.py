@@ -15,6 +15,9 @@ from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from icalendar import Calendar, Event
 
+from hubs.identifiers import format_eui64
+from portal.ground.uk_time import LONDON
+from scheduling.queries.cohorts import Concerned
 from scheduling.sheets import safe
 
 REASONS = ("Reason", "Way forward")
@@ -172,3 +175,25 @@ def calendar_response(
     response = HttpResponse(calendar.to_ical(), content_type="text/calendar; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
+
+
+BAD_HUBS = (
+    *("CHF ID", "Hub model", "Network", "Hardware version", "Version before", "Commanded to activate"),
+    *("State", "Why"),
+)
+"""What a list of bad hubs says of each; whose they are is for DCC alone."""
+
+
+def bad_hub_cells(*, one: Concerned) -> tuple[str, ...]:
+    """Write a bad hub as a row below `BAD_HUBS`."""
+    bad = one.bad
+    return (
+        format_eui64(bad.hub_id),
+        str(bad.model),
+        str(bad.network),
+        f"{bad.hardware_version & 0xFFFF:04X}",
+        f"{bad.version_before:08X}",
+        f"{bad.commanded_at.astimezone(LONDON):%Y-%m-%d %H:%M %Z}",
+        one.state.label,
+        one.why,
+    )

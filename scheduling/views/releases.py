@@ -5,17 +5,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.http import HttpRequest, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.views.generic import TemplateView
+from django.views.generic import TemplateView, View
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
-from scheduling.queries import allocations, bookings, control_room, progress, standings
+from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings
 from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
 from scheduling.views.base import SupplierPage
 from scheduling.views.bookings import Line
+from scheduling.views.downloads import BAD_HUBS, bad_hub_cells, csv_response
 from scheduling.views.home import card_of
 
 BOOKINGS = 20
@@ -141,3 +143,22 @@ class ReleaseView(SupplierPage, TemplateView):
             )
             for share in progress.shares(supplier=self.supplier, release=release)
         ]
+
+
+class BadHubsView(SupplierPage, View):
+    """Those of one's own hubs that speak against a release, as CSV; whatever became of the others."""
+
+    release: FirmwareRelease
+
+    def find(self) -> None:
+        """Fetch the release, open to this Supplier."""
+        self.release = get_object_or_404(releases.open_to(supplier=self.supplier), pk=self.kwargs["pk"])
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """Send the file while it is written."""
+        found = cohorts.every_hub_concerned(release=self.release, supplier=self.supplier)
+        return csv_response(
+            name=f"bad-hubs-{self.release.pk}.csv",
+            header=BAD_HUBS,
+            rows=(bad_hub_cells(one=one) for one in found),
+        )

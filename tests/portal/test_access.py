@@ -57,7 +57,7 @@ CASES = {
     **{
         f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
         for names, kwargs in (
-            (("release", "book", "delete-window", "edit-window"), {"pk": 1}),
+            (("release", "bad-hubs", "book", "delete-window", "edit-window"), {"pk": 1}),
             (("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), {"pk": 1}),
             (("consent", "consent-hubs", "object"), {"pk": 1}),
             (("when", "reading", "check", "refused", "upload", "upload-refused"), {"pk": UUID(int=1)}),
@@ -74,6 +74,8 @@ CASES = {
     "control-room": behind_login(supplier=404, staff=200),
     "health": behind_login(supplier=404, staff=200),
     "release-report": behind_login(supplier=404, staff=404, release_id=1),
+    "bad-hubs": behind_login(supplier=404, staff=404, release_id=1),
+    "bad-hubs-file": behind_login(supplier=404, staff=404, release_id=1),
     "evidence-pack": behind_login(supplier=404, staff=405, release_id=1),  # it is made by POST
     "evidence-key": public(200),
     "metrics": public(404),  # its own tests have a token

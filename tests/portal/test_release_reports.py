@@ -11,15 +11,19 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from firmware.models import FirmwareRelease, ReleaseState
+from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
 from portal.ground.models import AuditEntry
 from portal.models import User
 from scheduling import packs
+from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking
+from scheduling.operations import halts
 from tests.factories import UserFactory
 from tests.portal.test_access import assert_obeys_policy
 from tests.scheduling import world as worlds
+from tests.scheduling.test_early_warning import activate, end, stage
 from tests.scheduling.test_packs import rolled_out
 from tests.scheduling.world import World
 
@@ -72,6 +76,25 @@ class TestPage:
         assert page.count("<polyline") == 2
         assert Booking.objects.get().reference in page
         assert "1 booking of 1 Supplier. 50 hubs were commanded to activate: 5 succeeded, 15 are bad" in page
+
+    def test_tells_of_a_halt_by_hand_what_had_been_kept_last(self, world: World, client: Client) -> None:
+        stage(world, 60)
+        activate(50)
+        end(2, world=world, state=State.FAILED, ending=Ending.ACTIVATION_FAILED)
+        halts.watch(now=world.clock())
+        world.clock.move(minutes=2)
+        decisions.halt(release=world.release, by=world.staff, reason="Odd.", now=world.clock())
+        end(9, world=world, state=State.SUCCEEDED)
+
+        page = read(client, world)
+
+        assert f"by {world.staff}</h3> <p>Odd.</p>" in page
+        known = page.partition("What was known at the halt")[2].partition("</table>")[0]
+        assert f"Model {world.model}, episode 1" in known
+        assert [cell.partition("<")[0] for cell in known.split('<td class="health-number">')[1:5]] == [
+            *("50", "0", "2", "48")
+        ]
+        assert "Never resumed" in page
 
     def test_counts_consents_and_objections(self, world: World, client: Client) -> None:
         world.shared(3)

@@ -342,7 +342,7 @@ class TestTrip:
         by_hand = decisions.halt(
             release=staged.release, by=staged.staff, reason="By hand.", now=staged.clock()
         )
-        halts.trip(release=staged.release.pk, now=staged.clock())
+        assert not halts.trip(release=staged.release.pk, now=staged.clock())
         assert list(Halt.objects.all()) == [by_hand]
 
     def test_leaves_a_release_that_was_withdrawn(self, staged: World) -> None:

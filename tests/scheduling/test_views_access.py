@@ -77,6 +77,7 @@ def cast(todays_world: World) -> Cast:
 
 OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
     "release": lambda cast: [cast.world.release.pk],
+    "bad-hubs": lambda cast: [cast.world.release.pk],
     "book": lambda cast: [cast.world.release.pk],
     "when": lambda cast: [cast.selection.pk],
     "check": lambda cast: [cast.selection.pk],
@@ -107,7 +108,7 @@ LISTS = (
     *("home", "bookings", "hubs", "windows", "new-window", "week", "upload-windows", "example-windows"),
     *("groups", "new-group", "consents", "export-consents"),
 )
-NOT_FOREIGN = ("release", "book")
+NOT_FOREIGN = ("release", "bad-hubs", "book")
 """A release is open to every Supplier that leads hubs of its models; the others have a test of their own."""
 
 
