@@ -46,17 +46,22 @@ KEEP = """
     JOIN hubs_firmwareversion version ON version.id = hub.installed_version_id
     ON CONFLICT DO NOTHING;
 """
-TURNED = (
-    "SELECT after.* FROM before JOIN after ON after.id = before.id "
-    f"WHERE {BAD.format(row='after')} AND NOT {BAD.format(row='before')}"
-)
-FORGET = f"""
-    DELETE FROM scheduling_badhub kept USING before, after
-    WHERE after.id = before.id AND kept.deployment_id = after.id
-      AND {BAD.format(row="before")} AND NOT {BAD.format(row="after")};
+TURNED = "SELECT * FROM after WHERE id = ANY (are_bad) AND id <> ALL (were_bad)"
+# Two lists of few rather than a join of what was with what is: planned once for a connection, it was seen to go
+# through all pairs of them.
+KEEP_AND_FORGET = f"""
+    were_bad := ARRAY(SELECT id FROM before WHERE {BAD.format(row="before")});
+    are_bad := ARRAY(SELECT id FROM after WHERE {BAD.format(row="after")});
+    {KEEP.format(turned=TURNED)}
+    IF cardinality(were_bad) > 0 THEN
+        DELETE FROM scheduling_badhub WHERE deployment_id = ANY (were_bad) AND deployment_id <> ALL (are_bad);
+    END IF;
 """
 SIGNS = """
 CREATE OR REPLACE FUNCTION scheduling_deployment_signs() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    were_bad bigint[];
+    are_bad bigint[];
 BEGIN
     IF NOT EXISTS (
         SELECT FROM after WHERE silent OR ending IN {refusals} OR state IN ('failed', 'unconfirmed')) THEN
@@ -66,7 +71,7 @@ BEGIN
     RETURN NULL;
 END $$;
 """
-KEEPS = SIGNS.format(refusals=REFUSALS, does=COUNT + KEEP.format(turned=TURNED) + FORGET)
+KEEPS = SIGNS.format(refusals=REFUSALS, does=COUNT + KEEP_AND_FORGET)
 COUNTS_ALONE = SIGNS.format(refusals=REFUSALS, does=COUNT)
 THOSE_THAT_ARE = KEEP.format(turned=f"SELECT * FROM scheduling_deployment bad WHERE {BAD.format(row='bad')}")
 
