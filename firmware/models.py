@@ -1,6 +1,8 @@
 """What may be deployed, and when: releases, their periods, policies and sign-offs."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import models
@@ -246,6 +248,35 @@ class RolloutPolicy(models.Model):
         return f"Policy of {self.release}"
 
 
+class Part(NamedTuple):
+    """
+    Some of a release's hubs: those on a network, of a hub model, or that run a version before they are updated.
+
+    One of the three is given; without any it is the whole release.
+    """
+
+    network: Network | None = None
+    model: HubModel | None = None
+    installed_version: FirmwareVersion | None = None
+
+    def __str__(self) -> str:
+        if self.network:
+            return f"network {self.network}"
+        if self.model:
+            return f"hub model {self.model}"
+        if self.installed_version:
+            return f"installed version {self.installed_version}"
+        return "the whole release"
+
+    @property
+    def key(self) -> Mapping[str, int]:
+        """What it is, by id, as it is kept in a sign-off."""
+        return {name: row.pk for name, row in self._asdict().items() if row is not None}
+
+
+WHOLE = Part()
+
+
 class SignedAct(models.TextChoices):
     """What a second person agrees to."""
 
@@ -258,11 +289,16 @@ class SignOff(models.Model):
     A second person's agreement to one act on one revision of a release.
 
     `author` and `submitter` are copied here so that the database itself can refuse a sign-off by
-    either of them.
+    either of them. A resumption is of one halt; `leaves_out` are the parts of the release, each as `Part.key`, that
+    stay halted when the rest of it goes on.
     """
 
     release = models.ForeignKey(FirmwareRelease, on_delete=models.CASCADE, related_name="sign_offs")
     act = models.CharField(max_length=10, choices=SignedAct)
+    halt = models.ForeignKey("Halt", on_delete=models.CASCADE, null=True, related_name="sign_offs")
+    leaves_out = models.JSONField(
+        default=list, db_default=models.Value([], models.JSONField()), blank=True, editable=False
+    )
     revision = models.PositiveIntegerField()
     digest = models.CharField(max_length=64)
     signed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -280,9 +316,15 @@ class SignOff(models.Model):
                 violation_error_message="Someone other than the author and the submitter has to sign off.",
             ),
             models.UniqueConstraint(
-                fields=["release", "act"],
+                fields=["release", "act", "halt"],
                 condition=Q(voided_at=None),
+                nulls_distinct=False,
                 name="sign_off_one_standing_per_act",
+            ),
+            models.CheckConstraint(
+                condition=Q(act=SignedAct.PUBLISH, halt=None)
+                | Q(act=SignedAct.RESUME, halt__isnull=False),
+                name="sign_off_of_a_resumption_names_the_halt",
             ),
         ]
 
@@ -292,13 +334,18 @@ class SignOff(models.Model):
 
 class Halt(models.Model):
     """
-    A stop on a release. It stands while `lifted_at` is empty.
+    A stop on a release, or on one network, hub model or installed version of it. It stands while `lifted_at` is empty.
 
     The Gate of the carrying-out asks for it under the release's advisory lock, so that no command is
-    admitted after the halt has committed.
+    admitted after the halt has committed. A release of which only a part is halted stays published.
     """
 
     release = models.ForeignKey(FirmwareRelease, on_delete=models.CASCADE, related_name="halts")
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, null=True, related_name="+")
+    model = models.ForeignKey(HubModel, on_delete=models.PROTECT, null=True, related_name="+")
+    installed_version = models.ForeignKey(
+        FirmwareVersion, on_delete=models.PROTECT, null=True, related_name="+"
+    )
     reason = models.TextField()
     halted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
@@ -315,7 +362,16 @@ class Halt(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["release"], condition=Q(lifted_at=None), name="halt_one_standing_per_release"
+                fields=["release", "network", "model", "installed_version"],
+                condition=Q(lifted_at=None),
+                nulls_distinct=False,
+                name="halt_one_standing_per_part",
+            ),
+            models.CheckConstraint(
+                condition=Q(network=None, model=None)
+                | Q(network=None, installed_version=None)
+                | Q(model=None, installed_version=None),
+                name="halt_of_one_part_at_most",
             ),
             models.CheckConstraint(
                 condition=Q(lifted_at=None, lifted_by=None)
@@ -325,4 +381,14 @@ class Halt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Halt of {self.release}"
+        return f"Halt of {self.release}: {self.part}"
+
+    @property
+    def part(self) -> Part:
+        """What is halted."""
+        return Part(self.network, self.model, self.installed_version)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing at all of the release goes on."""
+        return self.network_id is None and self.model_id is None and self.installed_version_id is None

@@ -9,6 +9,7 @@ from firmware.models import (
     OPEN_TO_SUPPLIERS,
     FirmwareRelease,
     Halt,
+    Part,
     SignedAct,
     SignOff,
 )
@@ -69,12 +70,15 @@ def reach(*, release: FirmwareRelease) -> Reach:
     return Reach(suppliers=row["suppliers"], hubs=row["hubs"] or 0, counted_at=row["counted_at"])
 
 
-def standing_sign_off(*, release: FirmwareRelease, act: SignedAct) -> SignOff | None:
-    """Return the sign-off of `act` that stands for the release as it is now, if there is one."""
+def standing_sign_off(
+    *, release: FirmwareRelease, act: SignedAct, halt: Halt | None = None
+) -> SignOff | None:
+    """Return the sign-off of `act` that stands for the release as it is now, if there is one: of this halt's end."""
     return (
         SignOff.objects.filter(
             release=release,
             act=act,
+            halt=halt,
             voided_at=None,
             revision=release.revision,
             digest=release.digest,
@@ -85,8 +89,39 @@ def standing_sign_off(*, release: FirmwareRelease, act: SignedAct) -> SignOff | 
 
 
 def standing_halt(*, release: FirmwareRelease) -> Halt | None:
-    """Return the halt that stands on the release, if there is one."""
-    return Halt.objects.filter(release=release, lifted_at=None).select_related("halted_by").first()
+    """Return the halt that stands on the whole release, if there is one."""
+    return (
+        Halt.objects.filter(
+            release=release, network=None, model=None, installed_version=None, lifted_at=None
+        )
+        .select_related("halted_by")
+        .first()
+    )
+
+
+def halted_parts(*, release: FirmwareRelease) -> QuerySet[Halt]:
+    """Return the halts that stand on parts of the release, the oldest first; the rest of it may go on."""
+    return (
+        Halt.objects.filter(release=release, lifted_at=None)
+        .exclude(network=None, model=None, installed_version=None)
+        .select_related("halted_by", "network", "model", "installed_version")
+        .order_by("pk")
+    )
+
+
+def parts(*, release: FirmwareRelease) -> list[Part]:
+    """Return every part of the release that could be halted by itself: its networks, models and installed versions."""
+    return [
+        *(
+            Part(network=period.network)
+            for period in release.periods.select_related("network").order_by("network__name")
+        ),
+        *(Part(model=model) for model in release.hub_models.order_by("name")),
+        *(
+            Part(installed_version=version)
+            for version in eligible_versions(release=release).order_by("number")
+        ),
+    ]
 
 
 def contributors(*, release: FirmwareRelease) -> set[int]:

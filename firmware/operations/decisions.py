@@ -5,14 +5,23 @@ Every decision locks the release's row, so that an edit and an approval never pa
 stops a release takes the halt lock first (`firmware.locks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
 from firmware import locks, queries
-from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, ReleaseState, SignedAct, SignOff
+from firmware.models import (
+    OPEN_TO_SUPPLIERS,
+    WHOLE,
+    FirmwareRelease,
+    Halt,
+    Part,
+    ReleaseState,
+    SignedAct,
+    SignOff,
+)
 from firmware.operations import stored_images
 from hubs.models import Network
 from portal.ground import audit
@@ -98,24 +107,35 @@ def sign_off(
     by: "User",
     now: datetime,
     reason: str = "",
+    halt: Halt | None = None,
+    leaves_out: Collection[Part] = (),
 ) -> SignOff:
     """
     Record a second person's agreement to publish, or to resume, what they saw.
 
-    `revision` and `digest` are those that the approver was shown. A resumption can only be signed off
-    after the halt that it ends.
+    `revision` and `digest` are those that the approver was shown. A resumption is signed off for one `halt` that
+    stands, without any for that of the whole release, and after it; it may leave out parts of the release, which
+    then stay halted.
 
     :raises UnableToSignOff: if it is not theirs to sign, or not what they saw
     """
     locked = _lock(release)
-    wanted = ReleaseState.SUBMITTED if act == SignedAct.PUBLISH else ReleaseState.HALTED
     if not by.has_perm(SIGN_OFF):
         raise UnableToSignOff("Only a DCC approver can sign off.")
-    if locked.state != wanted:
-        raise UnableToSignOff(
-            f"There is nothing to sign off: the release is {_state(locked)}, and this sign-off is for one "
-            f"that is {wanted.label.lower()}."
-        )
+    if act == SignedAct.PUBLISH:
+        if locked.state != ReleaseState.SUBMITTED:
+            raise UnableToSignOff(
+                f"There is nothing to sign off: the release is {_state(locked)}, and this sign-off is for one "
+                "that is submitted."
+            )
+    else:
+        halt = _standing(locked, halt)
+        if halt is None:
+            raise UnableToSignOff(
+                f"There is nothing to sign off: the release is {_state(locked)}, and this sign-off is for "
+                "one that is halted. What you read about may have been resumed since."
+            )
+        _check_left_out(locked, leaves_out)
     if (locked.revision, locked.digest) != (revision, digest):
         raise UnableToSignOff(
             "The release was changed since you opened this page. Read it again before you sign it off."
@@ -129,13 +149,15 @@ def sign_off(
     SignOff.objects.filter(release=locked, act=act, voided_at=None).exclude(
         revision=locked.revision, digest=locked.digest
     ).update(voided_at=now)
-    if queries.standing_sign_off(release=locked, act=act):
+    if queries.standing_sign_off(release=locked, act=act, halt=halt):
         raise UnableToSignOff("This has been signed off already. It can be carried out now.")
     try:
         with transaction.atomic():
             signed = SignOff.objects.create(
                 release=locked,
                 act=act,
+                halt=halt,
+                leaves_out=[dict(part.key) for part in leaves_out],
                 revision=locked.revision,
                 digest=locked.digest,
                 signed_by=by,
@@ -150,7 +172,12 @@ def sign_off(
                 "The author and the submitter cannot sign off their own release. Ask somebody else."
             ) from error
         raise
-    _record(locked, "release.signed_off", by, now, reason, {"act": SignedAct(act).value})
+    facts: dict[str, Any] = {"act": SignedAct(act).value}
+    if halt is not None and not halt.is_whole:
+        facts["of"] = str(halt.part)
+    if leaves_out:
+        facts["leaves out"] = [str(part) for part in leaves_out]
+    _record(locked, "release.signed_off", by, now, reason, facts)
     return signed
 
 
@@ -196,14 +223,19 @@ def halt(
     reason: str,
     now: datetime,
     facts: Mapping[str, Any] | None = None,
+    part: Part = WHOLE,
 ) -> Halt:
     """
-    Stop a published release; once this has committed, no command is admitted for it.
+    Stop a published release, or a part of it; once this has committed, no command is admitted for it.
+
+    What has begun in a halted part is still read back, since the rest of the release waits for its outcomes. A part
+    can be halted while the whole release is: it stays so when that is resumed.
 
     Needs the database and nothing else. Halting what is halted already changes nothing and returns the
     halt that stands. `by` is None where the portal itself halts, for the numbers in `facts`.
 
-    :raises UnableToHalt: if the release is not published, no reason is given, or it is not theirs to halt
+    :raises UnableToHalt: if the release is not published, has no such part, no reason is given, or it is not
+        theirs to halt
     """
     if by is not None and not by.has_perm(HALT):
         raise UnableToHalt("Only DCC staff with the right to halt can halt a release.")
@@ -211,6 +243,8 @@ def halt(
         raise UnableToHalt("Say in a few words why: the Suppliers will read it.")
     locks.take_exclusive(release_id=release.pk)
     locked = _lock(release)
+    if part != WHOLE:
+        return _halt_part(locked, part, by, reason, now, facts)
     if standing := queries.standing_halt(release=locked):
         return standing
     if locked.state != ReleaseState.PUBLISHED:
@@ -219,28 +253,61 @@ def halt(
     standing = Halt.objects.create(
         release=locked, reason=reason, halted_by=by, halted_at=now, facts=dict(facts or {})
     )
-    # a resumption is agreed to in the knowledge of the halt that it ends
+    # a resumption is agreed to in the knowledge of the halts that stand
     SignOff.objects.filter(release=locked, act=SignedAct.RESUME, voided_at=None).update(voided_at=now)
     _record(locked, "release.halted", by, now, reason, facts)
     return standing
 
 
+def _halt_part(
+    locked: FirmwareRelease,
+    part: Part,
+    by: "User | None",
+    reason: str,
+    now: datetime,
+    facts: Mapping[str, Any] | None,
+) -> Halt:
+    if locked.state not in OPEN_TO_SUPPLIERS:
+        raise UnableToHalt(
+            f"Only a part of a published release can be halted; this one is {_state(locked)}."
+        )
+    if part not in queries.parts(release=locked):
+        raise UnableToHalt(f"The release is not for {part}. Choose one of its own parts.")
+    standing, is_new = Halt.objects.get_or_create(
+        release=locked,
+        **part._asdict(),
+        lifted_at=None,
+        defaults={"reason": reason, "halted_by": by, "halted_at": now, "facts": dict(facts or {})},
+    )
+    if is_new:
+        _record(locked, "release.part_halted", by, now, reason, {"part": str(part)} | dict(facts or {}))
+    return standing
+
+
 @transaction.atomic
-def resume(*, release: FirmwareRelease, by: "User", reason: str, now: datetime) -> FirmwareRelease:
+def resume(
+    *, release: FirmwareRelease, by: "User", reason: str, now: datetime, halt: Halt | None = None
+) -> FirmwareRelease:
     """
-    Lift the halt of a release, once somebody else has signed that off after the halt.
+    Lift a halt of a release, once somebody else has signed that off after the halt; without any, that of all of it.
+
+    The parts that the sign-off leaves out are halted in the same moment.
 
     :raises UnableToResume: naming what is missing
     """
+    locks.take_exclusive(release_id=release.pk)
     locked = _lock(release)
     if not by.has_perm(PUBLISH):
         raise UnableToResume("Only a DCC release manager can resume a release.")
     if not reason.strip():
         raise UnableToResume("Say in a few words why it is safe to go on.")
-    standing = queries.standing_halt(release=locked)
-    if locked.state != ReleaseState.HALTED or standing is None:
-        raise UnableToResume(f"Only a halted release can be resumed; this one is {_state(locked)}.")
-    signed = queries.standing_sign_off(release=locked, act=SignedAct.RESUME)
+    standing = _standing(locked, halt)
+    if standing is None:
+        raise UnableToResume(
+            f"Only what is halted can be resumed: the release is {_state(locked)}"
+            + ("." if halt is None else f", and {halt.part} is halted no longer.")
+        )
+    signed = queries.standing_sign_off(release=locked, act=SignedAct.RESUME, halt=standing)
     if signed is None or signed.signed_at < standing.halted_at:
         raise UnableToResume("A DCC approver has to sign off the resumption of this halt first.")
     if signed.signed_by_id == by.pk:
@@ -249,10 +316,16 @@ def resume(*, release: FirmwareRelease, by: "User", reason: str, now: datetime) 
         stored_images.verify_stored_image(release=locked)
     except stored_images.ImageUnusable as error:
         raise UnableToResume(str(error)) from error
-    _move(locked, ReleaseState.PUBLISHED, UnableToResume)
     Halt.objects.filter(pk=standing.pk).update(lifted_by=by, lifted_at=now, lifted_reason=reason)
     SignOff.objects.filter(pk=signed.pk).update(voided_at=now)  # good for one resumption
-    _record(locked, "release.resumed", by, now, reason)
+    if standing.is_whole:
+        _move(locked, ReleaseState.PUBLISHED, UnableToResume)
+        _record(locked, "release.resumed", by, now, reason)
+    else:
+        _record(locked, "release.part_resumed", by, now, reason, {"part": str(standing.part)})
+    for part in queries.parts(release=locked):
+        if part.key in signed.leaves_out:
+            _halt_part(locked, part, by, f"Left out when the release was resumed: {reason}", now, None)
     return locked
 
 
@@ -339,6 +412,30 @@ def extend_period(
         {"network": network.name, "was": was.isoformat(), "until": until.isoformat()},
     )
     return locked
+
+
+def _standing(locked: FirmwareRelease, halt: Halt | None) -> Halt | None:
+    """Return a halt if it still stands on the release, or, without one, that of the whole release."""
+    if halt is None or halt.is_whole:
+        return queries.standing_halt(release=locked) if locked.state == ReleaseState.HALTED else None
+    return queries.halted_parts(release=locked).filter(pk=halt.pk).first()
+
+
+def _check_left_out(locked: FirmwareRelease, leaves_out: Collection[Part]) -> None:
+    """
+    Refuse to leave out what is not a part of the release, or all of it.
+
+    :raises UnableToSignOff: with the sentence
+    """
+    parts = queries.parts(release=locked)
+    if strange := [part for part in leaves_out if part not in parts]:
+        raise UnableToSignOff(f"The release is not for {strange[0]}. Choose among its own parts.")
+    for name, words in (("network", "networks"), ("model", "hub models"), ("installed_version", "versions")):
+        alike = [part for part in parts if getattr(part, name)]
+        if alike and all(part in leaves_out for part in alike):
+            raise UnableToSignOff(
+                f"This leaves out all {words} of the release: nothing would go on. Leave it halted instead."
+            )
 
 
 def _lock(release: FirmwareRelease) -> FirmwareRelease:
