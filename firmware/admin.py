@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import BaseFormSet, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
@@ -23,8 +23,10 @@ from django.views.decorators.csrf import csrf_exempt
 from firmware import forms, images, queries
 from firmware.models import (
     EDITABLE,
+    WHOLE,
     AvailabilityPeriod,
     FirmwareRelease,
+    Halt,
     Predecessor,
     ReleaseState,
     RolloutPolicy,
@@ -55,6 +57,8 @@ class Act:
     is_sensitive: bool = False
     takes_remark: bool = False
     """Whether a reason may be given where none is needed."""
+    ends_a_halt: bool = False
+    """Whether it is about a halt that stands: that of the whole release, or one of a part of it."""
 
 
 ACTS = {
@@ -96,7 +100,7 @@ ACTS = {
             permission=decisions.HALT,
             states=(ReleaseState.PUBLISHED,),
             needs_reason=True,
-            consequence="No further command goes to any hub for this release until it is resumed.",
+            consequence="No further command goes to any hub of what you halt until it is resumed.",
             done="Halted. No further command goes out for it.",
             kind="danger",
         ),
@@ -105,9 +109,10 @@ ACTS = {
             label="Sign off resumption",
             permission=decisions.SIGN_OFF,
             states=(ReleaseState.HALTED,),
+            ends_a_halt=True,
             needs_reason=True,
-            consequence="You agree that the halt is lifted and commands go out again.",
-            done="Resumption signed off. A release manager can resume the release now.",
+            consequence="You agree that the halt is lifted and commands go out again. What you leave out stays halted.",
+            done="Resumption signed off. A release manager can resume it now.",
             is_sensitive=True,
         ),
         Act(
@@ -115,6 +120,7 @@ ACTS = {
             label="Resume",
             permission=decisions.PUBLISH,
             states=(ReleaseState.HALTED,),
+            ends_a_halt=True,
             needs_reason=True,
             consequence="The halt is lifted: commands go out again for what is due.",
             done="Resumed.",
@@ -445,13 +451,23 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
         reach = queries.reach(release=release)
         standing = queries.standing_halt(release=release)
         return {
+            "parts": queries.parts(release=release),
+            "halted_parts": [
+                {"halt": halt, "acts": _acts_on_part(halt, release, request)}
+                for halt in queries.halted_parts(release=release)
+            ],
             "release": release,
             "badge": _badge(release, is_signed_off=bool(getattr(release, "is_signed_off", False))),
             "checks": _checks(release),
             "stored": _stored(release),
             "reach": reach,
             "halt": standing,
-            "sign_offs": release.sign_offs.select_related("signed_by").order_by("pk"),
+            "sign_offs": [
+                {"signed": signed, "leaves_out": queries.left_out(signed=signed) if signed.leaves_out else []}
+                for signed in release.sign_offs.select_related(
+                    "signed_by", "halt__network", "halt__model", "halt__installed_version"
+                ).order_by("pk")
+            ],
             "acts": [act for act in ACTS.values() if act.name != "halt" and _offers(act, release, request)],
             "halt_act": ACTS["halt"] if _offers(ACTS["halt"], release, request) else None,
             "history": queries.history(release=release)[:200],
@@ -483,8 +499,23 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
         form = forms.DecisionForm(
             initial={"revision": release.revision, "digest": release.digest},
             needs_reason=chosen.needs_reason,
+            parts=queries.parts(release=release),
         )
         return self._decision_page(request, release, chosen, form)
+
+    def _halt_of(self, request: HttpRequest, release: FirmwareRelease, act: Act) -> Halt | None:
+        """Return the halt of a part that a decision is about, as the address names it; None for the whole release."""
+        number = request.GET.get("halt", "")
+        if not act.ends_a_halt or not number:
+            return None
+        if not number.isdecimal():
+            raise Http404
+        of_part = get_object_or_404(
+            Halt.objects.select_related("network", "model", "installed_version", "halted_by"),
+            pk=number,
+            release=release,
+        )
+        return None if of_part.is_whole else of_part
 
     @method_decorator(reauthentication_required)
     def _decide_recently_known(
@@ -493,11 +524,14 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
         return self._decide(request, release, act)
 
     def _decide(self, request: HttpRequest, release: FirmwareRelease, act: Act) -> HttpResponse:
-        form = forms.DecisionForm(request.POST, needs_reason=act.needs_reason)
+        form = forms.DecisionForm(
+            request.POST, needs_reason=act.needs_reason, parts=queries.parts(release=release)
+        )
         if not form.is_valid():
             return self._decision_page(request, release, act, form)
+        typed = form.cleaned_data | {"halt": self._halt_of(request, release, act)}
         try:
-            _TAKE[act.name](release, _user(request), form.cleaned_data)
+            _TAKE[act.name](release, _user(request), typed)
         except decisions.UnableToDecide as refusal:
             self.message_user(request, str(refusal), messages.ERROR)
         else:
@@ -507,9 +541,22 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
     def _decision_page(
         self, request: HttpRequest, release: FirmwareRelease, act: Act, form: forms.DecisionForm
     ) -> HttpResponse:
+        desk = self._desk(request, release)
+        of_part = self._halt_of(request, release, act)
+        halt = of_part or desk["halt"]
+        signed = (
+            queries.standing_sign_off(release=release, act=SignedAct.RESUME, halt=halt)
+            if act.name == "resume" and halt
+            else None
+        )
         context = {
             **self.admin_site.each_context(request),
-            **self._desk(request, release),
+            **desk,
+            "halt": halt,
+            "of_part": of_part,
+            "may_leave_out": act.name == "sign-off-resumption" and of_part is None,
+            "signed": signed,
+            "left_out": queries.left_out(signed=signed) if signed else [],
             "title": f"{act.label}: {release.name}",
             "opts": self.opts,
             "act": act,
@@ -533,7 +580,7 @@ _TAKE: dict[str, Take] = {
     ),
     "publish": lambda release, by, typed: decisions.publish(release=release, by=by, now=clock.now()),
     "halt": lambda release, by, typed: decisions.halt(
-        release=release, by=by, reason=typed["reason"], now=clock.now()
+        release=release, by=by, reason=typed["reason"], now=clock.now(), part=typed["part"] or WHOLE
     ),
     "sign-off-resumption": lambda release, by, typed: decisions.sign_off(
         release=release,
@@ -542,10 +589,12 @@ _TAKE: dict[str, Take] = {
         digest=typed["digest"],
         by=by,
         reason=typed["reason"],
+        halt=typed["halt"],
+        leaves_out=() if typed["halt"] else typed["leaves_out"],
         now=clock.now(),
     ),
     "resume": lambda release, by, typed: decisions.resume(
-        release=release, by=by, reason=typed["reason"], now=clock.now()
+        release=release, by=by, reason=typed["reason"], now=clock.now(), halt=typed["halt"]
     ),
     "withdraw": lambda release, by, typed: decisions.withdraw(
         release=release, by=by, reason=typed["reason"], now=clock.now()
@@ -569,10 +618,26 @@ def _offers(act: Act, release: FirmwareRelease, request: HttpRequest) -> bool:
     if act.name in ("sign-off", "publish"):
         is_signed = queries.standing_sign_off(release=release, act=SignedAct.PUBLISH) is not None
         return is_signed == (act.name == "publish")
-    if act.name in ("sign-off-resumption", "resume"):
-        is_signed = queries.standing_sign_off(release=release, act=SignedAct.RESUME) is not None
-        return is_signed == (act.name == "resume")
+    if act.ends_a_halt:
+        return _is_next(act, queries.standing_halt(release=release))
     return True
+
+
+def _acts_on_part(halt: Halt, release: FirmwareRelease, request: HttpRequest) -> list[Act]:
+    """Return what can be decided next about a halt of a part of a release."""
+    return [
+        act
+        for act in ACTS.values()
+        if act.ends_a_halt and _user(request).has_perm(act.permission) and _is_next(act, halt)
+    ]
+
+
+def _is_next(act: Act, halt: Halt | None) -> bool:
+    """Say whether a sign-off of the end of a halt, or that end, comes next."""
+    if halt is None:
+        return False
+    signed = queries.standing_sign_off(release=halt.release, act=SignedAct.RESUME, halt=halt)
+    return (signed is not None) == (act.name == "resume")
 
 
 def _without_doors(field: Any) -> Any:

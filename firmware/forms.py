@@ -1,8 +1,8 @@
 """What DCC types about a release, checked against the image while it can still be corrected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
@@ -13,6 +13,7 @@ from firmware import images, policies
 from firmware.models import (
     AvailabilityPeriod,
     FirmwareRelease,
+    Part,
     Predecessor,
     RolloutPolicy,
     Urgency,
@@ -385,17 +386,37 @@ class PolicyForm(forms.ModelForm[RolloutPolicy]):
 
 
 class DecisionForm(forms.Form):
-    """A reason, where the decision wants one, and what the decider saw."""
+    """
+    A reason, where the decision wants one, and what the decider saw.
+
+    A halt may be of a part of the release, and a resumption may leave parts out: `parts` are those that it has.
+    """
 
     revision = forms.IntegerField(widget=forms.HiddenInput)
     digest = forms.CharField(widget=forms.HiddenInput)
     reason = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3, "cols": 70}), max_length=2000, required=False
     )
+    part = forms.TypedChoiceField(label="What is halted", required=False)
+    leaves_out = forms.TypedMultipleChoiceField(
+        label="Leave out what stays halted",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
 
-    def __init__(self, *args: Any, needs_reason: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, needs_reason: bool, parts: Sequence[Part] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["reason"].required = needs_reason
+        by_code = {part.code: part for part in parts}
+        choices = [(code, _capitalised(str(part))) for code, part in by_code.items()]
+        for name, offered in (("part", [("", "The whole release"), *choices]), ("leaves_out", choices)):
+            field = cast(forms.TypedChoiceField, self.fields[name])
+            field.choices = offered
+            field.coerce = by_code.__getitem__
+
+
+def _capitalised(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _rows(formset: forms.BaseFormSet[Any]) -> list[dict[str, Any]]:

@@ -273,6 +273,11 @@ class Part(NamedTuple):
         """What it is, by id, as it is kept in a sign-off."""
         return {name: row.pk for name, row in self._asdict().items() if row is not None}
 
+    @property
+    def code(self) -> str:
+        """What it is, as a form sends it; nothing for the whole release."""
+        return "".join(f"{name}-{key}" for name, key in self.key.items())
+
 
 WHOLE = Part()
 
@@ -322,8 +327,7 @@ class SignOff(models.Model):
                 name="sign_off_one_standing_per_act",
             ),
             models.CheckConstraint(
-                condition=Q(act=SignedAct.PUBLISH, halt=None)
-                | Q(act=SignedAct.RESUME, halt__isnull=False),
+                condition=Q(act=SignedAct.PUBLISH, halt=None) | Q(act=SignedAct.RESUME, halt__isnull=False),
                 name="sign_off_of_a_resumption_names_the_halt",
             ),
         ]

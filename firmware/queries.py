@@ -91,9 +91,7 @@ def standing_sign_off(
 def standing_halt(*, release: FirmwareRelease) -> Halt | None:
     """Return the halt that stands on the whole release, if there is one."""
     return (
-        Halt.objects.filter(
-            release=release, network=None, model=None, installed_version=None, lifted_at=None
-        )
+        Halt.objects.filter(release=release, network=None, model=None, installed_version=None, lifted_at=None)
         .select_related("halted_by")
         .first()
     )
@@ -122,6 +120,11 @@ def parts(*, release: FirmwareRelease) -> list[Part]:
             for version in eligible_versions(release=release).order_by("number")
         ),
     ]
+
+
+def left_out(*, signed: SignOff) -> list[Part]:
+    """Return the parts that a sign-off of a resumption leaves out."""
+    return [part for part in parts(release=signed.release) if part.key in signed.leaves_out]
 
 
 def contributors(*, release: FirmwareRelease) -> set[int]:

@@ -21,6 +21,7 @@ class Refusal(IntegerChoices):
     VERSION_GAP = 9, "Installed version is not a predecessor"
     NO_PERIOD = 10, "Not available on its network"
     OPEN_DEPLOYMENT = 11, "Already booked"
+    HALTED = 12, "Halted for hubs like this one"
 
     @property
     def way_forward(self) -> str:
@@ -46,5 +47,6 @@ _WAY_FORWARD = {
     Refusal.INSTALLED: "Nothing to do.",
     Refusal.VERSION_GAP: "First book a release that leads to one of this release's predecessors.",
     Refusal.NO_PERIOD: "Wait for DCC to set an availability period for the hub's network.",
+    Refusal.HALTED: "Wait until DCC resumes it for this network, hub model or installed version; see its page.",
     Refusal.OPEN_DEPLOYMENT: "Cancel the other booking first, or leave the hub there.",
 }

@@ -268,9 +268,7 @@ def _halt_part(
     facts: Mapping[str, Any] | None,
 ) -> Halt:
     if locked.state not in OPEN_TO_SUPPLIERS:
-        raise UnableToHalt(
-            f"Only a part of a published release can be halted; this one is {_state(locked)}."
-        )
+        raise UnableToHalt(f"Only a part of a published release can be halted; this one is {_state(locked)}.")
     if part not in queries.parts(release=locked):
         raise UnableToHalt(f"The release is not for {part}. Choose one of its own parts.")
     standing, is_new = Halt.objects.get_or_create(
@@ -323,9 +321,8 @@ def resume(
         _record(locked, "release.resumed", by, now, reason)
     else:
         _record(locked, "release.part_resumed", by, now, reason, {"part": str(standing.part)})
-    for part in queries.parts(release=locked):
-        if part.key in signed.leaves_out:
-            _halt_part(locked, part, by, f"Left out when the release was resumed: {reason}", now, None)
+    for part in queries.left_out(signed=signed):
+        _halt_part(locked, part, by, f"Left out when the release was resumed: {reason}", now, None)
     return locked
 
 

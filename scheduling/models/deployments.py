@@ -64,6 +64,9 @@ class Lot(models.Model):
     reach_from = models.PositiveSmallIntegerField(default=0, db_default=0)
     reach = models.PositiveSmallIntegerField(default=1_024, db_default=1_024)
     """A claim reaches so many places, from the place `reach_from`: fewer than all while a poisoned hub is sought."""
+    halts_seen = models.PositiveIntegerField(
+        "changes of the halts of its release already looked at", default=0, db_default=0
+    )
     misses_seen = models.PositiveSmallIntegerField("missed hubs already looked at", default=0, db_default=0)
     """What is missed beyond these may have been missed for the second time, and is then DCC's to decide."""
     moved_from = models.DateTimeField("moved by the stages, from the slot that began then", null=True)

@@ -15,7 +15,7 @@ from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling.models import LOT_SIZE, InFlight, Stage
 from scheduling.queries import evidence
-from scheduling.queries.evidence import RESUMED_SINCE
+from scheduling.queries.evidence import MODEL_HALTED, RESUMED_SINCE
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -133,16 +133,16 @@ WHERE id IN (
     WHERE release_id IN (SELECT release_id FROM known) AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE}
     ORDER BY id FOR NO KEY UPDATE)
 """  # noqa: S608 - our own constant
-# Those of a release that is halted wait until it is resumed.
-RESOLVED = """
+# Those of a release or model that is halted wait until it is resumed.
+RESOLVED = f"""
 SELECT stage.id, stage.release_id, stage.full_at,
        CASE WHEN stage.cut_at IS NULL AND stage.step <= jsonb_array_length(policy.stage_sizes) THEN policy.soak END
 FROM scheduling_stage stage JOIN firmware_firmwarerelease release ON release.id = stage.release_id
 JOIN firmware_rolloutpolicy policy ON policy.release_id = release.id
 WHERE stage.closed_at IS NULL AND stage.full_at IS NOT NULL AND stage.resolved = stage.size
-  AND release.state = 'published'
+  AND release.state = 'published' AND NOT {MODEL_HALTED}
 ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED
-"""
+"""  # noqa: S608 - our own constant
 CLOSE = "UPDATE scheduling_stage SET closed_at = %(now)s WHERE id = ANY (%(closed)s)"
 # After the last size of the policy, tranches of that size. Evidence begins anew with each of them, and after a
 # resumption, which tries the same size again.

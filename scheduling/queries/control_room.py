@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet, TextChoices
+from django.db.models import Q, QuerySet, TextChoices
 
 from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, ReleaseState, SignedAct, SignOff
 from hubs.models import HubModel, Network
@@ -19,6 +19,7 @@ from scheduling.models import InFlight, Stage
 from scheduling.queries import evidence
 from scheduling.queries.evidence import REFUSALS, Look, Watched
 
+WHOLE_HALT = Q(halt__network=None, halt__model=None, halt__installed_version=None)
 WATCHED_FROM = 0.5
 """The share of its limit from which the evidence is worth watching."""
 HISTORY = timedelta(days=1)
@@ -138,6 +139,8 @@ class Situation:
 
     release: FirmwareRelease
     halt: Halt | None
+    """That of the whole release."""
+    halted_parts: Sequence[Halt]
     agreed: SignOff | None
     """The sign-off of its resumption, where somebody has agreed to that already."""
     look: Look
@@ -238,9 +241,8 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
         OUTCOMES, {"releases": [release.pk for release in releases]}
     ):
         outcomes.setdefault(release_id, {})[model, network] = Outcomes(*counts)
-    halted = [release for release in releases if release.state == ReleaseState.HALTED]
-    halts = _halts(halted)
-    agreed = _agreed(halted)
+    halts = _halts(releases)
+    agreed = _agreed([release for release in releases if release.state == ReleaseState.HALTED])
     found = []
     for release in releases:
         look = evidence.look(release=release.pk, now=now)
@@ -248,7 +250,8 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
         found.append(
             Situation(
                 release=release,
-                halt=halts.get(release.pk),
+                halt=next((halt for halt in halts.get(release.pk, ()) if halt.is_whole), None),
+                halted_parts=[halt for halt in halts.get(release.pk, ()) if not halt.is_whole],
                 agreed=agreed.get(release.pk),
                 look=look,
                 streams=_streams(release, look),
@@ -269,11 +272,12 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
     return found
 
 
-def _halts(halted: Sequence[FirmwareRelease]) -> dict[int, Halt]:
-    if not halted:
-        return {}
-    standing = Halt.objects.filter(release__in=halted, lifted_at=None).select_related("halted_by")
-    return {halt.release_id: halt for halt in standing}
+def _halts(releases: Sequence[FirmwareRelease]) -> dict[int, list[Halt]]:
+    found: dict[int, list[Halt]] = {}
+    standing = Halt.objects.filter(release__in=releases, lifted_at=None)
+    for halt in standing.select_related("halted_by", "network", "model", "installed_version").order_by("pk"):
+        found.setdefault(halt.release_id, []).append(halt)
+    return found
 
 
 def _agreed(halted: Sequence[FirmwareRelease]) -> dict[int, SignOff]:
@@ -281,7 +285,7 @@ def _agreed(halted: Sequence[FirmwareRelease]) -> dict[int, SignOff]:
         return {}
     as_it_is = {(release.pk, release.revision, release.digest) for release in halted}
     standing = SignOff.objects.filter(
-        release__in=halted, act=SignedAct.RESUME, voided_at=None
+        WHOLE_HALT, release__in=halted, act=SignedAct.RESUME, voided_at=None
     ).select_related("signed_by")
     return {
         signed.release_id: signed
@@ -339,7 +343,9 @@ WITH latest AS ({LATEST})
 SELECT release_id, max(share) FROM (
     SELECT release_id, greatest(evidence, 0) / threshold AS share FROM latest
     WHERE NOT EXISTS (
-        SELECT FROM firmware_halt halt WHERE halt.release_id = latest.release_id AND halt.lifted_at >= latest.at)
+        SELECT FROM firmware_halt halt WHERE halt.release_id = latest.release_id AND (
+            halt.lifted_at >= latest.at OR (halt.lifted_at IS NULL AND (
+                halt.model_id = latest.model_id OR halt.network_id = latest.network_id))))
     UNION ALL
     SELECT budget.release_id, (sum(sign.hubs) - budget.refusals_known)::float8 / %(refusals)s
     FROM scheduling_inflight budget

@@ -51,6 +51,8 @@ REFUSAL = f"""CASE
     WHEN hub.installed_version_id <> ALL (%(versions)s) THEN {Refusal.VERSION_GAP}
     WHEN hub.network_id <> ALL (%(networks)s) THEN {Refusal.NO_PERIOD}
     WHEN deployment.id IS NOT NULL THEN {Refusal.OPEN_DEPLOYMENT}
+    WHEN hub.network_id = ANY (%(networks_halted)s) OR hub.model_id = ANY (%(models_halted)s)
+         OR hub.installed_version_id = ANY (%(versions_halted)s) THEN {Refusal.HALTED}
 END"""
 PARTNER = "CASE WHEN hub.lead_id = %(supplier)s THEN hub.other_id ELSE hub.lead_id END"
 """The hub's other Supplier, seen from the one that books."""
@@ -78,6 +80,8 @@ def rules(
         older = {predecessor.version_id for predecessor in release.predecessors.all()}
         versions = [version for version in versions if version.pk in older]
     periods = list(release.periods.all())
+    # of the whole release, whoever books asks; what is fetched along with a release is in memory
+    halts = [halt for halt in release.halts.all() if halt.lifted_at is None]
     return {
         "supplier": supplier.pk,
         "halfway": [period.network_id for period in periods if period.middle <= now],
@@ -89,6 +93,9 @@ def rules(
         "version": release.version_id,
         "versions": [version.pk for version in versions],
         "networks": [period.network_id for period in periods if period.end_at > now],
+        "networks_halted": [halt.network_id for halt in halts if halt.network_id],
+        "models_halted": [halt.model_id for halt in halts if halt.model_id],
+        "versions_halted": [halt.installed_version_id for halt in halts if halt.installed_version_id],
     }
 
 

@@ -21,13 +21,22 @@ REFUSALS = 3
 # A release that was halted and resumed goes on in stages that were opened after that, so that the evidence of before
 # and that of after are never mixed.
 RESUMED_SINCE = """EXISTS (
-    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at >= stage.opened_at)"""
+    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at >= stage.opened_at
+      AND (halt.model_id IS NULL OR halt.model_id = stage.model_id))"""
+MODEL_HALTED = """EXISTS (
+    SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at IS NULL
+      AND halt.model_id = stage.model_id)"""
+# What is halted by itself is known, and says nothing against the rest that goes on without it.
 WATCHED = f"""
     SELECT stage.model_id, stage.episode, of_episode.number
     FROM scheduling_stage stage
     JOIN scheduling_stage of_episode ON of_episode.release_id = stage.release_id
         AND of_episode.model_id = stage.model_id AND of_episode.episode = stage.episode
-    WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND NOT {RESUMED_SINCE}"""  # noqa: S608
+    WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND NOT {RESUMED_SINCE}
+      AND NOT {MODEL_HALTED}"""  # noqa: S608 - our own constants
+NETWORKS_HALTED = """ARRAY(
+    SELECT halt.network_id FROM firmware_halt halt
+    WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL AND halt.network_id IS NOT NULL)"""
 # One statement, so that nothing is counted twice, or not at all, while the tally takes up its changes. A hub that was
 # silent at its deadline is bad while it is being read back; then it is what it is found to be.
 OUTCOMES = f"""
@@ -44,6 +53,7 @@ SELECT watched.model_id, watched.episode, counted.network_id,
        coalesce(sum(hubs) FILTER (WHERE state IN ('failed', 'unconfirmed', 'silent')), 0)::bigint,
        coalesce(sum(CASE state WHEN 'activating' THEN hubs WHEN 'silent' THEN -hubs END), 0)::bigint
 FROM watched LEFT JOIN counted ON counted.model_id = watched.model_id AND counted.stage = watched.number
+    AND counted.network_id <> ALL ({NETWORKS_HALTED})
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """  # noqa: S608 - our own constant
 # Whenever a model begins anew, or is left out, each network does so too: the hubs that its stream looks at are others.
@@ -76,19 +86,22 @@ LAST_KEPT = " UNION ALL ".join(
 )
 """Of the evidence of a stream `seen` that was kept `before`, the last."""
 # How many hubs of a stream had been commanded at the last look before a moment, and how many of them are bad by now.
-# Who was commanded in the minute before that look may not have been counted then, and is none of the bad ones.
+# Who was commanded in the minute before that look may not have been counted then, and is none of the bad ones. What
+# was kept before a part of the release was halted counts hubs that are looked at no more.
 SETTLED = f"""
 SELECT seen.model_id, seen.network_id, kept.good + kept.bad + kept.waiting, least(kept.good + kept.bad + kept.waiting, (
     SELECT coalesce(sum(sign.hubs), 0) FROM scheduling_warningsign sign
     JOIN ({WATCHED}) watched ON watched.model_id = sign.model_id AND watched.number = sign.stage
-    WHERE sign.release_id = %(release)s AND sign.kind = 'bad'
+    WHERE sign.release_id = %(release)s AND sign.kind = 'bad' AND sign.network_id <> ALL ({NETWORKS_HALTED})
       AND sign.commanded_at <= kept.seen_at - interval '1 minute'
       AND sign.model_id = coalesce(seen.model_id, sign.model_id)
       AND sign.network_id = coalesce(seen.network_id, sign.network_id)))::bigint
 FROM unnest(%(models)s::bigint[], %(networks)s::bigint[], %(episodes)s::int[])
     AS seen (model_id, network_id, episode)
 CROSS JOIN LATERAL ({LAST_KEPT.format(before="last.at <= %(settled)s AND last.seen_at <= %(settled)s")}) kept
-WHERE kept.episode = seen.episode
+WHERE kept.episode = seen.episode AND kept.seen_at > coalesce((
+    SELECT max(halt.halted_at) FROM firmware_halt halt WHERE halt.release_id = %(release)s
+      AND (halt.network_id IS NOT NULL OR halt.model_id IS NOT NULL)), '-infinity')
 """  # noqa: S608 - our own constant
 FOUND_OUT = timedelta(minutes=5)
 """After the deadline, until somebody has looked at the lot and found the hub silent."""

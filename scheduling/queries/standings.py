@@ -55,7 +55,7 @@ class Standing:
 def with_facts(releases_shown: QuerySet[FirmwareRelease]) -> QuerySet[FirmwareRelease]:
     """Fetch with releases all that `standings` asks of them, in a fixed number of queries."""
     return releases_shown.select_related("version", "policy").prefetch_related(
-        "hub_models", "predecessors__version", "periods__network"
+        "hub_models", "predecessors__version", "periods__network", "halts"
     )
 
 

@@ -1,7 +1,7 @@
 """Deciding about releases: who may, when, and what is refused."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +10,16 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from firmware import locks, queries
-from firmware.models import MOVES, FirmwareRelease, Halt, IllegalMove, ReleaseState, SignedAct, SignOff
+from firmware.models import (
+    MOVES,
+    FirmwareRelease,
+    Halt,
+    IllegalMove,
+    Part,
+    ReleaseState,
+    SignedAct,
+    SignOff,
+)
 from firmware.operations import decisions, releases
 from hubs.models import HubModel, Network
 from portal.ground import sql
@@ -20,8 +29,11 @@ from portal.models import User
 from tests.conftest import eventually
 from tests.factories import (
     FirmwareReleaseFactory,
+    FirmwareVersionFactory,
     FleetCountFactory,
     HaltFactory,
+    HubModelFactory,
+    NetworkFactory,
     SignOffFactory,
     UserFactory,
 )
@@ -59,9 +71,23 @@ def halted(published: FirmwareRelease, author: User, now: datetime) -> FirmwareR
     return published
 
 
-def sign(release: FirmwareRelease, by: User, now: datetime, act: SignedAct = SignedAct.PUBLISH) -> SignOff:
+def sign(
+    release: FirmwareRelease,
+    by: User,
+    now: datetime,
+    act: SignedAct = SignedAct.PUBLISH,
+    halt: Halt | None = None,
+    leaves_out: Collection[Part] = (),
+) -> SignOff:
     return decisions.sign_off(
-        release=release, act=act, revision=release.revision, digest=release.digest, by=by, now=now
+        release=release,
+        act=act,
+        revision=release.revision,
+        digest=release.digest,
+        by=by,
+        now=now,
+        halt=halt,
+        leaves_out=leaves_out,
     )
 
 
@@ -298,6 +324,107 @@ class TestHalt:
             decisions.halt(release=published, by=auditor, reason="Because", now=now)
         with pytest.raises(decisions.UnableToHalt, match="Only a published"):
             decisions.halt(release=FirmwareReleaseFactory(), by=author, reason="Because", now=now)
+
+
+def parts_of(release: FirmwareRelease) -> tuple[Part, Part, Part]:
+    """Return the first network, hub model and installed version of a release, each as a part of it."""
+    parts = queries.parts(release=release)
+    return (
+        next(part for part in parts if part.network),
+        next(part for part in parts if part.model),
+        next(part for part in parts if part.installed_version),
+    )
+
+
+@pytest.mark.django_db
+class TestHaltOfAPart:
+    def test_leaves_the_release_published(
+        self, published: FirmwareRelease, approver: User, now: datetime
+    ) -> None:
+        for part in parts_of(published):
+            halt = decisions.halt(release=published, by=approver, reason="Odd.", now=now, part=part)
+            assert (halt.part, halt.is_whole, halt.halted_by) == (part, False, approver)
+            assert last_entry() == ("release.part_halted", f"release:{published.pk}", approver, "Odd.")
+            assert AuditEntry.objects.order_by("-pk")[0].facts["part"] == str(part)
+        published.refresh_from_db()
+        assert published.state == ReleaseState.PUBLISHED
+        assert queries.standing_halt(release=published) is None
+        assert [halt.part for halt in queries.halted_parts(release=published)] == [*parts_of(published)]
+
+    def test_changes_nothing_the_second_time(
+        self, published: FirmwareRelease, approver: User, now: datetime
+    ) -> None:
+        part = parts_of(published)[1]
+        first = decisions.halt(release=published, by=None, reason="Odd.", now=now, part=part)
+        second = decisions.halt(release=published, by=approver, reason="Again.", now=now + HOUR, part=part)
+        assert first == second
+        assert AuditEntry.objects.filter(verb="release.part_halted").count() == 1
+
+    def test_stands_beside_a_halt_of_the_whole_release(
+        self, halted: FirmwareRelease, approver: User, now: datetime
+    ) -> None:
+        part = parts_of(halted)[0]
+        decisions.halt(release=halted, by=approver, reason="And this.", now=now + HOUR, part=part)
+        assert queries.standing_halt(release=halted) is not None
+        assert [halt.part for halt in queries.halted_parts(release=halted)] == [part]
+
+    def test_refuses_what_is_no_part_and_what_is_not_published(
+        self, published: FirmwareRelease, submitted: FirmwareRelease, author: User, now: datetime
+    ) -> None:
+        strange = Part(model=HubModelFactory.create())
+        with pytest.raises(decisions.UnableToHalt, match="not for hub model"):
+            decisions.halt(release=published, by=author, reason="Odd.", now=now, part=strange)
+        draft = FirmwareReleaseFactory()
+        with pytest.raises(decisions.UnableToHalt, match="Only a part of a published release"):
+            decisions.halt(release=draft, by=author, reason="Odd.", now=now, part=strange)
+        assert not Halt.objects.exists()
+
+    def test_is_lifted_by_two_people_like_any_other(
+        self, published: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        network, model, _ = parts_of(published)
+        one = decisions.halt(release=published, by=author, reason="Odd.", now=now, part=network)
+        other = decisions.halt(release=published, by=author, reason="Odd.", now=now, part=model)
+        with pytest.raises(decisions.UnableToResume, match="sign off the resumption"):
+            decisions.resume(release=published, by=author, reason="Mended.", now=now + HOUR, halt=one)
+        signed = sign(published, approver, now + HOUR, SignedAct.RESUME, halt=one)
+        assert signed.halt == one
+        with pytest.raises(decisions.UnableToResume, match="sign off the resumption"):
+            decisions.resume(release=published, by=author, reason="Mended.", now=now + HOUR, halt=other)
+        decisions.resume(release=published, by=author, reason="Mended.", now=now + HOUR, halt=one)
+        assert [halt.part for halt in queries.halted_parts(release=published)] == [model]
+        assert last_entry() == ("release.part_resumed", f"release:{published.pk}", author, "Mended.")
+        with pytest.raises(decisions.UnableToResume, match="halted no longer"):
+            decisions.resume(release=published, by=author, reason="Mended.", now=now + HOUR, halt=one)
+        with pytest.raises(decisions.UnableToSignOff, match="resumed since"):
+            sign(published, approver, now + HOUR, SignedAct.RESUME, halt=one)
+
+
+@pytest.mark.django_db
+class TestResumeWithoutAPart:
+    def test_halts_in_the_same_moment_what_was_left_out(
+        self, halted: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        halted.hub_models.add(other := HubModelFactory.create())
+        signed = sign(halted, approver, now + 2 * HOUR, SignedAct.RESUME, leaves_out=[Part(model=other)])
+        assert queries.left_out(signed=signed) == [Part(model=other)]
+        release = decisions.resume(release=halted, by=author, reason="Mended.", now=now + 3 * HOUR)
+        assert release.state == ReleaseState.PUBLISHED
+        [halt] = queries.halted_parts(release=release)
+        assert (halt.part, halt.halted_at, halt.halted_by) == (Part(model=other), now + 3 * HOUR, author)
+
+    def test_takes_nothing_but_the_parts_of_the_release(
+        self, halted: FirmwareRelease, approver: User, now: datetime
+    ) -> None:
+        with pytest.raises(decisions.UnableToSignOff, match="not for hub model"):
+            sign(halted, approver, now, SignedAct.RESUME, leaves_out=[Part(model=HubModelFactory.create())])
+
+    def test_refuses_to_leave_out_everything(
+        self, halted: FirmwareRelease, approver: User, now: datetime
+    ) -> None:
+        with pytest.raises(decisions.UnableToSignOff, match="nothing would go on"):
+            sign(halted, approver, now, SignedAct.RESUME, leaves_out=queries.parts(release=halted))
+        assert not SignOff.objects.filter(act=SignedAct.RESUME).exists()
 
 
 @pytest.mark.django_db
@@ -610,10 +737,34 @@ class TestConstraints:
 
         assert refusal.value.__cause__.diag.constraint_name == constraint  # type: ignore[union-attr]
 
+    def test_let_a_halt_be_of_one_part_at_most(self) -> None:
+        network, model = NetworkFactory.create(), HubModelFactory.create()
+        version = FirmwareVersionFactory.create()
+        for parts in (
+            {"network": network, "model": model},
+            {"network": network, "installed_version": version},
+            {"model": model, "installed_version": version},
+        ):
+            with pytest.raises(IntegrityError, match="halt_of_one_part_at_most"), transaction.atomic():
+                HaltFactory(**parts)
+
+    def test_leave_one_standing_halt_of_a_part(self) -> None:
+        halt = HaltFactory(network=NetworkFactory.create())
+        HaltFactory(release=halt.release, network=NetworkFactory.create())
+        with pytest.raises(IntegrityError, match="halt_one_standing_per_part"):
+            HaltFactory(release=halt.release, network=halt.network)
+
+    @pytest.mark.parametrize("act", SignedAct)
+    def test_let_a_sign_off_name_a_halt_where_it_is_of_a_resumption(self, act: SignedAct) -> None:
+        halt = HaltFactory()
+        names = None if act == SignedAct.RESUME else halt
+        with pytest.raises(IntegrityError, match="sign_off_of_a_resumption_names_the_halt"):
+            SignOffFactory(release=halt.release, act=act, halt=names)
+
     def test_leave_one_standing_halt_of_a_release(self) -> None:
         halt = HaltFactory()
 
-        with pytest.raises(IntegrityError, match="halt_one_standing_per_release"):
+        with pytest.raises(IntegrityError, match="halt_one_standing_per_part"):
             HaltFactory(release=halt.release)
 
     @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ TAKEN = "scheduling/operations/deployments/receipts.py"
 LEAVING = "scheduling/operations/deployments/leaving.py"
 REPORTS = "scheduling/operations/deployments/reports.py"
 WORK = "scheduling/operations/deployments/work.py"
+HALTED = "scheduling/operations/deployments/halted.py"
+HALTED_PARTS = "tests/scheduling/test_halted_parts.py"
 REACTIONS = "scheduling/reactions.py"
 ELIGIBILITY = "scheduling/queries/eligibility.py"
 SLOTS = "scheduling/queries/slots.py"
@@ -686,7 +688,7 @@ TWO_PEOPLE = (
         "resumed only when signed off",
         Edit(
             DECISIONS,
-            "signed = queries.standing_sign_off(release=locked, act=SignedAct.RESUME)",
+            "signed = queries.standing_sign_off(release=locked, act=SignedAct.RESUME, halt=standing)",
             'signed = SignOff.objects.filter(release=locked).latest("id")',
             also=(("if signed is None or signed.signed_at < standing.halted_at:", "if signed is None:"),),
         ),
@@ -811,8 +813,8 @@ THE_HALT = (
     gate(
         11,
         "what waits is held",
-        '    if terms["halted"]:\n        sql.run(HOLD, terms)',
-        '    if terms["halted"]:\n        pass',
+        '(terms["published"] and terms["part_halted"]):\n        sql.run(HOLD, terms)',
+        '(terms["published"] and terms["part_halted"]):\n        pass',
         HOLDS,
     ),
     gate(
@@ -840,23 +842,23 @@ THE_HALT = (
     gate(
         11,
         "hold ends with the halt",
-        '    elif terms["published"]:\n        sql.run(UNHOLD, terms)',
-        "    elif False:\n        sql.run(UNHOLD, terms)",
+        '    if terms["published"]:\n        sql.run(UNHOLD, terms)\n    elif not',
+        "    if False:\n        sql.run(UNHOLD, terms)\n    elif not",
         UNHOLDS,
         IN_TIME,
     ),
     gate(
         11,
         "hold's end is for what is held",
-        "{OURS} AND state = 'held'\n",
-        "{OURS} AND state IN ('held', 'booked')\n",
+        "{OURS} AND state = 'held' AND NOT",
+        "{OURS} AND state IN ('held', 'booked') AND NOT",
         UNHOLDS,
     ),
     edit(
         11,
         "the sender asks for a halt",
         SENDER,
-        '    if terms["halted"]:\n        return Leaving((), now, state, is_whole=False)\n',
+        '    if terms["halted"]:\n        return Leaving((), now, stops, is_whole=False)\n',
         "",
         UNTAKEN,
         WAITING,
@@ -865,24 +867,24 @@ THE_HALT = (
         11,
         "the sender asks for a withdrawal",
         SENDER,
-        "  AND (command.phase = %(verify)s OR %(published)s)\n",
-        "",
+        "(%(published)s AND NOT {IN_HALTED_PART})",
+        "NOT {IN_HALTED_PART}",
         UNTAKEN,
     ),
     edit(
         11,
         "the sender reads back after a withdrawal",
         SENDER,
-        "(command.phase = %(verify)s OR %(published)s)",
-        "(%(published)s)",
+        "(command.phase = %(verify)s OR (%(published)s AND NOT {IN_HALTED_PART}))",
+        "(%(published)s AND NOT {IN_HALTED_PART})",
         UNTAKEN,
     ),
     edit(
         11,
         "the sender asks anew for the state",
         SENDER,
-        '    state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)',
-        "    state = lot.release.state",
+        "    parts = Parts(*found)\n",
+        "    parts = Parts(*found)\n    state = lot.release.state\n",
         f"{KEEPS}::test_also_what_was_claimed_before_the_stop",
     ),
     edit(11, "kept back: what a halt keeps", SENDER, "AND (%(halted)s OR (NOT", "AND ((NOT", KEPT),
@@ -992,10 +994,77 @@ THE_HALT = (
         "WHEN release.state = 'halted' THEN false",
         f"{DEPLOYMENTS}::TestTheGate::test_takes_held_hubs_up_again_after_the_halt",
     ),
+    gate(
+        11,
+        "a halted part is held",
+        "WHERE {OURS} AND (%(halted)s OR {IN_HALTED_PART})\n",
+        "WHERE {OURS} AND %(halted)s\n",
+        f"{HALTED_PARTS}::TestTheGate::test_holds_the_part_and_admits_the_rest",
+    ),
+    gate(
+        11,
+        "a halted part stays held",
+        "AND state = 'held' AND NOT {IN_HALTED_PART}\n",
+        "AND state = 'held'\n",
+        f"{HALTED_PARTS}::TestTheGate::test_holds_the_part_and_admits_the_rest",
+    ),
+    gate(
+        11,
+        "recall: of a halted part",
+        "                   OR (command.phase <> %(verify)s AND {IN_HALTED_PART})\n",
+        "",
+        f"{HALTED_PARTS}::TestTheGate::test_takes_back_what_has_not_left",
+    ),
+    gate(
+        11,
+        "hold: all of a halted release",
+        "WHERE {OURS} AND (%(halted)s OR {IN_HALTED_PART})\n",
+        "WHERE {OURS} AND {IN_HALTED_PART}\n",
+        HOLDS,
+    ),
+    edit(
+        11,
+        "kept back: what the halt of a part keeps",
+        SENDER,
+        "       OR (command.phase <> %(verify)s AND {IN_HALTED_PART})\n",
+        "",
+        f"{HALTED_PARTS}::TestTheSender::test_hands_over_nothing_of_the_part_that_another_had_admitted",
+    ),
+    edit(
+        11,
+        "nothing is stamped of a halted part",
+        SENDER,
+        "(%(published)s AND NOT {IN_HALTED_PART})",
+        "%(published)s",
+        f"{HALTED_PARTS}::TestTheSender::test_hands_over_nothing_of_the_part_that_another_had_admitted",
+    ),
+    edit(
+        11,
+        "halts of parts are asked between two handfuls",
+        SENDER,
+        "                            WHERE halt.release_id = release.id AND halt.lifted_at IS NULL ORDER BY halt.id)\n",
+        "                            WHERE false)\n",
+        f"{HALTED_PARTS}::TestTheSender::test_stops_between_two_handfuls_when_a_part_is_halted",
+    ),
+    *(
+        edit(
+            11,
+            f"a halted {kind} is found",
+            HALTED,
+            old,
+            new,
+            f"{HALTED_PARTS}::TestTheGate::test_holds_the_part_and_admits_the_rest",
+        )
+        for kind, old, new in (
+            ("network", "AND halt.network_id = %(network)s),", "AND false),"),
+            ("hub model", "AND halt.model_id IS NOT NULL),", "AND false),"),
+            ("version", "AND halt.installed_version_id IS NOT NULL)", "AND false)"),
+        )
+    ),
     rule(
         11,
         "one standing halt",
-        index(name="halt_one_standing_per_release"),
+        index(name="halt_one_standing_per_part"),
         f"{CONSTRAINTS}::test_leave_one_standing_halt_of_a_release",
     ),
 )
@@ -1084,8 +1153,8 @@ BUDGETS = (
         13,
         "no next stage during a halt",
         "scheduling/operations/stages.py",
-        "\n  AND release.state = 'published'\n",
-        "\n",
+        "\n  AND release.state = 'published' AND NOT {MODEL_HALTED}\n",
+        "\n  AND NOT {MODEL_HALTED}\n",
         "tests/scheduling/test_stages.py::TestAdvance::test_leaves_the_stages_of_a_halted_release",
     ),
     edit(
@@ -1351,9 +1420,16 @@ LEDGER = (
     gate(
         15,
         "slot's end: says that a halt was to blame",
-        "        WHEN state = 'held' OR %(halted)s THEN %(by_halt)s\n",
+        "        WHEN state = 'held' OR %(halted)s OR {IN_HALTED_PART} THEN %(by_halt)s\n",
         "",
         SLOT_END,
+    ),
+    gate(
+        15,
+        "slot's end: says that the halt of a part was to blame",
+        "OR %(halted)s OR {IN_HALTED_PART} THEN",
+        "OR %(halted)s THEN",
+        f"{HALTED_PARTS}::TestTheGate::test_says_of_the_part_that_its_slot_passed_in_the_halt",
     ),
     gate(
         15,
@@ -2343,7 +2419,7 @@ ADMISSION = (
         11,
         "between two handfuls: the halt",
         SENDER,
-        "found == [(self._leaving.state,)] and is_fresh",
+        "found == [self._leaving.stops] and is_fresh",
         "is_fresh",
         GOES_ON,
     ),
@@ -2351,8 +2427,8 @@ ADMISSION = (
         11,
         "between two handfuls: everything, after a while",
         SENDER,
-        "found == [(self._leaving.state,)] and is_fresh and",
-        "found == [(self._leaving.state,)] and",
+        "found == [self._leaving.stops] and is_fresh and",
+        "found == [self._leaving.stops] and",
         GOES_ON,
     ),
     edit(
@@ -2567,11 +2643,24 @@ ADMISSION = (
 
 LOOKED = f"{GATE_TESTS}::TestOneLook"
 ONE_LOOK = (
-    gate(16, "looked: what is awaited", " or found.awaiting or", " or", f"{GATE_TESTS}::TestSilence"),
-    gate(1, "looked: what was missed", " or found.missed", "", GRACE),
-    gate(11, "looked: what is held", " or found.held:", ":", LOOKED),
-    gate(1, "looked: the slot is over", ' or terms["is_over"] or', " or", LOOKED),
-    gate(11, "looked: the release is stopped", 'if not terms["published"] or ', "if ", LOOKED),
+    gate(16, "looked: what is awaited", "\n        or found.awaiting\n", "\n", f"{GATE_TESTS}::TestSilence"),
+    gate(1, "looked: what was missed", "\n        or found.missed\n", "\n", GRACE),
+    gate(11, "looked: what is held", "\n        or found.held\n", "\n", LOOKED),
+    gate(1, "looked: the slot is over", '\n        or terms["is_over"]\n', "\n", LOOKED),
+    gate(
+        11,
+        "looked: the release is stopped",
+        '        not terms["published"]\n        or ',
+        "        ",
+        LOOKED,
+    ),
+    gate(
+        11,
+        "looked: a part is halted",
+        '\n        or terms["part_halted"]\n',
+        "\n",
+        f"{HALTED_PARTS}::TestTheGate::test_holds_the_part_and_admits_the_rest",
+    ),
     gate(7, "looked: what is to begin", "if found.to_begin else 0", "if False else 0", ELIGIBLE),
     gate(
         15,

@@ -25,6 +25,10 @@ HARMLESS: dict[tuple[str, str], str] = {
         "The column has a default for whoever does not name it, and rates beyond a third were never used: an old form "
         "that wrote one would answer with an error, and nothing would be lost."
     ),
+    ("firmware", "0007_halts_of_parts"): (
+        "Old pages cannot sign a resumption off meanwhile, and say so with an error; nothing is lost. Old workers know "
+        "no halt of a part, so none can be made before the new pages are up, which come after the new workers."
+    ),
     ("scheduling", "0024_signs_and_evidence"): (
         "The trigger adds rows to a table of its own and refuses nothing. An old process writes no silence, so it "
         "counts none."

@@ -144,7 +144,7 @@ class TestHome:
         # latest bookings, the next slots, the latest bookings' progress; questions to answer, for page and menu;
         # how the releases fare
         many = queries_of(client, address)
-        assert len(many) == len(few) == 24, "\n".join(many)
+        assert len(many) == len(few) == 25, "\n".join(many)
         assert not [query for query in many if "hubs_communicationshub" in query]
 
 

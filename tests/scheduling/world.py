@@ -1,7 +1,7 @@
 """A small world to book and carry out in: one release, hubs of two Suppliers, slots, and a fleet that answers."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connection
 
 from firmware import images
-from firmware.models import FirmwareRelease, ReleaseState, SignedAct
+from firmware.models import FirmwareRelease, Halt, Part, ReleaseState, SignedAct
 from firmware.operations import decisions, releases
 from firmware.operations.groups import ensure_groups
 from hubs.gateway import HubGateway, connect
@@ -161,8 +161,8 @@ class World:
             clock=self.clock,
         )
 
-    def resume(self, *, reason: str) -> None:
-        """Have two people resume the release."""
+    def resume(self, *, reason: str, halt: Halt | None = None, leaves_out: Collection[Part] = ()) -> None:
+        """Have two people resume the release, or end one halt of a part of it."""
         release = FirmwareRelease.objects.get(pk=self.release.pk)
         decisions.sign_off(
             release=release,
@@ -171,8 +171,10 @@ class World:
             digest=release.digest,
             by=self.approver,
             now=self.clock(),
+            halt=halt,
+            leaves_out=leaves_out,
         )
-        decisions.resume(release=release, by=self.staff, reason=reason, now=self.clock())
+        decisions.resume(release=release, by=self.staff, reason=reason, now=self.clock(), halt=halt)
 
     def work(self, *, gateway: HubGateway | None = None, rounds: int = 20) -> None:
         """Let the workers do whatever is due now, until nothing is."""

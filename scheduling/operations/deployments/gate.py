@@ -21,6 +21,7 @@ from scheduling.models import Consent
 from scheduling.operations import placing, stages
 from scheduling.operations.bookings import cancel_lots
 from scheduling.operations.deployments.claims import LOOK_AGAIN, OURS, Claim, enter, ours, wait_for_room
+from scheduling.operations.deployments.halted import IN_HALTED_PART, PARTS, Parts
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, PROTECTED, protection
 from scheduling.operations.deployments.receipts import NOT_RECEIVED
@@ -42,6 +43,7 @@ WITH recalled AS (
            OR (command.phase = %(verify)s AND command.valid_until <= %(now)s AND {NOT_RECEIVED})
            OR (command.sent_at IS NULL AND (
                    command.valid_until <= %(now)s OR %(halted)s
+                   OR (command.phase <> %(verify)s AND {IN_HALTED_PART})
                    OR (command.phase = %(activate)s AND {NOT_NOW})
                    OR (NOT %(published)s AND command.phase <> %(verify)s))))
     RETURNING command.deployment_id, command.phase)
@@ -54,7 +56,7 @@ SLOT_OVER = f"""
 UPDATE scheduling_deployment deployment SET state = 'missed', awaiting = false, next_at = NULL, moved_at = %(now)s,
     ended_at = %(now)s,
     ending = CASE
-        WHEN state = 'held' OR %(halted)s THEN %(by_halt)s
+        WHEN state = 'held' OR %(halted)s OR {IN_HALTED_PART} THEN %(by_halt)s
         WHEN state = 'provisional' THEN %(no_consent)s
         WHEN first_miss_at IS NOT NULL THEN %(unreachable)s
         WHEN state = 'staging' THEN %(not_staged)s
@@ -96,9 +98,9 @@ WHERE {OURS} AND awaiting AND next_at <= %(now)s
 """  # noqa: S608 - our own constant
 HOLD = f"""
 UPDATE scheduling_deployment deployment SET state = 'held', awaiting = false, next_at = %(slot_end)s, moved_at = %(now)s
-WHERE {OURS}
+WHERE {OURS} AND (%(halted)s OR {IN_HALTED_PART})
   AND (state IN ('provisional', 'booked', 'staged') OR (state = 'staging' AND NOT awaiting))
-"""  # noqa: S608 - our own constant
+"""  # noqa: S608 - our own constants
 STILL_ELIGIBLE = """(
     (hub.lead_id = %(supplier)s OR hub.other_id IS NOT DISTINCT FROM %(supplier)s)
     AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
@@ -115,8 +117,8 @@ UPDATE scheduling_deployment deployment SET
     state = CASE WHEN %(is_asked)s THEN 'provisional' ELSE 'booked' END,
     next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE %(now)s::timestamptz END,
     phase = %(read)s, tries = 0, first_miss_at = NULL, moved_at = %(now)s
-WHERE {OURS} AND state = 'held'
-"""  # noqa: S608 - our own constant
+WHERE {OURS} AND state = 'held' AND NOT {IN_HALTED_PART}
+"""  # noqa: S608 - our own constants
 NOT_ELIGIBLE = f"""
 UPDATE scheduling_deployment deployment SET state = 'cancelled', next_at = NULL, moved_at = %(now)s, ended_at = %(now)s,
     ending = CASE WHEN {STILL_ELIGIBLE} THEN %(no_consent)s ELSE %(not_eligible)s END
@@ -226,7 +228,14 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
     now = enter(claimed=claimed, clock=clock)
     terms, first = _terms(claimed, image_whole, now)
     found = first
-    if not terms["published"] or terms["is_over"] or found.awaiting or found.missed or found.held:
+    if (
+        not terms["published"]
+        or terms["part_halted"]
+        or terms["is_over"]
+        or found.awaiting
+        or found.missed
+        or found.held
+    ):
         _put_in_order(claimed, terms)
         found = _Look(*sql.rows(LOOK, terms)[0])
     gone = sql.run(NOT_ELIGIBLE, terms) if found.to_begin else 0
@@ -238,6 +247,8 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         sql.run(LOOK_LATER, terms | {"waits": left > 0})
     if left:
         wait_for_room(claimed=claimed)
+    if claimed.lot.halts_seen != terms["halts_seen"]:
+        sql.run(SEEN, {"lot": claimed.lot.pk, "halts_seen": terms["halts_seen"]})
     if gone:  # last: slots are locked after what is in flight
         placing.free_places(places={lot.slot_id: gone})
     return Admission(
@@ -245,7 +256,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         now,
         waits=left > 0,
         leaving=Leaving(
-            _instructions(claimed, commands, terms) if stamps else (), now, terms["state"], is_whole=True
+            _instructions(claimed, commands, terms) if stamps else (), now, terms["stops"], is_whole=True
         ),
         may_be_more=first.awaiting > 0 or not stamps,
     )
@@ -259,11 +270,11 @@ def _put_in_order(claimed: Claim, terms: Mapping[str, Any]) -> None:
     sql.run(GRACE_OVER, terms)
     sql.run(NO_RECEIPT, terms)
     sql.run(SILENT, terms)
-    if terms["halted"]:
+    if terms["halted"] or (terms["published"] and terms["part_halted"]):
         sql.run(HOLD, terms)
-    elif terms["published"]:
+    if terms["published"]:
         sql.run(UNHOLD, terms)
-    else:
+    elif not terms["halted"]:
         lot = claimed.lot
         cancel_lots(lots=[(lot.pk, lot.slot_id)], ending=Ending.WITHDRAWN, now=terms["now"])
 
@@ -306,14 +317,15 @@ def _instructions(
 
 
 # Of one release and one network, under the lock: what can have changed since it was published.
-RULES = """
-SELECT release.state,
+RULES = f"""
+SELECT release.state,{PARTS},
        (SELECT max(end_at) FROM firmware_availabilityperiod period
         WHERE period.release_id = release.id AND period.network_id = %(network)s
           AND period.start_at <= %(now)s AND period.end_at > %(now)s),
        EXISTS (SELECT FROM scheduling_consent consent WHERE consent.id = %(consent)s AND consent.state = %(asked)s)
 FROM firmware_firmwarerelease release WHERE release.id = %(release)s
-"""
+"""  # noqa: S608 - our own constant
+SEEN = "UPDATE scheduling_lot SET halts_seen = %(halts_seen)s WHERE id = %(lot)s"
 
 
 def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, Any], _Look]:
@@ -329,7 +341,9 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
         "consent": lot.consent_id,
         "asked": Consent.State.ASKED,
     }
-    [(state, period_end, is_asked)], [look] = sql.several([RULES, LOOK], asked)
+    rules, [look] = sql.several([RULES, LOOK], asked)
+    [(state, *found, period_end, is_asked)] = rules
+    parts = Parts(*found)
     published = state == ReleaseState.PUBLISHED
     in_period = period_end is not None
     until = min(slot.end_at, period_end) if in_period else slot.end_at
@@ -338,7 +352,10 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
     terms = {
         **asked,
         **stops,
-        "state": state,
+        **parts.parameters,
+        "part_halted": parts.any,
+        "halts_seen": parts.changes,
+        "stops": (state, parts.halts),
         "token": claimed.token,
         "slot_end": slot.end_at,
         "until": until,

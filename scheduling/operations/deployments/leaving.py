@@ -17,8 +17,8 @@ class Leaving:
 
     commands: Sequence[Command]
     at: datetime
-    state: str
-    """That of the release."""
+    stops: tuple[str, Sequence[int]]
+    """The state of the release, and the ids of the halts that stand on it or on parts of it."""
     is_whole: bool
     """They are all that this holder has stamped at that moment; what others had stamped keeps its own."""
 

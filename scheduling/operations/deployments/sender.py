@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from django.db import transaction
 
-from firmware.models import FirmwareRelease, ReleaseState
+from firmware.models import ReleaseState
 from hubs import gateway as door
 from hubs.gateway import CommandRefused, GatewayUnavailable, HubGateway, Phase, Receipt, Verdict
 from portal.ground import logs, sql
@@ -22,6 +22,7 @@ from portal.ground.clock import Clock, now_and_rows
 from scheduling.operations.deployments import aside
 from scheduling.operations.deployments.claims import OURS, Claim, LeaseLost, enter, hold_on, ours
 from scheduling.operations.deployments.gate import Admission
+from scheduling.operations.deployments.halted import IN_HALTED_PART, PARTS, Parts
 from scheduling.operations.deployments.keys import keys
 from scheduling.operations.deployments.leaving import Leaving, instructions
 from scheduling.operations.deployments.protection import NOT_NOW, protection
@@ -46,7 +47,7 @@ WITH leaving AS (
        AND deployment.attempt = command.attempt AND deployment.awaiting
     WHERE {OURS} AND command.deployment_id BETWEEN %(first)s AND %(last)s AND {NOT_RECEIVED}
       AND command.answered_at IS NULL AND command.valid_until > %(now)s
-      AND (command.phase = %(verify)s OR %(published)s)
+      AND (command.phase = %(verify)s OR (%(published)s AND NOT {IN_HALTED_PART}))
       AND (command.phase <> %(activate)s OR NOT {NOT_NOW})
     ORDER BY command.deployment_id LIMIT %(limit)s)
 UPDATE scheduling_command command SET sent_at = coalesce(command.sent_at, %(now)s)
@@ -63,6 +64,7 @@ WHERE {OURS} AND deployment.awaiting AND deployment.next_at > %(now)s
   AND command.deployment_id = deployment.id AND command.phase = deployment.phase
   AND command.attempt = deployment.attempt AND command.sent_at IS NULL
   AND (%(halted)s OR (NOT %(published)s AND command.phase <> %(verify)s)
+       OR (command.phase <> %(verify)s AND {IN_HALTED_PART})
        OR (command.phase = %(activate)s AND {NOT_NOW}))
 """  # noqa: S608 - our own constant
 # only what this holder stamped: a command that an earlier one had stamped may have left with that one
@@ -88,10 +90,12 @@ WHERE deployment.id = late.id AND deployment.phase = late.phase AND deployment.a
   AND deployment.awaiting
 """
 STATE = """
-SELECT release.state
+SELECT release.state, ARRAY(SELECT halt.id FROM firmware_halt halt
+                            WHERE halt.release_id = release.id AND halt.lifted_at IS NULL ORDER BY halt.id)
 FROM scheduling_lot lot JOIN firmware_firmwarerelease release ON release.id = lot.release_id
 WHERE lot.id = %(lot)s AND lot.token = %(token)s
 """
+STOPS = f"SELECT release.state, {PARTS} FROM firmware_firmwarerelease release WHERE release.id = %(release)s"  # noqa: S608
 
 
 class Sent(NamedTuple):
@@ -203,7 +207,7 @@ class _Sending:
         if not found:
             raise LeaseLost
         is_fresh = self._now - self._leaving.at < FRESH
-        return found == [(self._leaving.state,)] and is_fresh and self._keep_going(self._now)
+        return found == [self._leaving.stops] and is_fresh and self._keep_going(self._now)
 
     def hand_over(self, commands: Sequence[door.Command]) -> None:
         """
@@ -275,7 +279,9 @@ def _stamp(claimed: Claim, clock: Clock) -> Leaving:
     """Ask every rule that can have changed, choose the next commands and stamp them, before any of them leaves."""
     lot = claimed.lot
     now = enter(claimed=claimed, clock=clock)
-    state = FirmwareRelease.objects.values_list("state", flat=True).get(pk=lot.release_id)
+    [(state, *found)] = sql.rows(STOPS, {"release": lot.release_id, "network": lot.network_id})
+    parts = Parts(*found)
+    stops = (state, parts.halts)
     terms = {
         **ours(claimed=claimed),
         "now": now,
@@ -284,11 +290,12 @@ def _stamp(claimed: Claim, clock: Clock) -> Leaving:
         "activate": int(Phase.ACTIVATE),
         "published": state == ReleaseState.PUBLISHED,
         "halted": state == ReleaseState.HALTED,
+        **parts.parameters,
         "limit": STAMPED,
     }
-    if not terms["published"] or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
+    if not terms["published"] or parts.any or terms["closed_now"] or terms["own_now"] or terms["some_now"]:
         sql.run(KEPT_BACK, terms)
     if terms["halted"]:
-        return Leaving((), now, state, is_whole=False)
+        return Leaving((), now, stops, is_whole=False)
     rows = sorted(sql.rows(STAMP, terms))
-    return Leaving(instructions(claimed=claimed, rows=rows), now, state, is_whole=False)
+    return Leaving(instructions(claimed=claimed, rows=rows), now, stops, is_whole=False)

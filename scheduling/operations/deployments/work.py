@@ -163,7 +163,9 @@ UPDATE scheduling_lot SET due_at = %(now)s
 WHERE id IN (
     SELECT lot.id FROM scheduling_lot lot JOIN firmware_firmwarerelease release ON release.id = lot.release_id
     WHERE lot.due_at > %(now)s AND CASE
-        WHEN release.state = 'published' THEN lot.held > 0
+        WHEN release.state = 'published' THEN lot.provisional + lot.booked + lot.staging + lot.staged + lot.held > 0
+             AND lot.halts_seen <> (
+                 SELECT count(*) + count(halt.lifted_at) FROM firmware_halt halt WHERE halt.release_id = release.id)
         WHEN release.state = 'halted' THEN lot.provisional + lot.booked + lot.staged > 0
         ELSE lot.provisional + lot.booked + lot.staging + lot.staged + lot.held > 0 END
     ORDER BY lot.id FOR UPDATE OF lot SKIP LOCKED)
@@ -172,7 +174,7 @@ WHERE id IN (
 
 def wake_stopped(*, now: datetime) -> int:
     """
-    Make the lots due whose release was halted, resumed, withdrawn or closed, so that the Gate sees to them.
+    Make the lots due whose release, or a part of it, was halted, resumed, withdrawn or closed: the Gate sees to them.
 
     The decision itself touches the release alone and needs nobody to be awake. Returns how many lots woke.
     """

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import F, Q, Sum
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease, Halt, ReleaseState
-from hubs.models import Network, Supplier
+from firmware.models import OPEN_TO_SUPPLIERS, WHOLE, FirmwareRelease, Halt, Part, ReleaseState
+from hubs.models import FleetCount, Network, Supplier
 from portal.ground import sql, uk_time
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import OPEN, Ending, State
@@ -20,6 +20,7 @@ from scheduling.queries import deadlines, eligibility, standings
 
 DEADLINE_AHEAD = tuple(uk_time.Span(days, "working days") for days in (10, 5, 2))
 """How long before the last moment to book Suppliers are reminded of it, the longest first."""
+WHOLE_HALT = Q(network=None, model=None, installed_version=None)
 NEWS = timedelta(days=28)
 """What a release went through longer ago than this is told to nobody who has not heard of it."""
 
@@ -174,17 +175,20 @@ _WAITING = tuple(state for state in OPEN if state != State.ACTIVATING)
 
 def owe_stops(*, now: datetime) -> int:
     """
-    Tell of releases that were halted, resumed or withdrawn; return to how many Suppliers something was told.
+    Tell of releases, or parts of them, that were halted, resumed or withdrawn; return to how many something was told.
 
     Each halt and each end of one is told once, to the Suppliers that had booked or had been told of the release.
     A halt that was over before anybody heard of it is told together with its end.
     """
     told = 0
     recent = now - NEWS
-    halts = Halt.objects.select_related("release__version").order_by("pk")
-    for halt in halts.filter(lifted_at=None, release__state=ReleaseState.HALTED):
+    halts = Halt.objects.select_related("release__version", "network", "model", "installed_version").order_by(
+        "pk"
+    )
+    for halt in halts.filter(lifted_at=None, release__state__in=OPEN_TO_SUPPLIERS):
         told += _tell_of_halt(Notice.Kind.HALTED, halt, halt.halted_at, now)
-    for halt in halts.filter(lifted_at__gt=recent, release__state=ReleaseState.PUBLISHED):
+    lifted = halts.filter(lifted_at__gt=recent, release__state__in=OPEN_TO_SUPPLIERS)
+    for halt in lifted.exclude(WHOLE_HALT, release__state=ReleaseState.HALTED):
         assert halt.lifted_at is not None  # noqa: S101 - the filter says so
         told += _tell_of_halt(Notice.Kind.RESUMED, halt, halt.lifted_at, now)
     for release in FirmwareRelease.objects.filter(
@@ -194,8 +198,14 @@ def owe_stops(*, now: datetime) -> int:
     return told
 
 
-def _concerned(release: FirmwareRelease, before: datetime, kind: Notice.Kind, key: str) -> list[Supplier]:
-    """Return the Suppliers that had booked the release or been told of it by then, and not been told this yet."""
+def _concerned(
+    release: FirmwareRelease, before: datetime, kind: Notice.Kind, key: str, part: Part = WHOLE
+) -> list[Supplier]:
+    """
+    Return the Suppliers that had booked the release or been told of it by then, and not been told this yet.
+
+    Of a part of it, those that lead hubs of that part, as last counted.
+    """
     booked = Booking.objects.filter(release=release, created_at__lte=before, abandoned_at=None)
     heard = Notice.objects.filter(
         kind=Notice.Kind.PUBLISHED,
@@ -203,11 +213,16 @@ def _concerned(release: FirmwareRelease, before: datetime, kind: Notice.Kind, ke
         owed_at__lte=before,
         supplier__isnull=False,
     )
-    return list(
-        Supplier.objects.filter(Q(pk__in=booked.values("supplier")) | Q(pk__in=heard.values("supplier")))
-        .exclude(pk__in=_told(kind, key))
-        .order_by("pk")
+    concerned = Supplier.objects.filter(
+        Q(pk__in=booked.values("supplier")) | Q(pk__in=heard.values("supplier"))
     )
+    if part.key:
+        concerned = concerned.filter(
+            pk__in=FleetCount.objects.filter(
+                model__in=release.hub_models.values("pk"), lead__isnull=False, **part.key
+            ).values("lead")
+        )
+    return list(concerned.exclude(pk__in=_told(kind, key)).order_by("pk"))
 
 
 def _counts(release: FirmwareRelease, states: Sequence[State]) -> dict[int, int]:
@@ -220,7 +235,7 @@ def _counts(release: FirmwareRelease, states: Sequence[State]) -> dict[int, int]
 def _tell_of_halt(kind: Notice.Kind, halt: Halt, moment: datetime, now: datetime) -> int:
     release = halt.release
     key = f"{releases.subject(release_id=release.pk)}:halt:{halt.pk}"
-    if not (suppliers := _concerned(release, moment, kind, key)):
+    if not (suppliers := _concerned(release, moment, kind, key, halt.part)):
         return 0
     waiting, activating = _counts(release, _WAITING), _counts(release, [State.ACTIVATING])
     for supplier in suppliers:
@@ -233,6 +248,7 @@ def _tell_of_halt(kind: Notice.Kind, halt: Halt, moment: datetime, now: datetime
                 "supplier": supplier.name,
                 "hubs": waiting.get(supplier.pk, 0),
                 "activating": activating.get(supplier.pk, 0),
+                "part": "" if halt.is_whole else str(halt.part),
                 "halted": shown(halt.halted_at),
                 "reason": halt.reason,
                 "resumed": shown(halt.lifted_at) if halt.lifted_at else "",
