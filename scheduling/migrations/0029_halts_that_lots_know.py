@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduling", "0027_first_hubs")]
+    dependencies = [("scheduling", "0028_moved_by_stages")]
 
     operations = [
         migrations.AddField(
