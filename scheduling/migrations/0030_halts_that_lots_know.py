@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("scheduling", "0028_moved_by_stages")]
+    dependencies = [("scheduling", "0029_bad_hubs_one_by_one")]
 
     operations = [
         migrations.AddField(

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("scheduling", "0029_halts_that_lots_know"),
+        ("scheduling", "0030_halts_that_lots_know"),
     ]
 
     operations = [
