@@ -5,17 +5,19 @@ The forecast goes by the counts of lots and by what they were made of, never by 
 takes a fraction of a second. Only the hubs of a slot that has too many are looked at one by one.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from firmware.models import OPEN_TO_SUPPLIERS, ReleaseState
 from hubs.gateway import Phase
 from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling import turns
-from scheduling.models import LOT_SPAN, Stage
-from scheduling.turns import Forecast
+from scheduling.models import LOT_SPAN, Booking, Stage
+from scheduling.turns import Forecast, Opening
 
 AHEAD = timedelta(hours=1)
 """Before hubs are staged: by then they are moved that have no turn in their slot."""
@@ -33,7 +35,12 @@ STANDING = """
 FROM scheduling_firsthub first JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
 WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0"""
 """The hubs that were chosen for a stage and still wait for it."""
-IN_SLOTS = f"""
+# No more than a first stage takes, by their keys.
+FIRST_IN_SLOTS = f"""
+SELECT lot.slot_id, count(*)::int
+FROM (SELECT deployment.id {STANDING}) first JOIN scheduling_lot lot ON lot.id = first.id / %(span)s GROUP BY 1
+"""  # noqa: S608 - our own constant
+IN_SLOTS = """
 WITH counted AS (
     SELECT lot.slot_id, lot.staging + lot.staged > 0 AS has_begun, lot.moved_from IS NOT NULL AS was_moved,
            (lot.provisional + lot.booked + lot.staging + lot.staged) * made_of.hubs::numeric / lot.size AS hubs
@@ -44,21 +51,15 @@ by_slot AS (
     SELECT slot_id, ceil(coalesce(sum(hubs) FILTER (WHERE has_begun), 0))::int AS begun,
            ceil(coalesce(sum(hubs) FILTER (WHERE was_moved AND NOT has_begun), 0))::int AS moved,
            ceil(coalesce(sum(hubs) FILTER (WHERE NOT was_moved AND NOT has_begun), 0))::int AS booked
-    FROM counted GROUP BY 1),
-chosen AS (
-    SELECT lot.slot_id, count(*)::int AS hubs
-    FROM (SELECT deployment.id {STANDING}) first JOIN scheduling_lot lot ON lot.id = first.id / %(span)s
-    GROUP BY 1)
-SELECT slot.id, slot.network_id, slot.start_at, slot.end_at, coalesce(chosen.hubs, 0), coalesce(by_slot.begun, 0),
-       coalesce(by_slot.moved, 0), coalesce(by_slot.booked, 0),
-       slot.capacity - slot.taken
+    FROM counted GROUP BY 1)
+SELECT slot.id, slot.network_id, slot.start_at, slot.end_at, coalesce(by_slot.begun, 0), coalesce(by_slot.moved, 0),
+       coalesce(by_slot.booked, 0), slot.capacity - slot.taken
 FROM scheduling_slot slot
 JOIN firmware_availabilityperiod period ON period.release_id = %(release)s AND period.network_id = slot.network_id
     AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at
 LEFT JOIN by_slot ON by_slot.slot_id = slot.id
-LEFT JOIN chosen ON chosen.slot_id = slot.id
 WHERE slot.end_at > %(now)s
-"""  # noqa: S608 - our own constant
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
             "span": LOT_SPAN,
             "now": now,
         }
+        first: dict[int, int] = dict(sql.rows(FIRST_IN_SLOTS, terms)) if stage.chosen_at else {}
         forecast = turns.forecast(
             policy=turns.Policy(sizes, Span.parse(soak), Span.parse(deadline)),
             opened=turns.Open(
@@ -96,18 +98,16 @@ def lines(*, release: int, now: datetime) -> list[Line]:
                 is_cut=stage.cut_at is not None,
                 is_chosen=stage.chosen_at is not None,
             ),
-            slots=[_in_slot(*numbers) for numbers in sql.rows(IN_SLOTS, terms)],
+            slots=[_in_slot(first.get(row[0], 0), row) for row in sql.rows(IN_SLOTS, terms)],
             now=now,
         )
         found.append(Line(stage, forecast))
     return found
 
 
-def _in_slot(
-    slot: int, network: int, start_at: datetime, end_at: datetime, first: int, *others: int
-) -> turns.Slot:
+def _in_slot(first: int, row: tuple[Any, ...]) -> turns.Slot:
     """Take the chosen hubs out of the others, whichever of these they are."""
-    begun, moved, booked, free = others
+    slot, network, start_at, end_at, begun, moved, booked, free = row
     of_begun = min(begun, first)
     of_moved = min(moved, first - of_begun)
     rest = max(booked - (first - of_begun - of_moved), 0)
@@ -217,3 +217,98 @@ def _of_slot(line: Line, slot: int, now: datetime, limit: int) -> dict[str, Any]
         "span": LOT_SPAN,
         "limit": limit,
     }
+
+
+# -- what Suppliers read -------------------------------------------------------------------------------------
+
+OF_BOOKING = """
+SELECT made_of.model_id, model.name, slot.start_at, lot.waits,
+       ceil(sum((CASE WHEN lot.waits THEN lot.staged ELSE lot.provisional + lot.booked + lot.staging + lot.staged END)
+                * made_of.hubs::numeric / lot.size))::int
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+JOIN scheduling_lotmodel made_of ON made_of.lot_id = lot.id
+JOIN hubs_hubmodel model ON model.id = made_of.model_id
+WHERE lot.booking_id = %(booking)s AND slot.end_at > %(now)s AND (lot.waits OR lot.moved_from IS NOT NULL)
+  AND lot.provisional + lot.booked + lot.staging + lot.staged > 0
+GROUP BY 1, 2, 3, 4 ORDER BY 2, 3
+"""
+MOVES = """
+SELECT lot.moved_from, min(slot.start_at), max(slot.start_at), sum(lot.size)::int
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+WHERE lot.booking_id = %(booking)s AND lot.moved_from IS NOT NULL
+GROUP BY 1 ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """
+    So many hubs of a booking wait for a stage of their model.
+
+    It `is_open`, or is expected to open; during a halt nobody knows when.
+    """
+
+    hubs: int
+    model: str
+    stage: int
+    is_open: bool
+    opens_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """So many hubs of a booking went from the slots that begin at one moment to those between two others."""
+
+    hubs: int
+    left: datetime
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the stages of the rollout do to a booking; `has_models` says that its hubs stand in several lines."""
+
+    waits: Sequence[Wait]
+    moves: Sequence[Move]
+    has_models: bool
+
+
+def of_booking(*, booking: Booking, now: datetime) -> Standing:
+    """Say which hubs of a booking wait for a stage, and which were moved: mostly none, and that is two questions."""
+    terms = {"booking": booking.pk, "now": now}
+    moves = [Move(hubs, left, first, last) for left, first, last, hubs in sql.rows(MOVES, terms)]
+    is_open_to_hubs = booking.release.state in OPEN_TO_SUPPLIERS
+    rows = sql.rows(OF_BOOKING, terms) if is_open_to_hubs else []
+    by_model = (
+        {line.stage.model_id: line for line in lines(release=booking.release_id, now=now)} if rows else {}
+    )
+    is_known = booking.release.state == ReleaseState.PUBLISHED
+    hubs: Counter[tuple[str, int, datetime | None]] = Counter()
+    for model, name, start_at, waits, number in rows:
+        if line := by_model.get(model):
+            hubs[name, *_stage_of(line, start_at, waits)] += number
+    return Standing(
+        [
+            Wait(number, name, stage, is_known and opens_at is None, opens_at if is_known else None)
+            for (name, stage, opens_at), number in hubs.items()
+            if number
+        ],
+        moves,
+        len(by_model) > 1,
+    )
+
+
+def _stage_of(line: Line, start_at: datetime, waits: bool) -> tuple[int, datetime | None]:
+    """Return the stage that takes hubs of a slot, and when it opens; what waits in a slot waits for the next one."""
+    openings = line.forecast.openings
+    is_full = line.stage.full_at is not None or line.stage.admitted == line.stage.size
+    coming = [one for one in openings if one.at <= start_at]
+    if waits:
+        coming = list(openings[:1]) if is_full else []
+    return (coming[-1].number, coming[-1].at) if coming else (line.stage.number, None)
+
+
+def openings(*, release: int, now: datetime, limit: int) -> Mapping[int, Sequence[Opening]]:
+    """Return the next stages that are expected to open, at most so many for each model, by its id."""
+    return {line.stage.model_id: line.forecast.openings[:limit] for line in lines(release=release, now=now)}

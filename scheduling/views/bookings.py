@@ -34,6 +34,7 @@ from scheduling.queries import (
     progress,
     quarantine,
     standings,
+    turns,
 )
 from scheduling.queries.bookings import HubLine
 from scheduling.queries.progress import Progress
@@ -180,6 +181,7 @@ class BookingView(OneBookingView, TemplateView):
             objections=objections,
             history=histories.of_booking(booking=self.booking),
             decision=allocations.decision_behind(booking=self.booking),
+            standing=turns.of_booking(booking=self.booking, now=self.now),
             **kwargs,
         )
 

@@ -1,5 +1,6 @@
 """One release, as a Supplier sees it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,16 +12,20 @@ from django.urls import reverse
 from django.views.generic import TemplateView, View
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease
-from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings
+from firmware.models import FirmwareRelease, ReleaseState
+from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings, turns
+from scheduling.queries.control_room import Situation
 from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
+from scheduling.turns import Opening
 from scheduling.views.base import SupplierPage
 from scheduling.views.bookings import Line
 from scheduling.views.downloads import BAD_HUBS, bad_hub_cells, csv_response
 from scheduling.views.home import card_of
 
 BOOKINGS = 20
+OPENINGS = 3
+"""Stages to come that are named for each model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,14 @@ class ShareLine:
     hubs: int
     address: str
     word: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComingStages:
+    """The next stages of a model that are expected to open."""
+
+    model: str
+    openings: Sequence[Opening]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,7 @@ class ReleaseView(SupplierPage, TemplateView):
             ),
             standing=standing,
             situation=situation,
+            coming=self.coming(situation),
             halt=situation.halt,
             as_of=self.now,
             periods=periods,
@@ -89,6 +103,17 @@ class ReleaseView(SupplierPage, TemplateView):
             has_bookings=bool(own),
             **kwargs,
         )
+
+    def coming(self, situation: Situation) -> list[ComingStages]:
+        """Say of each model which stages are expected to open; of a halted release nobody knows."""
+        if self.release.state != ReleaseState.PUBLISHED:
+            return []
+        openings = turns.openings(release=self.release.pk, now=self.now, limit=OPENINGS)
+        return [
+            ComingStages(opened.model, found)
+            for opened in situation.stages
+            if (found := openings.get(opened.stage.model_id))
+        ]
 
     def period_bars(self, release: FirmwareRelease) -> tuple[list[PeriodBar], float | None]:
         """Lay the periods on one line of time; say where on it now is, None where it is elsewhere."""

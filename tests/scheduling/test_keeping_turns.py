@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from firmware.operations import decisions
 from hubs.gateway import connect
@@ -25,7 +27,9 @@ from scheduling.models import (
 from scheduling.operations import first_hubs, stages, turns
 from scheduling.operations.changes import cancel_part
 from scheduling.queries import reconciliation
+from scheduling.queries import turns as queries
 from scheduling.queries.parts import Part
+from scheduling.queries.turns import Move, Wait
 from tests import factories
 from tests.scheduling import world as worlds
 from tests.scheduling.test_first_hubs import set_policy
@@ -260,6 +264,64 @@ class TestKeep:
 
     def test_stops_when_it_is_asked_to(self, crowded: World) -> None:
         assert turns.keep(clock=crowded.clock, keep_going=lambda: False) == 0
+
+
+class TestOfBooking:
+    def test_says_which_stage_hubs_wait_for_and_where_they_were_moved(self, crowded: World) -> None:
+        keep(crowded)
+
+        standing = queries.of_booking(booking=Booking.objects.get(), now=crowded.clock())
+
+        first, name = crowded.slots[0].start_at, crowded.model.name
+        assert standing.waits == [
+            Wait(10, name, 2, is_open=False, opens_at=first + 6 * HOUR),
+            Wait(10, name, 3, is_open=False, opens_at=first + 12 * HOUR),
+            Wait(5, name, 4, is_open=False, opens_at=first + 16 * HOUR),
+        ]
+        assert standing.moves == [Move(25, first, first + 6 * HOUR, first + 20 * HOUR)]
+        assert not standing.has_models
+
+    def test_says_when_nobody_knows(self, crowded: World) -> None:
+        keep(crowded)
+        decisions.halt(release=crowded.release, by=crowded.staff, reason="Trouble", now=crowded.clock())
+        booking = Booking.objects.select_related("release").get()
+
+        waits = queries.of_booking(booking=booking, now=crowded.clock()).waits
+
+        assert {(wait.is_open, wait.opens_at) for wait in waits} == {(False, None)}
+
+    def test_says_of_those_that_wait_in_their_slot_that_the_next_stage_takes_them(
+        self, crowded: World
+    ) -> None:
+        first_hubs.choose(now=crowded.clock())
+        for hours in (1, 4):
+            crowded.clock.move(hours=hours)
+            crowded.work()
+
+        standing = queries.of_booking(booking=Booking.objects.get(), now=crowded.clock())
+
+        assert [(wait.hubs, wait.stage, wait.is_open) for wait in standing.waits] == [(26, 2, False)]
+        assert standing.moves == []
+
+    def test_asks_two_questions_where_nothing_waits(self, world: World) -> None:
+        world.hubs(3)
+        world.slot(start=AHEAD * HOUR, room=40)
+        booking = world.book()
+        with CaptureQueriesContext(connection) as asked:
+            standing = queries.of_booking(booking=booking, now=world.clock())
+        assert (standing.waits, standing.moves) == ([], [])
+        assert len(asked) == 2
+
+
+class TestOpenings:
+    def test_are_those_of_each_model(self, crowded: World) -> None:
+        found = queries.openings(release=crowded.release.pk, now=crowded.clock(), limit=2)
+        assert [(one.number, one.size) for one in found[crowded.model.pk]] == [(2, 10), (3, 10)]
+
+    def test_take_one_statement_and_one_for_each_model(self, crowded: World) -> None:
+        with CaptureQueriesContext(connection) as asked:
+            queries.openings(release=crowded.release.pk, now=crowded.clock(), limit=2)
+        assert len(asked) == 2
 
 
 class TestRaces:

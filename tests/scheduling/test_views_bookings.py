@@ -16,7 +16,9 @@ from hubs.operations import count_fleet
 from portal.ground.uk_time import LONDON
 from scheduling.models import Booking, Deployment
 from scheduling.operations import bookings as acts
+from scheduling.operations import turns
 from scheduling.operations.deployments import aside
+from tests.scheduling.test_first_hubs import set_policy
 from tests.scheduling.test_views_home import queries_of
 from tests.scheduling.world import World, in_no_stage
 
@@ -117,7 +119,7 @@ class TestBooking:
         assert booking.lots.count() == 6
         assert not [query for query in many if "scheduling_deployment" in query]
         # the first has unplaced hubs to name as well
-        assert (len(few), len(many)) == (14, 13), "\n".join(many)
+        assert (len(few), len(many)) == (16, 15), "\n".join(many)
 
 
 class TestProgress:
@@ -421,3 +423,29 @@ class TestCalendar:
         assert entry["SUMMARY"] == f"Spring release: 2 hubs on North ({booking.reference})"
         assert entry["DTSTART"].dt == world.slots[0].start_at.replace(microsecond=0)
         assert entry["URL"].endswith(f"/bookings/{booking.reference}/")
+
+
+class TestStagesOfTheRollout:
+    @pytest.fixture
+    def moved(self, todays_world: World, client: Client) -> Booking:
+        """A booking of thirty hubs, of which four have a turn in their slot."""
+        set_policy(todays_world, sizes=[4, 10], soak="6 hours")
+        todays_world.hubs(30)
+        todays_world.slot(start=timedelta(hours=5), room=40)
+        booking = todays_world.book()
+        for later in (11, 19, 25):
+            todays_world.slot(start=timedelta(hours=later), room=40)
+        client.force_login(todays_world.person)
+        assert turns.keep(clock=todays_world.clock) == 25
+        return booking
+
+    def test_says_when_and_why_hubs_wait_and_where_they_went(self, moved: Booking, client: Client) -> None:
+        said = words(page(client, "booking", moved))
+
+        assert "10 of these hubs wait for stage 2 of the national rollout, expected to open on" in said
+        assert "they keep their order" in said
+        assert "DCC’s rollout stages moved 25 hubs from" in said
+        assert "Moved by the stages of the national rollout: 10 hubs" in said
+
+    def test_says_nothing_where_nothing_waits(self, world: World, client: Client) -> None:
+        assert "Stages of the national rollout" not in words(page(client, "booking", world.book()))

@@ -40,6 +40,14 @@ class TestInGreatBritain:
         assert "0 of 50 hubs admitted" in page
         assert "60 hubs booked by all Suppliers, 0 ended" in page
 
+    def test_names_the_stages_that_are_expected_to_open(self, staged: World, client: Client) -> None:
+        page = release(client, staged)
+        assert "Expected to open" in page
+        assert "stage 2, 500 hubs, " in page
+
+        decisions.halt(release=staged.release, by=staged.staff, reason="Trouble", now=staged.clock())
+        assert "Expected to open" not in release(client, staged)
+
     def test_tells_totals_and_the_nearest_limit(self, staged: World, client: Client) -> None:
         activate(50)
         end(40, world=staged, state=State.SUCCEEDED)
