@@ -8,6 +8,7 @@ not to whoever asked, whose line may be slow: a snapshot that is kept for long k
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -136,6 +137,7 @@ def _facts(report: Report) -> dict[str, Any]:
             }
             for one in report.suppliers
         ],
+        "in_common": report.in_common and asdict(report.in_common),
         "consents": {
             "asked": dict(report.consents.by_state),
             "objected": report.consents.objected,

@@ -27,7 +27,7 @@ from portal.ground import sql
 from portal.ground.models import AuditEntry
 from scheduling import packs
 from scheduling.lifecycle import Ending, State
-from scheduling.models import Booking
+from scheduling.models import Booking, Cohort
 from scheduling.operations import halts
 from scheduling.operations import packs as making
 from tests.scheduling import world as worlds
@@ -327,6 +327,8 @@ class TestMake:
         [outcome] = facts["outcomes"]
         assert (outcome["failed"], outcome["succeeded"], outcome["waiting"]) == (15, 5, 30)
         assert facts["policy"]["tolerated_bad_percent"] == "0.75"
+        assert facts["in_common"]["bad"] == 15
+        assert {line["kind"] for line in facts["in_common"]["lines"]} == set(Cohort.Kind.labels)
         [booking] = table(files, "bookings.csv")
         assert booking["reference"] == Booking.objects.get().reference
         assert (booking["hubs"], booking["failed"], booking["activating"]) == ("60", "15", "30")
