@@ -15,7 +15,7 @@ from portal.ground.uk_time import Span
 from scheduling import first_stage
 from scheduling.first_stage import Cell, Pick
 from scheduling.models import LOT_SPAN
-from scheduling.queries.evidence import RESUMED_SINCE
+from scheduling.queries.evidence import MODEL_HALTED, RESUMED_SINCE
 
 AHEAD = timedelta(hours=1)
 """Before the first hubs of a model are staged; by then most of those who want an early slot have one."""
@@ -29,7 +29,7 @@ LOTS = 200
 PILOTS_EACH = 5_000
 """Hubs of a group of pilots that are looked at."""
 
-# What stands is chosen, and neither admitted nor over. A stage that is cut off is followed by one that chooses anew.
+# What stands is chosen, and neither admitted, over nor halted with its part of the release. A stage that is cut off is followed by one that chooses anew.
 WANTING = f"""
 SELECT stage.id, stage.release_id, stage.model_id, stage.chosen_at, policy.soak,
        stage.size - stage.admitted - standing.hubs
@@ -38,10 +38,12 @@ JOIN firmware_rolloutpolicy policy ON policy.release_id = release.id
 CROSS JOIN LATERAL (
     SELECT count(*)::int AS hubs FROM scheduling_firsthub first
     JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
-    WHERE first.stage_id = stage.id AND deployment.ended_at IS NULL AND deployment.stage = 0) standing
+    WHERE first.stage_id = stage.id AND deployment.ended_at IS NULL AND deployment.stage = 0
+      AND deployment.state <> 'held') standing
 WHERE stage.closed_at IS NULL AND stage.cut_at IS NULL AND stage.step = 1 AND release.state = 'published'
   AND stage.size > stage.admitted + standing.hubs
-  AND (stage.chosen_at IS NULL OR stage.chosen_at <= %(looked_before)s) AND NOT {RESUMED_SINCE}
+  AND (stage.chosen_at IS NULL OR stage.chosen_at <= %(looked_before)s)
+  AND NOT {RESUMED_SINCE} AND NOT {MODEL_HALTED}
 ORDER BY stage.id
 """  # noqa: S608 - our own constant
 OPEN_LOTS = """
@@ -82,7 +84,10 @@ JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
 JOIN scheduling_slot slot ON slot.id = lot.slot_id
 JOIN hubs_communicationshub hub ON hub.chf_id = deployment.hub_id
 LEFT JOIN pilot ON pilot.id = deployment.id
-WHERE deployment.model_id = %(model)s AND deployment.state IN ('booked', 'staging', 'staged')
+WHERE deployment.model_id = %(model)s AND NOT EXISTS (
+    SELECT FROM firmware_halt halt WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL
+      AND (halt.network_id = lot.network_id OR halt.installed_version_id = hub.installed_version_id))
+  AND deployment.state IN ('booked', 'staging', 'staged')
   AND deployment.first_miss_at IS NULL AND slot.end_at > %(now)s AND slot.start_at <= %(until)s
   AND NOT EXISTS (
       SELECT FROM scheduling_firsthub first WHERE first.stage_id = %(stage)s AND first.deployment_id = deployment.id)

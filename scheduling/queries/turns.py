@@ -17,6 +17,7 @@ from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling import turns
 from scheduling.models import LOT_SPAN, Booking, Stage
+from scheduling.queries.evidence import MODEL_HALTED, NETWORKS_HALTED
 from scheduling.turns import Forecast, Opening
 
 AHEAD = timedelta(hours=1)
@@ -29,24 +30,27 @@ SELECT {sql.columns(Stage, "stage")},
        ARRAY(SELECT hubs::int FROM jsonb_array_elements_text(policy.stage_sizes) AS each_step (hubs)),
        policy.soak, policy.silence_deadline
 FROM scheduling_stage stage JOIN firmware_rolloutpolicy policy ON policy.release_id = stage.release_id
-WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL ORDER BY stage.model_id
+WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL
+  AND NOT {MODEL_HALTED} ORDER BY stage.model_id
 """  # noqa: S608 - our own columns
 STANDING = """
 FROM scheduling_firsthub first JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
-WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0"""
+WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0
+  AND deployment.state <> 'held'"""
 """The hubs that were chosen for a stage and still wait for it."""
 # No more than a first stage takes, by their keys.
 FIRST_IN_SLOTS = f"""
 SELECT lot.slot_id, count(*)::int
 FROM (SELECT deployment.id {STANDING}) first JOIN scheduling_lot lot ON lot.id = first.id / %(span)s GROUP BY 1
 """  # noqa: S608 - our own constant
-IN_SLOTS = """
+IN_SLOTS = f"""
 WITH counted AS (
     SELECT lot.slot_id, lot.staging + lot.staged > 0 AS has_begun, lot.moved_from IS NOT NULL AS was_moved,
            (lot.provisional + lot.booked + lot.staging + lot.staged) * made_of.hubs::numeric / lot.size AS hubs
     FROM scheduling_lot lot
     JOIN scheduling_lotmodel made_of ON made_of.lot_id = lot.id AND made_of.model_id = %(model)s
-    WHERE lot.release_id = %(release)s AND lot.provisional + lot.booked + lot.staging + lot.staged > 0),
+    WHERE lot.release_id = %(release)s AND lot.provisional + lot.booked + lot.staging + lot.staged > 0
+      AND lot.network_id <> ALL ({NETWORKS_HALTED})),
 by_slot AS (
     SELECT slot_id, ceil(coalesce(sum(hubs) FILTER (WHERE has_begun), 0))::int AS begun,
            ceil(coalesce(sum(hubs) FILTER (WHERE was_moved AND NOT has_begun), 0))::int AS moved,
@@ -58,8 +62,8 @@ FROM scheduling_slot slot
 JOIN firmware_availabilityperiod period ON period.release_id = %(release)s AND period.network_id = slot.network_id
     AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at
 LEFT JOIN by_slot ON by_slot.slot_id = slot.id
-WHERE slot.end_at > %(now)s
-"""
+WHERE slot.end_at > %(now)s AND slot.network_id <> ALL ({NETWORKS_HALTED})
+"""  # noqa: S608 - our own constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,11 @@ class Line:
 
 
 def lines(*, release: int, now: datetime) -> list[Line]:
-    """Forecast who of a release, by id, has a turn when: a line for each model whose stages have a limit."""
+    """
+    Forecast who of a release, by id, has a turn when: a line for each model whose stages have a limit.
+
+    What is halted stands in no line: nobody knows when it goes on.
+    """
     found = []
     width = len(Stage._meta.concrete_fields)
     for row in sql.rows(OPEN, {"release": release}):

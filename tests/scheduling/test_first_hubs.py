@@ -4,8 +4,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from firmware.models import Halt
+from firmware.models import Part as FirmwarePart
+from firmware.operations import decisions
 from hubs.identifiers import format_eui64
-from hubs.models import CommunicationsHub, PaymentMode
+from hubs.models import CommunicationsHub, FirmwareVersion, PaymentMode
 from scheduling.lifecycle import State
 from scheduling.models import Deployment, FirstHub, GroupedHub, HubGroup, Lot, Stage
 from scheduling.operations import first_hubs, stages
@@ -155,6 +158,30 @@ class TestChoose:
         assert first_hubs.choose(now=world.clock.move(seconds=1)) == 2
         assert chosen() == ids(*hubs)
         assert first_hubs.choose(now=world.clock.move(minutes=2)) == 0
+
+    @pytest.mark.parametrize("part", ["network", "model", "installed_version"])
+    def test_takes_none_of_a_part_that_is_halted_and_others_in_place_of_those_held(
+        self, world: World, part: str
+    ) -> None:
+        book(world, world.hubs(8), start=10 * HOUR)
+        world.clock.move(hours=5)
+        first_hubs.choose(now=world.clock())
+        old = FirmwareVersion.objects.get(number=worlds.OLD)
+        of = {"network": world.network, "model": world.model, "installed_version": old}[part]
+        decisions.halt(
+            release=world.release,
+            by=world.staff,
+            reason="Odd",
+            now=world.clock(),
+            part=FirmwarePart(**{part: of}),
+        )
+        Deployment.objects.filter(pk__in=FirstHub.objects.values("deployment_id")).update(state=State.HELD)
+
+        assert first_hubs.choose(now=world.clock.move(minutes=2)) == 0
+        Halt.objects.update(
+            lifted_at=world.clock() - 9 * HOUR, lifted_by=world.staff
+        )  # before the stage opened
+        assert first_hubs.choose(now=world.clock.move(minutes=2)) == 4
 
     def test_wakes_those_that_wait(self, world: World) -> None:
         book(world, world.hubs(5), start=5 * HOUR)

@@ -9,8 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from firmware.models import Part as FirmwarePart
 from firmware.operations import decisions
 from hubs.gateway import connect
+from hubs.models import FirmwareVersion
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import Ending, State
 from scheduling.models import (
@@ -160,6 +162,19 @@ class TestKeep:
         if why == "halted":
             decisions.halt(release=world.release, by=world.staff, reason="Trouble", now=world.clock())
         assert keep(world) == 0
+
+    @pytest.mark.parametrize("part", ["network", "model", "installed_version"])
+    def test_moves_nobody_of_a_part_that_is_halted(self, crowded: World, part: str) -> None:
+        old = FirmwareVersion.objects.get(number=worlds.OLD)
+        of = {"network": crowded.network, "model": crowded.model, "installed_version": old}[part]
+        decisions.halt(
+            release=crowded.release,
+            by=crowded.staff,
+            reason="Odd",
+            now=crowded.clock(),
+            part=FirmwarePart(**{part: of}),
+        )
+        assert keep(crowded) == 0
 
     def test_goes_by_each_model_for_itself(self, world: World) -> None:
         other = factories.HubModelFactory.create()
