@@ -29,7 +29,8 @@ LOTS = 200
 PILOTS_EACH = 5_000
 """Hubs of a group of pilots that are looked at."""
 
-# What stands is chosen, and neither admitted, over nor halted with its part of the release. A stage that is cut off is followed by one that chooses anew.
+# What stands is chosen, and neither admitted, over nor halted with its part of the release. A stage that is cut off is
+# followed by one that chooses anew.
 WANTING = f"""
 SELECT stage.id, stage.release_id, stage.model_id, stage.chosen_at, policy.soak,
        stage.size - stage.admitted - standing.hubs
