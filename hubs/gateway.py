@@ -190,6 +190,27 @@ class Accountable(Protocol):
         """
 
 
+class Activated(NamedTuple):
+    """How many hubs the carrier was told to activate; how many of these went wrong, whether anybody knows or not."""
+
+    hubs: int
+    bad: int
+
+
+@runtime_checkable
+class Foreseeable(HubGateway, Accountable, Protocol):
+    """What the model of a carrier offers besides, so that a rollout can be rehearsed on virtual time."""
+
+    def next_at(self) -> datetime | None:
+        """Return when a hub acts or a report arrives next; None where nothing is under way."""
+
+    def last_position(self) -> int:
+        """Return the place of the last command in the carrier's log; nought where it received none."""
+
+    def activated(self) -> Activated:
+        """Count the hubs that were told to activate, by the carrier's log."""
+
+
 def connect() -> HubGateway:
     """Return the carrier adapter that the setting HUB_GATEWAY names."""
     adapter: HubGateway = import_string(settings.HUB_GATEWAY)()

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from hubs.gateway import Command, Outcome, Phase, Receipt, ReceivedCommand, Report, Verdict
+from hubs.gateway import Activated, Command, Outcome, Phase, Receipt, ReceivedCommand, Report, Verdict
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
 from hubs.modelled_fleet.models import Defect, FleetImage, NetworkProfile
@@ -111,6 +111,18 @@ _RECEIVED = """
     FROM modelled_fleet_commandlog WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
 """
 
+_NEXT_AT = """
+    SELECT least((SELECT min(acts_at) FROM modelled_fleet_commandlog WHERE acted_at IS NULL),
+                 (SELECT min(due_at) FROM modelled_fleet_fleetreport))
+"""
+# A hub that was not contacted is as it was; one that is quiet went wrong whatever it had said before.
+_ACTIVATED = """
+    SELECT count(DISTINCT log.hub),
+           count(DISTINCT log.hub) FILTER (WHERE log.outcome <> ALL (%s) OR hub.quiet_until IS NOT NULL)
+    FROM modelled_fleet_commandlog log LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = log.hub
+    WHERE log.phase = %s
+"""
+
 _PROFILE_FIELDS = [field.name for field in fields(behaviour.Profile)]
 _DEFAULT_PROFILE = behaviour.Profile()
 
@@ -198,6 +210,28 @@ class ModelledFleet:
                     verdict,
                 ) in cursor.fetchall()
             ]
+
+    def next_at(self) -> datetime | None:
+        """Return when a hub acts or a report arrives next; None where nothing is under way."""
+        with connection.cursor() as cursor:
+            cursor.execute(_NEXT_AT)
+            moment: datetime | None = cursor.fetchall()[0][0]
+        return moment
+
+    def last_position(self) -> int:
+        """Return the place of the last command in the log; nought where there is none."""
+        with connection.cursor() as cursor:
+            cursor.execute(_LAST)
+            last: int = cursor.fetchall()[0][0]
+        return last
+
+    def activated(self) -> Activated:
+        """Count the hubs that were told to activate, and those of them that went wrong."""
+        harmless = [Outcome.DONE.value, Outcome.UNREACHABLE.value, Outcome.EXPIRED.value]
+        with connection.cursor() as cursor:
+            cursor.execute(_ACTIVATED, [harmless, Phase.ACTIVATE.value])
+            [counts] = cursor.fetchall()
+        return Activated(*counts)
 
 
 def _key(command: Command) -> Key:

@@ -1,7 +1,7 @@
 """The one source of time: the database's clock, so that no worker's own clock matters."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -21,6 +21,32 @@ def now() -> datetime:
 
 
 _DATABASES = now
+
+
+class VirtualClock:
+    """
+    A clock for rehearsals: its time stands still but for a microsecond whenever somebody asks.
+
+    So no two moments are the same, as with a real clock, and what came after what can be told from the stamps.
+    """
+
+    def __init__(self, *, moment: datetime) -> None:
+        self._moment = moment
+
+    def __call__(self) -> datetime:
+        """Return the present moment."""
+        self._moment += timedelta(microseconds=1)
+        return self._moment
+
+    def move_on(self, *, to: datetime) -> None:
+        """
+        Let time pass until a moment.
+
+        :raises ValueError: if that is over
+        """
+        if to < self._moment:
+            raise ValueError(f"It is {self._moment} by now: time does not go back to {to}.")
+        self._moment = to
 
 
 def now_and_rows(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portal.ground import clock
-from portal.ground.clock import now_and_rows, several_then_now
+from portal.ground.clock import VirtualClock, now_and_rows, several_then_now
 
 MOMENT = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 
@@ -54,3 +54,16 @@ class TestSeveralThenNow:
     def test_asks_the_database_once(self, django_assert_num_queries: pytest.FixtureRequest) -> None:
         with django_assert_num_queries(1):  # type: ignore[operator]
             several_then_now(clock=clock.now, statements=["SELECT 1", "SELECT 2"], parameters={})
+
+
+class TestVirtualClock:
+    def test_never_says_the_same_twice(self) -> None:
+        virtual = VirtualClock(moment=MOMENT)
+        assert MOMENT < virtual() < virtual() < MOMENT + timedelta(seconds=1)
+
+    def test_moves_on_when_told_and_never_back(self) -> None:
+        virtual = VirtualClock(moment=MOMENT)
+        virtual.move_on(to=MOMENT + timedelta(days=1))
+        assert virtual() > MOMENT + timedelta(days=1)
+        with pytest.raises(ValueError, match="time does not go back"):
+            virtual.move_on(to=MOMENT)

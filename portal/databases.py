@@ -1,0 +1,77 @@
+"""A database that lasts as long as a piece of work, beside that of the settings, for a process of its own."""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+
+LIKE = "{usual}_{purpose}_{number}"
+
+
+class UnableToMake(Exception):
+    """There is no such database; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def temporary(*, purpose: str) -> Iterator[str]:
+    """
+    Make an empty database; yield its URL, and drop it when the block is left, whoever is still connected.
+
+    Those that earlier ones of the same purpose left behind, because their process was killed, are dropped first: a
+    process that lives holds a lock for its own.
+
+    :raises UnableToMake: if the account may not make databases, or the server cannot be reached
+    """
+    usual = connection.settings_dict["NAME"]
+    name = LIKE.format(usual=usual, purpose=purpose, number=os.getpid())
+    try:
+        with psycopg.connect(**connection.get_connection_params(), autocommit=True) as server:
+            _drop_left_behind(server, LIKE.format(usual=usual, purpose=purpose, number=""))
+            server.execute("SELECT pg_advisory_lock(%s)", [_key(name)])
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            try:
+                # it is not kept, so nothing of it has to survive a crash; and no statement of ours gains by the others
+                for setting in ("synchronous_commit", "jit"):
+                    server.execute(
+                        sql.SQL("ALTER DATABASE {} SET {} = off").format(
+                            sql.Identifier(name), sql.Identifier(setting)
+                        )
+                    )
+                yield _url_of(name)
+            finally:
+                _drop(server, name)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise UnableToMake(
+            "The portal's account may not make a database, and this needs one of its own. Let an administrator of "
+            f"PostgreSQL run: ALTER ROLE {connection.settings_dict['USER'] or 'portal'} CREATEDB"
+        ) from error
+    except psycopg.OperationalError as error:
+        raise UnableToMake(f"PostgreSQL cannot be reached, or gave the database up: {error}") from error
+
+
+def _drop_left_behind(server: "psycopg.Connection[tuple[object, ...]]", prefix: str) -> None:
+    found = server.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix])
+    for (name,) in found.fetchall():
+        [(is_nobodys,)] = server.execute("SELECT pg_try_advisory_lock(%s)", [_key(str(name))]).fetchall()
+        if is_nobodys:
+            _drop(server, str(name))
+            server.execute("SELECT pg_advisory_unlock(%s)", [_key(str(name))])
+
+
+def _drop(server: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
+    server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _key(name: str) -> int:
+    """Return the number of the lock that says that a database is in use."""
+    return 0x64617461 << 32 | zlib.crc32(name.encode())
+
+
+def _url_of(name: str) -> str:
+    return urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}").geturl()

@@ -1,0 +1,200 @@
+"""What a release would do: its whole rollout, on virtual time, with a stated defect."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from argparse import SUPPRESS
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from firmware.models import FirmwareRelease
+from portal import databases, rehearsals
+
+HUBS = 100_000
+
+
+class Command(BaseCommand):
+    """Rehearse the rollout of a release, or of one that is nobody's, in a database of its own."""
+
+    help = "Rehearse a rollout on virtual time, with a stated defect, in a database of its own"
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take what is rolled out, to how many hubs, and what is wrong with it."""
+        parser.add_argument(
+            "--hubs", type=int, metavar="N", help=f"to so many hubs ({HUBS:,}, or those of the release)"
+        )
+        parser.add_argument(
+            "--release", metavar="CPL-ENTRY-ID", help="with policy, models, networks and capacity of this one"
+        )
+        parser.add_argument(
+            "--defect", metavar="PERCENT", help="which share of the hubs it breaks, such as 2%%; else none"
+        )
+        parser.add_argument("--kind", choices=rehearsals.KINDS, default="visible", help="how that shows")
+        parser.add_argument(
+            "--where", default="all", metavar="WHERE", help="all, network:NAME or model:NAME (all)"
+        )
+        parser.add_argument("--seed", type=int, default=1, metavar="S", help="the same seed, the same hubs")
+        parser.add_argument(
+            "--json", action="store_true", help="end with one line of JSON instead of a table"
+        )
+        parser.add_argument("--inside", action="store_true", help=SUPPRESS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Rehearse, telling each step on stderr, and print how it went."""
+        if options["inside"]:
+            self.stdout.write(json.dumps(inside()))
+            return
+        try:
+            result = outside(plan=self.plan(options))
+        except (rehearsals.UnableToRehearse, databases.UnableToMake) as refusal:
+            raise CommandError(str(refusal)) from refusal
+        self.stdout.write(json.dumps(result) if options["json"] else "\n".join(table(result)))
+
+    def plan(self, options: Mapping[str, Any]) -> rehearsals.Plan:
+        """Return the plan that the words of the command ask for."""
+        defect = rehearsals.defect_from(share=options["defect"], kind=options["kind"], where=options["where"])
+        hubs, seed = options["hubs"], options["seed"]
+        if hubs is not None and hubs < 1:
+            raise rehearsals.UnableToRehearse("--hubs has to be at least 1.")
+        if not options["release"]:
+            return rehearsals.nobodys(hubs=hubs or HUBS, defect=defect, seed=seed)
+        release = FirmwareRelease.objects.filter(cpl_entry_id=options["release"]).first()
+        if release is None:
+            known = ", ".join(FirmwareRelease.objects.order_by("pk").values_list("cpl_entry_id", flat=True))
+            raise rehearsals.UnableToRehearse(
+                f"There is no release {options['release']}. There are: {known or 'none yet'}."
+            )
+        return rehearsals.of_release(release=release, hubs=hubs, defect=defect, seed=seed)
+
+
+def tell(step: str) -> None:
+    """Say on stderr what is being done, so that stdout holds nothing but the result."""
+    print(f"rehearse: {step}", file=sys.stderr, flush=True)
+
+
+def outside(*, plan: rehearsals.Plan) -> dict[str, Any]:
+    """
+    Have a process with a new database rehearse the plan; return what it found, and leave nothing behind.
+
+    :raises UnableToRehearse: if it failed
+    :raises UnableToMake: if there can be no database for it
+    """
+    tell("making a database")
+    with (
+        ending_by_signals(),
+        databases.temporary(purpose="rehearsal") as url,
+        tempfile.TemporaryDirectory() as media,
+    ):
+        environment = os.environ | {
+            "DATABASE_URL": url,
+            "REDIS_URL": settings.REDIS_URL,
+            "HUB_GATEWAY": settings.REHEARSAL_GATEWAY,
+            "MEDIA_ROOT": media,
+            "LOG_LEVEL": "ERROR",
+        }
+        if environment.pop("DEBUG", ""):  # each query would be remembered
+            environment["DEMO"] = "true"
+        child = subprocess.Popen(
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "rehearse", "--inside"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            assert child.stdin is not None  # noqa: S101 - a pipe, as asked for
+            assert child.stdout is not None  # noqa: S101 - the same
+            child.stdin.write(plan.as_json() + "\n")
+            child.stdin.flush()  # left open: its end tells the child that we are gone
+            said = child.stdout.read()
+            if child.wait():
+                raise rehearsals.UnableToRehearse(
+                    "The rehearsal ended before it was done; what it said is above. Its database is dropped."
+                )
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+@contextlib.contextmanager
+def ending_by_signals() -> Iterator[None]:
+    """Leave the block also when we are told to end, so that nothing stays behind."""
+    usual = {
+        number: signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def inside() -> dict[str, Any]:
+    """Rehearse the plan on stdin in the database of this process, which is empty; end with whoever wrote it."""
+    plan = rehearsals.Plan.from_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_our_parent, daemon=True).start()
+    tell("making its tables")
+    call_command("migrate", verbosity=0)
+    return rehearsals.rehearse(plan=plan, tell=tell)
+
+
+def _end_with_our_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def table(result: Mapping[str, Any]) -> list[str]:
+    """Lay a result out for people."""
+    defect, halt, days = result["defect"], result["halt"], result["days"]
+    lines = [f"{result['release']}, to {result['hubs']:,} hubs, seed {result['seed']}"]
+    if defect:
+        place = defect["network"] or defect["model"] or "everywhere"
+        lines.append(f"breaks {defect['share']:.3%} more of them ({defect['kind']}, {place})")
+    else:
+        lines.append("breaks nothing")
+    lines += [
+        "",
+        f"hubs commanded          {result['commanded']:,}",
+        f"of them bad             {result['bad']:,}",
+    ]
+    if halt:
+        lines += [
+            f"halted after            {halt['hours']} h of activations",
+            f"commands after that     {halt['admitted_after']:,}",
+            f"why                     {halt['reason']}",
+        ]
+    else:
+        fit = "yes" if result["fits"] else f"no: {result['untried']:,} hubs were not tried"
+        lines += [
+            f"done after              {days} days of {result['period_days']}",
+            f"fits into the period    {fit}",
+        ]
+    lines += ["", "outcomes"]
+    lines += [f"  {one['state']:<14}{one['hubs']:>12,}  {one['reason']}" for one in result["outcomes"]]
+    lines += ["", "capacity"]
+    lines += [
+        f"  {one['network']:<14}{one['taken']:>12,} of {one['places']:,} places; the fullest slot {one['fullest']:.0%}"
+        for one in result["capacity"]
+    ]
+    lines += ["", "stages (days after the opening)"]
+    lines += [
+        f"  {one['model']}, {one['number']:>3}{one['commanded']:>12,} hubs, opened {one['opened']}, "
+        f"closed {'-' if one['closed'] is None else one['closed']}"
+        for one in result["stages"]
+    ]
+    return [*lines, "", *(f"{name:<24}{seconds:,} s" for name, seconds in result["wall_s"].items())]

@@ -1,0 +1,276 @@
+"""
+Roll a release out on virtual time, through all that workers and the timetable do, and say how it went.
+
+For a database of its own: time passes here that has not passed elsewhere. Nothing is simplified but the waiting. From
+one moment at which anything is due it goes on to the next one; while hubs are in flight that is never less than a
+minute later, in place of the two seconds of the timetable. What nobody sees in the figures is left out: e-mails,
+files, the reconciler.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease, Halt
+from hubs.gateway import Foreseeable
+from hubs.models import Supplier
+from portal.ground import sql
+from portal.ground.clock import VirtualClock
+from portal.ground.uk_time import LONDON, is_working_day
+from scheduling.models import Stage
+from scheduling.operations import (
+    allocations,
+    bookings,
+    consents,
+    deployments,
+    exceptions,
+    halts,
+    selections,
+    stages,
+    tallies,
+    turns,
+)
+from scheduling.operations.deployments.known import Known
+from scheduling.queries import deadlines
+from scheduling.queries.plans import Timing
+
+if TYPE_CHECKING:
+    from portal.models import User
+
+Tell = Callable[[str], None]
+IN_FLIGHT_STEP = timedelta(minutes=1)
+"""The least time between two looks while hubs are being activated."""
+IDLE_STEP = timedelta(minutes=15)
+"""The same where no evidence can come: while images are on their way and nothing else, and after a halt."""
+TURNS = timedelta(minutes=15)
+"""The least time between two looks at who has no turn in a slot; they are moved in the hour before they are staged."""
+AFTERMATH = timedelta(hours=6)
+"""So long workers go on after a halt, to show that nothing more is commanded: longer than any hub stays in flight."""
+DAILY = time(9)
+"""When, by the UK clock, what the timetable does now and then is done."""
+LOTS = 1_000_000
+"""More lots than there are: all that are due are carried out."""
+FOLD = 10_000
+PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A halt of the rollout: when, why, and how many commands the carrier received after it."""
+
+    at: datetime
+    reason: str
+    admitted_after: int
+
+
+@dataclass(slots=True)
+class Course:
+    """
+    How a rollout went, and between which moments.
+
+    `first_at` is when hubs were first seen to be in flight, `looks` how often there was anything to do.
+    """
+
+    began_at: datetime
+    over_at: datetime
+    first_at: datetime | None = None
+    looks: int = 0
+    halted: Halted | None = None
+
+
+def book_all(
+    *,
+    release: FirmwareRelease,
+    timing: Timing,
+    people: "Mapping[int, User]",
+    clock: VirtualClock,
+    tell: Tell,
+) -> int:
+    """
+    Let every Supplier that leads hubs for the release book all of them; return how many found no slot.
+
+    `people` has somebody of each Supplier, by its id. The largest Supplier comes first.
+    """
+    unplaced = 0
+    led = releases.eligible_counts(release=release).values_list("lead", "hubs")
+    hubs: dict[int, int] = {}
+    for lead, number in led:
+        hubs[lead] = hubs.get(lead, 0) + number
+    for supplier in sorted(Supplier.objects.in_bulk(list(hubs)).values(), key=lambda one: -hubs[one.pk]):
+        selection = selections.choose(
+            supplier=supplier, release=release, criteria={}, by=people[supplier.pk], now=clock()
+        )
+        try:
+            booking = bookings.book(selection=selection, timing=timing, by=people[supplier.pk], clock=clock)
+        except bookings.UnableToBook:
+            unplaced += hubs[supplier.pk]
+            continue
+        unplaced += booking.unplaced
+        tell(f"{supplier} booked {booking.hubs:,} hubs")
+    return unplaced
+
+
+def roll_out(
+    *,
+    release: FirmwareRelease,
+    gateway: Foreseeable,
+    clock: VirtualClock,
+    until: datetime,
+    tell: Callable[["Moment"], None],
+) -> Course:
+    """
+    Carry a release out from now until nothing is left to do, it was halted, or its last period is over.
+
+    `tell` is given each moment at which something was due.
+    """
+    rollout = _Rollout(release, gateway, clock)
+    course = Course(began_at=clock(), over_at=clock())
+    for moment in rollout.moments(until):
+        course.looks += 1
+        if moment.in_flight and course.first_at is None:
+            course.first_at = moment.at
+        tell(moment)
+    course.over_at = clock()
+    course.halted = rollout.halted()
+    return course
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What there is at one moment: hubs in flight, and hubs whose deployment is not over."""
+
+    at: datetime
+    in_flight: int
+    open: int
+    due_at: datetime | None
+    """When a lot is due next."""
+
+
+LOOK = """
+SELECT coalesce((SELECT activating FROM scheduling_inflight WHERE release_id = %(release)s), 0),
+       coalesce(sum(provisional + booked + staging + staged + activating + held), 0)::bigint, min(due_at)
+FROM scheduling_lot WHERE release_id = %(release)s
+"""
+
+
+@dataclass(slots=True)
+class _Rollout:
+    """One rollout that is going on."""
+
+    release: FirmwareRelease
+    gateway: Foreseeable
+    clock: VirtualClock
+    known: Known = field(default_factory=Known)
+    turns_at: datetime = field(init=False)
+    """When it is looked at next who has no turn in a slot."""
+    _halt: Halt | None = None
+    _logged: int = 0
+    """The end of the carrier's log before the last look at everything: what came after a halt is beyond it."""
+
+    def __post_init__(self) -> None:
+        self.turns_at = self.clock()
+
+    def moments(self, until: datetime) -> Iterator[Moment]:
+        daily = _next(DAILY, self.clock())
+        while True:
+            now = self.clock()
+            is_allocated = False
+            if now >= daily:
+                is_allocated = self._do_daily()
+                daily = _next(DAILY, now)
+            self._work()
+            found = self._look()
+            yield found
+            if self._halt is not None and now >= self._halt.halted_at + AFTERMATH:
+                return
+            if now >= until or (not found.open and is_allocated):
+                return
+            self._move_on(found, daily, until)
+
+    def halted(self) -> Halted | None:
+        """Return the halt, and what the carrier received after it, by its own log."""
+        if self._halt is None:
+            return None
+        after, position = 0, self._logged
+        while received := self.gateway.received(after=position, limit=PAGE):
+            after += sum(command.received_at > self._halt.halted_at for command in received)
+            position = received[-1].position
+        return Halted(self._halt.halted_at, self._halt.reason, after)
+
+    def _work(self) -> None:
+        """Do what is due, until nothing is."""
+        if self._halt is None:
+            self._logged = self.gateway.last_position()
+        now = self.clock()
+        if now >= self.turns_at:
+            turns.keep(clock=self.clock)
+            self.turns_at = now + TURNS
+        self._carry_out()
+        halts.watch(now=self.clock())
+        # what is woken for room in a stage that is full all the same is looked at with the next moment
+        if stages.advance(now=self.clock()):
+            self._carry_out()
+        while tallies.fold(limit=FOLD) == FOLD:
+            pass
+        if self._halt is None:
+            self._halt = Halt.objects.filter(release=self.release, lifted_at=None).order_by("pk").first()
+            if self._halt is not None:
+                deployments.wake_stopped(now=self.clock())
+
+    def _carry_out(self) -> None:
+        done = True
+        while done:
+            came = deployments.collect_all(gateway=self.gateway, clock=self.clock, known=self.known)
+            lots = deployments.carry_out(gateway=self.gateway, clock=self.clock, lots=LOTS, known=self.known)
+            done = bool(came or lots)
+
+    def _do_daily(self) -> bool:
+        """Do what the timetable does now and then; say whether the remaining hubs had their allocation."""
+        bookings.finish(now=self.clock())
+        consents.settle(clock=self.clock)
+        tallies.count_fleet(now=self.clock())
+        exceptions.raise_missed_twice(now=self.clock())
+        allocations.allocate(clock=self.clock)
+        now, policy = self.clock(), self.release.policy
+        moments = [
+            deadlines.allocation_at(period=period, policy=policy) for period in self.release.periods.all()
+        ]
+        return now > max(moments) and is_working_day(now.astimezone(LONDON).date())
+
+    def _look(self) -> Moment:
+        [(in_flight, left, due_at)] = sql.rows(LOOK, {"release": self.release.pk})
+        return Moment(self.clock(), in_flight, left, due_at)
+
+    def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
+        """Let time pass until something is due, at whole minutes."""
+        coming = [daily, until]
+        if found.due_at is not None and found.due_at - 2 * TURNS > found.at:
+            coming.append(found.due_at - 2 * TURNS)
+        coming += [at for at in (found.due_at, self.gateway.next_at()) if at is not None]
+        coming += self._soaked()
+        step = IN_FLIGHT_STEP if found.in_flight and self._halt is None else IDLE_STEP
+        target = max(min(coming), found.at + step)
+        self.clock.move_on(to=_whole_minute(target))
+
+    def _soaked(self) -> Iterator[datetime]:
+        """Yield when the open stages that have nothing else to wait for have soaked."""
+        policy = self.release.policy
+        for stage in Stage.objects.filter(release=self.release, closed_at=None, full_at__isnull=False):
+            assert stage.full_at  # noqa: S101 - as asked for
+            if stage.resolved == stage.size and stage.step <= len(policy.stage_sizes):
+                yield policy.soak.after(stage.full_at)
+
+
+def _next(hour: time, now: datetime) -> datetime:
+    """Return the next moment at which the UK clock shows an hour."""
+    local = now.astimezone(LONDON)
+    day = local.date() + timedelta(days=local.time() >= hour)
+    return datetime.combine(day, hour, LONDON).astimezone(now.tzinfo)
+
+
+def _whole_minute(moment: datetime) -> datetime:
+    """Return the first whole minute that is not before a moment."""
+    whole = moment.replace(second=0, microsecond=0)
+    return whole if whole == moment else whole + timedelta(minutes=1)
