@@ -321,6 +321,19 @@ def _policy_of(policy: RolloutPolicy) -> dict[str, Any]:
     return {name: value if isinstance(value, int | list) else str(value) for name, value in found.items()}
 
 
+def policy_of(*, plan: Plan) -> RolloutPolicy:
+    """Return the policy of the plan's release, not kept anywhere: what it says, otherwise what releases begin with."""
+    policy = RolloutPolicy(
+        **{
+            "stage_sizes": list(policies.STAGE_SIZES),
+            **policies.BY_URGENCY["normal"],
+            **plan.policy,
+        }
+    )
+    policy.clean_fields(exclude=["id", "release"])  # numbers and spans, where the plan has words
+    return policy
+
+
 def _placed(defect: Defect | None, networks: Mapping[str, str], models: Sequence[Model]) -> Defect | None:
     """Return the defect with its place as the plan names it: a network by its code, a model by its name."""
     if defect is None:

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from firmware.models import FirmwareRelease
-from portal import databases, rehearsals
+from portal import databases, fast_rehearsals, rehearsals
 
 HUBS = 100_000
 
@@ -47,6 +47,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--json", action="store_true", help="end with one line of JSON instead of a table"
         )
+        parser.add_argument(
+            "--fast", action="store_true", help="in numbers alone, for any number of hubs, without a calendar"
+        )
         parser.add_argument("--inside", action="store_true", help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -55,7 +58,12 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(inside()))
             return
         try:
-            result = outside(plan=self.plan(options))
+            plan = self.plan(options)
+            if options["fast"]:
+                found = fast_rehearsals.simulate(plan=plan, tell=tell)
+                self.stdout.write(json.dumps(found) if options["json"] else "\n".join(fast_table(found)))
+                return
+            result = outside(plan=plan)
         except (rehearsals.UnableToRehearse, databases.UnableToMake) as refusal:
             raise CommandError(str(refusal)) from refusal
         self.stdout.write(json.dumps(result) if options["json"] else "\n".join(table(result)))
@@ -156,6 +164,19 @@ def inside() -> dict[str, Any]:
 def _end_with_our_parent() -> None:
     sys.stdin.read()
     os._exit(1)
+
+
+def fast_table(result: Mapping[str, Any]) -> list[str]:
+    """Lay out for people what many rollouts in numbers came to."""
+    lines = [
+        f"{result['release']}, to {result['hubs']:,} hubs, seed {result['seed']}",
+        f"rollouts in numbers alone: {result['runs']}",
+    ]
+    for name in ("commanded", "bad", "days"):
+        lines.append(
+            f"{name:<12}{result[name]['mean']:>14,} on average{result[name]['p95']:>14,} at the 95th percentile"
+        )
+    return [*lines, f"{'halted':<12}{result['halted']:>14.1%}", f"{'took':<12}{result['wall_s']:>14,} s"]
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
