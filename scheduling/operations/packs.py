@@ -116,9 +116,10 @@ def _facts(report: Report) -> dict[str, Any]:
             for one in report.periods
         ],
         "policy": _columns(release.policy),
-        "sign_offs": [_columns(one) for one in report.sign_offs],
+        "sign_offs": [_columns(one.sign_off) for one in report.sign_offs],
         "halts": [
-            _columns(story.halt) | {"commanded": story.commanded, "facts": story.halt.facts}
+            _columns(story.halt)
+            | {"part": str(story.halt.part), "commanded": story.commanded, "facts": story.halt.facts}
             for story in report.halts
         ],
         "stages": [_columns(stage) | {"model": stage.model.name} for stage in report.stages],
@@ -210,7 +211,7 @@ def _named(report: Report) -> set[int]:
     """Return who stands in the report, whatever the record says."""
     release = report.release
     found: set[int | None] = {release.author_id, release.submitter_id}
-    found |= {one.signed_by_id for one in report.sign_offs}
+    found |= {one.sign_off.signed_by_id for one in report.sign_offs}
     for story in report.halts:
         found |= {story.halt.halted_by_id, story.halt.lifted_by_id}
     return {person for person in found if person is not None}

@@ -22,6 +22,7 @@ from firmware.models import (
     AvailabilityPeriod,
     FirmwareRelease,
     Halt,
+    Part,
     Predecessor,
     RolloutPolicy,
     SignOff,
@@ -102,12 +103,13 @@ class HaltStory:
     """
     A halt, and what could not be undone by then.
 
-    `commanded` counts all hubs that had been admitted to activation in stages that were open by then; `seen` is the
-    evidence for which the portal halted, or the last that had been kept when a person did.
+    `commanded` counts all hubs that had been admitted to activation in stages that were open by then: of the release,
+    or of the model that was halted by itself; None where a network or version was, which stages do not tell apart.
+    `seen` is the evidence for which the portal halted, or the last that had been kept when a person did.
     """
 
     halt: Halt
-    commanded: int
+    commanded: int | None
     seen: Sequence[Seen]
 
     @property
@@ -115,6 +117,14 @@ class HaltStory:
         """What the bad hubs had in common, as it was found at the halt; empty where it was not."""
         found: Mapping[str, Any] = self.halt.facts.get("in_common", {})
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A sign-off, and the parts of the release that it leaves out of a resumption."""
+
+    sign_off: SignOff
+    leaves_out: Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class Report:
     predecessors: Sequence[Predecessor]
     periods: Sequence[AvailabilityPeriod]
     policy: Sequence[tuple[str, object]]
-    sign_offs: Sequence[SignOff]
+    sign_offs: Sequence[Agreed]
     decisions: Sequence[AuditEntry]
     further_decisions: int
     """Earlier ones, of which a report only says that there are so many; the pack has them."""
@@ -170,7 +180,7 @@ def of_release(*, release: FirmwareRelease, now: datetime) -> Report:
         predecessors=list(release.predecessors.select_related("version").order_by("version__number")),
         periods=sorted(release.periods.all(), key=lambda period: period.network.name),
         policy=_policy(release.policy),
-        sign_offs=list(release.sign_offs.select_related("signed_by").order_by("pk")),
+        sign_offs=_sign_offs(release),
         decisions=list(decided[:DECISIONS])[::-1],
         further_decisions=max(0, decided.count() - DECISIONS),
         suppliers=_suppliers(release),
@@ -178,6 +188,16 @@ def of_release(*, release: FirmwareRelease, now: datetime) -> Report:
         stages=stages,
         halts=_halts(release, stages),
     )
+
+
+def _sign_offs(release: FirmwareRelease) -> list[Agreed]:
+    signed = release.sign_offs.select_related(
+        *("signed_by", "halt__network", "halt__model", "halt__installed_version")
+    )
+    parts = releases.parts(release=release)
+    return [
+        Agreed(one, [part for part in parts if part.key in one.leaves_out]) for one in signed.order_by("pk")
+    ]
 
 
 def _policy(policy: RolloutPolicy) -> list[tuple[str, object]]:
@@ -240,15 +260,28 @@ def _consents(release: FirmwareRelease) -> Consents:
 
 def _halts(release: FirmwareRelease, stages: Sequence[Stage]) -> list[HaltStory]:
     names = _names()
-    halts = release.halts.select_related("halted_by", "lifted_by").order_by("halted_at", "pk")
+    halts = release.halts.select_related(
+        *("halted_by", "lifted_by", "network", "model", "installed_version")
+    ).order_by("halted_at", "pk")
     return [
         HaltStory(
             halt,
-            sum(stage.admitted for stage in stages if stage.opened_at <= halt.halted_at),
+            _commanded(halt, stages),
             _seen_at(halt, names) or [_seen(kept, names) for kept in _last_kept(release, halt)],
         )
         for halt in halts
     ]
+
+
+def _commanded(halt: Halt, stages: Sequence[Stage]) -> int | None:
+    """Count by the stages, to which nobody is admitted any more once they are halted, and cut off by a resumption."""
+    if not (halt.is_whole or halt.model_id):
+        return None
+    return sum(
+        stage.admitted
+        for stage in stages
+        if stage.opened_at <= halt.halted_at and halt.model_id in (None, stage.model_id)
+    )
 
 
 def _seen_at(halt: Halt, names: Names) -> list[Seen]:

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from firmware.models import FirmwareRelease, ReleaseState
+from firmware.models import FirmwareRelease, Part, ReleaseState
 from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
@@ -66,7 +66,7 @@ class TestPage:
         page = read(client, rolled_out(world))
 
         assert "It was halted once." in page
-        assert "by the portal itself</h3>" in page
+        assert "by the portal itself: the whole release</h3>" in page
         assert "Early warning: of 50 hubs" in page
         assert "50 hubs had been commanded to activate." in page
         assert "What was known at the halt" in page
@@ -88,13 +88,27 @@ class TestPage:
 
         page = read(client, world)
 
-        assert f"by {world.staff}</h3> <p>Odd.</p>" in page
+        assert f"by {world.staff}: the whole release</h3> <p>Odd.</p>" in page
         known = page.partition("What was known at the halt")[2].partition("</table>")[0]
         assert f"Model {world.model}, episode 1" in known
         assert [cell.partition("<")[0] for cell in known.split('<td class="health-number">')[1:5]] == [
             *("50", "0", "2", "48")
         ]
         assert "Never resumed" in page
+
+    def test_tells_of_the_part_that_was_halted_and_left_out(self, world: World, client: Client) -> None:
+        stage(world, 60)
+        activate(50)
+        for part in (Part(model=world.model), Part(network=world.network)):
+            decisions.halt(release=world.release, by=world.staff, reason="Odd.", now=world.clock(), part=part)
+
+        page = read(client, world)
+
+        assert "It was halted 2 times, and a part of it is halted now." in page
+        assert f"by {world.staff}: hub model {world.model}</h3>" in page
+        assert "50 hubs had been commanded to activate." in page
+        assert f"by {world.staff}: network {world.network}</h3>" in page
+        assert f"what had been commanded to activate of network {world.network}." in page
 
     def test_counts_consents_and_objections(self, world: World, client: Client) -> None:
         world.shared(3)
