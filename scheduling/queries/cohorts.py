@@ -24,7 +24,7 @@ from portal.ground import sql
 from scheduling import breaker
 from scheduling.lifecycle import Ending, State
 from scheduling.models import LOT_SPAN, BadHub, Cohort, Deployment
-from scheduling.queries.evidence import WATCHED
+from scheduling.queries.evidence import NETWORKS_HALTED, OUTCOMES, WATCHED
 
 HUBS = 6_000
 """Commanded hubs that are looked at; the first stages of a model are smaller, so their numbers are exact."""
@@ -37,22 +37,24 @@ PAGE = 1_000
 Value: TypeAlias = tuple[str, int]
 """A kind of cohort, and the Supplier's id or the version's number."""
 
-# Of the hubs that the breaker watches now: commanded in the episode, and the bad ones of them.
+# Of the hubs that the breaker watches now: commanded in the episode, and the bad ones of them. What is halted by itself
+# is known, and left out here as there.
+BAD_NOW = f"""
+    FROM scheduling_badhub bad JOIN watched ON watched.model_id = bad.model_id AND watched.number = bad.stage
+    WHERE bad.release_id = %(release)s AND bad.network_id <> ALL ({NETWORKS_HALTED})"""
 COMMANDED = f"""
 WITH watched AS ({WATCHED})
-SELECT coalesce(sum(stage.admitted), 0)::bigint, coalesce(max(stage.episode), 1), min(stage.opened_at),
-       (SELECT count(*) FROM scheduling_badhub bad JOIN watched USING (model_id)
-        WHERE bad.release_id = %(release)s AND bad.stage = watched.number)
-FROM scheduling_stage stage
-JOIN watched ON watched.model_id = stage.model_id AND watched.number = stage.number
-WHERE stage.release_id = %(release)s
-"""  # noqa: S608 - our own constant
+SELECT coalesce(sum(good + bad + waiting), 0)::bigint, coalesce(max(episode), 1),
+       (SELECT min(stage.opened_at) FROM scheduling_stage stage
+        JOIN watched ON watched.model_id = stage.model_id AND watched.number = stage.number
+        WHERE stage.release_id = %(release)s),
+       (SELECT count(*) {BAD_NOW})
+FROM ({OUTCOMES}) outcome (model_id, episode, network_id, good, bad, waiting)
+"""  # noqa: S608 - our own constants
 BAD = f"""
 WITH watched AS ({WATCHED})
-SELECT bad.supplier_id, bad.hardware_version, bad.version_before, count(*)
-FROM scheduling_badhub bad JOIN watched ON watched.model_id = bad.model_id AND watched.number = bad.stage
-WHERE bad.release_id = %(release)s GROUP BY 1, 2, 3
-"""  # noqa: S608 - our own constant
+SELECT bad.supplier_id, bad.hardware_version, bad.version_before, count(*) {BAD_NOW} GROUP BY 1, 2, 3
+"""
 # Only lots whose slots were not over when the episode began can have hubs in it. Which lots, and which hubs, is decided
 # by a hash of their numbers: by chance, and the same ones each time. The OFFSET keeps PostgreSQL from reading all
 # deployments in search of the stage: it goes by the keys of each lot.
@@ -60,7 +62,7 @@ SAMPLE = f"""
 WITH watched AS ({WATCHED}),
 lots AS MATERIALIZED (
     SELECT lot.id, lot.supplier_id FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
-    WHERE lot.release_id = %(release)s AND slot.end_at > %(since)s
+    WHERE lot.release_id = %(release)s AND slot.end_at > %(since)s AND lot.network_id <> ALL ({NETWORKS_HALTED})
       AND lot.activating + lot.succeeded + lot.failed + lot.unconfirmed > 0
     ORDER BY hashint8(lot.id), lot.id LIMIT %(lots)s),
 admitted AS MATERIALIZED (

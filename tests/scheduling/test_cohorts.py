@@ -8,7 +8,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from firmware.models import FirmwareRelease, Halt
+from firmware.models import FirmwareRelease, Halt, Part
+from firmware.operations import decisions
 from hubs.gateway import Outcome, Phase
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, FirmwareVersion
@@ -182,6 +183,22 @@ class TestFind:
 
         assert found(mixed) == []
         assert BadHub.objects.count() == 15
+
+    @pytest.mark.parametrize("what", ["network", "model"])
+    def test_leaves_out_what_is_halted_by_itself(self, what: str, mixed: World) -> None:
+        fail(4, mixed, **odd())
+        assert found(mixed)
+
+        decisions.halt(
+            release=mixed.release,
+            by=mixed.staff,
+            reason="Known.",
+            now=mixed.clock(),
+            part=Part(**{what: getattr(mixed, what)}),
+        )
+
+        assert cohorts.watched(release=mixed.release.pk).hubs == 0
+        assert found(mixed) == []
 
     def test_estimates_from_a_sample_where_there_are_too_many(
         self, mixed: World, monkeypatch: pytest.MonkeyPatch
