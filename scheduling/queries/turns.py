@@ -43,27 +43,31 @@ FIRST_IN_SLOTS = f"""
 SELECT lot.slot_id, count(*)::int
 FROM (SELECT deployment.id {STANDING}) first JOIN scheduling_lot lot ON lot.id = first.id / %(span)s GROUP BY 1
 """  # noqa: S608 - our own constant
+# Put together with the slots by ourselves: what the planner thinks of the counts of lots is so wrong that it would add
+# them up anew for each slot.
 IN_SLOTS = f"""
-WITH counted AS (
+SELECT slot_id, ceil(coalesce(sum(hubs) FILTER (WHERE has_begun), 0))::int,
+       ceil(coalesce(sum(hubs) FILTER (WHERE was_moved AND NOT has_begun), 0))::int,
+       ceil(coalesce(sum(hubs) FILTER (WHERE NOT was_moved AND NOT has_begun), 0))::int
+FROM (
     SELECT lot.slot_id, lot.staging + lot.staged > 0 AS has_begun, lot.moved_from IS NOT NULL AS was_moved,
            (lot.provisional + lot.booked + lot.staging + lot.staged) * made_of.hubs::numeric / lot.size AS hubs
     FROM scheduling_lot lot
     JOIN scheduling_lotmodel made_of ON made_of.lot_id = lot.id AND made_of.model_id = %(model)s
     WHERE lot.release_id = %(release)s AND lot.provisional + lot.booked + lot.staging + lot.staged > 0
-      AND lot.network_id <> ALL ({NETWORKS_HALTED})),
-by_slot AS (
-    SELECT slot_id, ceil(coalesce(sum(hubs) FILTER (WHERE has_begun), 0))::int AS begun,
-           ceil(coalesce(sum(hubs) FILTER (WHERE was_moved AND NOT has_begun), 0))::int AS moved,
-           ceil(coalesce(sum(hubs) FILTER (WHERE NOT was_moved AND NOT has_begun), 0))::int AS booked
-    FROM counted GROUP BY 1)
-SELECT slot.id, slot.network_id, slot.start_at, slot.end_at, coalesce(by_slot.begun, 0), coalesce(by_slot.moved, 0),
-       coalesce(by_slot.booked, 0), slot.capacity - slot.taken
+      AND lot.network_id <> ALL ({NETWORKS_HALTED})) counted
+GROUP BY 1
+"""  # noqa: S608 - our own constant
+PLACES = f"""
+SELECT slot.id, slot.network_id, slot.start_at, slot.end_at, slot.capacity - slot.taken
 FROM scheduling_slot slot
 JOIN firmware_availabilityperiod period ON period.release_id = %(release)s AND period.network_id = slot.network_id
     AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at
-LEFT JOIN by_slot ON by_slot.slot_id = slot.id
 WHERE slot.end_at > %(now)s AND slot.network_id <> ALL ({NETWORKS_HALTED})
 """  # noqa: S608 - our own constant
+
+
+NOBODY = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
     What is halted stands in no line: nobody knows when it goes on.
     """
     found = []
+    places = sql.rows(PLACES, {"release": release, "now": now})
     width = len(Stage._meta.concrete_fields)
     for row in sql.rows(OPEN, {"release": release}):
         stage: Stage = sql.instance(Stage, row[:width])
@@ -93,6 +98,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
             "span": LOT_SPAN,
             "now": now,
         }
+        counts = {slot: hubs for slot, *hubs in sql.rows(IN_SLOTS, terms)}
         first: dict[int, int] = dict(sql.rows(FIRST_IN_SLOTS, terms)) if stage.chosen_at else {}
         forecast = turns.forecast(
             policy=turns.Policy(sizes, Span.parse(soak), Span.parse(deadline)),
@@ -106,16 +112,18 @@ def lines(*, release: int, now: datetime) -> list[Line]:
                 is_cut=stage.cut_at is not None,
                 is_chosen=stage.chosen_at is not None,
             ),
-            slots=[_in_slot(first.get(row[0], 0), row) for row in sql.rows(IN_SLOTS, terms)],
+            slots=[
+                _in_slot(place, first.get(place[0], 0), *counts.get(place[0], NOBODY)) for place in places
+            ],
             now=now,
         )
         found.append(Line(stage, forecast))
     return found
 
 
-def _in_slot(first: int, row: tuple[Any, ...]) -> turns.Slot:
+def _in_slot(place: tuple[Any, ...], first: int, begun: int, moved: int, booked: int) -> turns.Slot:
     """Take the chosen hubs out of the others, whichever of these they are."""
-    slot, network, start_at, end_at, begun, moved, booked, free = row
+    slot, network, start_at, end_at, free = place
     of_begun = min(begun, first)
     of_moved = min(moved, first - of_begun)
     rest = max(booked - (first - of_begun - of_moved), 0)
