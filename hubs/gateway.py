@@ -138,6 +138,14 @@ class ReceivedCommand:
     is_accepted: bool
 
 
+class Sighting(NamedTuple):
+    """Whether a hub answers just now, and the file version that it then says it runs; nothing was done to it."""
+
+    hub: int
+    is_heard: bool
+    version: int | None = None
+
+
 class GatewayUnavailable(Exception):
     """The carrier cannot be reached, or gave no answer that can be believed; nothing was learned."""
 
@@ -209,6 +217,24 @@ class Foreseeable(HubGateway, Accountable, Protocol):
 
     def activated(self) -> Activated:
         """Count the hubs that were told to activate, by the carrier's log."""
+
+
+LOOK_LIMIT = 1_000
+"""Hubs that a carrier is asked for at a time."""
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """What an adapter offers besides where the carrier can say of any hub whether it is in contact."""
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> Sequence[Sighting]:
+        """
+        Say of at most 1,000 hubs, by CHF ID, whether each answers now; return one sighting each, in order.
+
+        A hub that the carrier does not know is not heard. It changes nothing, so it may be asked as often as wanted.
+
+        :raises GatewayUnavailable: if nothing was learned
+        """
 
 
 def connect() -> HubGateway:

@@ -1,10 +1,11 @@
 """
-A carrier over HTTP: four requests, signed both ways (`hubs.signatures`), of JSON lines (`hubs.wire`).
+A carrier over HTTP: five requests, signed both ways (`hubs.signatures`), of JSON lines (`hubs.wire`).
 
     POST /v1/commands               commands, answered by a receipt for each, in order
     GET  /v1/reports?limit=N        reports, oldest first
     POST /v1/acknowledgements       ids of reports that are recorded
     GET  /v1/log?after=P&limit=N    commands as the carrier received them; a carrier may do without
+    POST /v1/looks                  hubs, answered by whether each is in contact; a carrier may do without
 
 A request that found nobody, or nobody in time, is made again, at most twice and after a pause. All of them may be:
 a key is carried out once however often it is sent, reports come until they are acknowledged, acknowledging twice is
@@ -43,6 +44,7 @@ from hubs.gateway import (
     Receipt,
     ReceivedCommand,
     Report,
+    Sighting,
     UnreadableReport,
 )
 from portal.ground import clock
@@ -76,7 +78,7 @@ class _NotNow(Exception):
 
 
 class HttpCarrier:
-    """A `HubGateway`, and `Accountable`, to the carrier at CARRIER_URL. One thread uses it at a time."""
+    """A `HubGateway`, `Accountable` and `Watchful`, to the carrier at CARRIER_URL. One thread uses it at a time."""
 
     def __init__(self, *, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
@@ -137,6 +139,24 @@ class HttpCarrier:
         if any(later <= earlier for earlier, later in itertools.pairwise(positions)):
             raise GatewayUnavailable("The carrier's log is not in its order.")
         return entries[:limit]
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> Sequence[Sighting]:
+        """
+        Say of at most 1,000 hubs whether each answers now; return one sighting each, in order.
+
+        :raises GatewayUnavailable: if nothing was learned, or the carrier cannot say
+        """
+        self._tell(now)
+        if not hubs:
+            return []
+        answer = self._ask_plainly("POST", "/v1/looks", wire.write_hubs(hubs))
+        try:
+            sightings = wire.read_sightings(answer)
+        except wire.Unreadable as refusal:
+            raise GatewayUnavailable(f"What the carrier sees makes no sense: {refusal}.") from None
+        if [seen.hub for seen in sightings] != list(hubs):
+            raise GatewayUnavailable("What the carrier sees is not of the hubs that it was asked for.")
+        return sightings
 
     def _tell(self, now: datetime) -> tuple[datetime, float]:
         """Go by the database's clock, as everybody does: a host whose own is wrong signs the right moment."""

@@ -19,6 +19,7 @@ from hubs.gateway import (
     Receipt,
     ReceivedCommand,
     Report,
+    Sighting,
     UnreadableReport,
     Verdict,
 )
@@ -230,6 +231,51 @@ def _entry(fields: Fields) -> ReceivedCommand:
         received_at=_moment(fields, "received_at"),
         valid_until=_moment(fields, "valid_until"),
         is_accepted=is_accepted,
+    )
+
+
+# -- looks at hubs -------------------------------------------------------------------------------------------
+
+
+def write_hubs(hubs: Sequence[int]) -> bytes:
+    """Write a body of CHF IDs."""
+    return _write({"hub": format_eui64(hub)} for hub in hubs)
+
+
+def read_hubs(body: bytes) -> list[int]:
+    """
+    Read a body of CHF IDs.
+
+    :raises Unreadable: if one is none
+    """
+    return _read_all(body, _hub)
+
+
+def write_sightings(sightings: Sequence[Sighting]) -> bytes:
+    """Write a body of sightings."""
+    return _write(
+        {"hub": format_eui64(seen.hub), "is_heard": seen.is_heard, "version": seen.version}
+        for seen in sightings
+    )
+
+
+def read_sightings(body: bytes) -> list[Sighting]:
+    """
+    Read a body of sightings.
+
+    :raises Unreadable: if a single one makes no sense
+    """
+    return _read_all(body, _sighting)
+
+
+def _sighting(fields: Fields) -> Sighting:
+    is_heard = _field(fields, "is_heard")
+    if not isinstance(is_heard, bool):
+        raise Unreadable("is_heard is neither true nor false")
+    return Sighting(
+        hub=_hub(fields),
+        is_heard=is_heard,
+        version=None if _field(fields, "version") is None else _number(fields, "version", most=FILE_VERSION),
     )
 
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from firmware.operations import decisions
 from portal.ground import clock
 from portal.ground.access import user_of
-from scheduling.queries import cohorts, control_room
+from scheduling.queries import cohorts, control_room, controls
 from scheduling.queries.control_room import Health
 from scheduling.queries.evidence import REFUSALS
 
@@ -29,6 +29,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "as_of": now,
         "cards": [(one, histories.get(one.release.pk), in_common.get(one.release.pk)) for one in found],
+        "controls": controls.latest(),
         "counts": [
             (health.label.lower(), number)
             for health in reversed(Health)

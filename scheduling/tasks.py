@@ -19,6 +19,7 @@ from scheduling.operations import (
     allocations,
     bookings,
     consents,
+    controls,
     deployments,
     exceptions,
     forgeries,
@@ -153,6 +154,12 @@ def keep_exceptions(**_: object) -> None:
     quarantine.sweep(clock=clock.now, keep_going=stopping.keep_going)
     exceptions.raise_missed_twice(now=now, keep_going=stopping.keep_going)
     exceptions.settle(now=now, keep_going=stopping.keep_going)
+
+
+@shared_task
+def look_at_controls(**_: object) -> None:
+    """Look at hubs that are not being updated, and pause a network on which these fall silent."""
+    controls.watch(gateway=carrier(), clock=clock.now)
 
 
 @shared_task

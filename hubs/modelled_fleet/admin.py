@@ -96,6 +96,13 @@ class DefectForm(forms.ModelForm[models.Defect]):
         return int(self.cleaned_data["version"], 16)
 
 
+@admin.register(models.Outage)
+class OutageAdmin(admin.ModelAdmin[models.Outage]):
+    """Spans in which hubs of a network fall silent."""
+
+    list_display = ("network", "share", "since", "until")
+
+
 @admin.register(models.Defect)
 class DefectAdmin(admin.ModelAdmin[models.Defect]):
     """Faults to inject into a version."""

@@ -14,6 +14,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # Salts of the draws; a fault's salt is made of its version, far above these.
 _NEVER, _CONTACT, _DELAY, _TRANSFER, _MISMATCH, _VERIFICATION, _ACTIVATION, _SILENCE = range(1, 9)
 _DROPPED, _DOUBLED, _DELAYED, _LATENESS, _SECOND_LATENESS = range(9, 14)
+_OUTAGE = 14
+_LOOK = 99
+"""In the place of a phase."""
 _FAULT = 1 << 40
 
 
@@ -76,6 +79,16 @@ class Fault:
     late_by: float
     network: int | None = None
     model: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A span in which nothing is heard of a share of a network's hubs, whatever they do; it may have no end yet."""
+
+    network: int
+    share: float
+    since: datetime
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,30 @@ def react(
     if heard_at == FOREVER:
         return reaction
     return replace(reaction, reports_at=_arrivals(heard_at=heard_at, profile=profile, draws=draws))
+
+
+def is_out(*, hub: HubState, at: datetime, profile: Profile, outages: Sequence[Outage]) -> bool:
+    """Say whether nothing is heard of a hub at a moment: always the same hubs of an outage."""
+    nature = Draws(seed=profile.seed, chf_id=hub.chf_id)
+    return any(
+        outage.network == hub.network
+        and outage.since <= at
+        and (outage.until is None or at < outage.until)
+        and nature.happens(share=outage.share, salt=_OUTAGE)
+        for outage in outages
+    )
+
+
+def is_heard(*, hub: HubState, look: int, at: datetime, profile: Profile, outages: Sequence[Outage]) -> bool:
+    """Say whether a hub answers when it is looked at; `look` tells looks apart, and the same look finds the same."""
+    nature = Draws(seed=profile.seed, chf_id=hub.chf_id)
+    draws = Draws(seed=profile.seed, chf_id=hub.chf_id, phase=_LOOK, attempt=look)
+    return not (
+        (hub.quiet_until is not None and at < hub.quiet_until)
+        or nature.happens(share=profile.never_reached, salt=_NEVER)
+        or draws.happens(share=1.0 - profile.reachability, salt=_CONTACT)
+        or is_out(hub=hub, at=at, profile=profile, outages=outages)
+    )
 
 
 def _stage(

@@ -7,15 +7,26 @@ acts, never by when somebody asks.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 
 from django.db import connection, transaction
 
-from hubs.gateway import Activated, Command, Outcome, Phase, Receipt, ReceivedCommand, Report, Verdict
+from hubs.gateway import (
+    LOOK_LIMIT,
+    Activated,
+    Command,
+    Outcome,
+    Phase,
+    Receipt,
+    ReceivedCommand,
+    Report,
+    Sighting,
+    Verdict,
+)
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
-from hubs.modelled_fleet.models import Defect, FleetImage, NetworkProfile
+from hubs.modelled_fleet.models import Defect, FleetHub, FleetImage, NetworkProfile, Outage
 from portal.ground import sql
 
 SEND_LIMIT = 50
@@ -233,6 +244,41 @@ class ModelledFleet:
             [counts] = cursor.fetchall()
         return Activated(*counts)
 
+    def look(self, *, hubs: Sequence[int], now: datetime) -> Sequence[Sighting]:
+        """
+        Say of at most 1,000 hubs whether each answers now; return one sighting each, in order.
+
+        :raises ValueError: if there are more
+        """
+        if len(hubs) > LOOK_LIMIT:
+            raise ValueError(f"{len(hubs)} hubs are more than the {LOOK_LIMIT} of one look.")
+        profiles, outages = _profiles(), _outages(now)
+        known = {
+            hub.chf_id: behaviour.HubState(
+                hub.chf_id,
+                hub.network_id,
+                hub.model_id,
+                hub.hardware_version,
+                hub.running_version,
+                quiet_until=hub.quiet_until,
+            )
+            for hub in FleetHub.objects.filter(chf_id__in=hubs)
+        }
+        look = int(now.timestamp()) & 0x7FFFFFFF
+        return [
+            Sighting(chf_id, is_heard=True, version=hub.running_version)
+            if (hub := known.get(chf_id)) is not None
+            and behaviour.is_heard(
+                hub=hub,
+                look=look,
+                at=now,
+                profile=profiles.get(hub.network, _DEFAULT_PROFILE),
+                outages=outages,
+            )
+            else Sighting(chf_id, is_heard=False)
+            for chf_id in hubs
+        ]
+
 
 def _key(command: Command) -> Key:
     return command.deployment, command.phase, command.attempt
@@ -317,7 +363,7 @@ def _act(*, now: datetime) -> int:
         due = cursor.fetchall()
         if not due:
             return 0
-        profiles, faults, images = _profiles(), _faults(), _images()
+        profiles, faults, images, outages = _profiles(), _faults(), _images(), _outages(now)
         settled: list[tuple[object, ...]] = []
         changed: list[tuple[object, ...]] = []
         reports: list[tuple[object, ...]] = []
@@ -339,6 +385,14 @@ def _act(*, now: datetime) -> int:
                     faults=faults,
                     image=images.get(digest),
                 )
+            if (
+                outages
+                and hub is not None
+                and behaviour.is_out(
+                    hub=hub, at=at, profile=profiles.get(network, _DEFAULT_PROFILE), outages=outages
+                )
+            ):
+                reaction = replace(reaction, reports_at=())
             outcome = reaction.outcome.value
             settled.append((number, outcome, reaction.version, reaction.is_applied))
             if reaction.is_applied and reaction.hub is not None:
@@ -379,6 +433,16 @@ def _faults() -> list[behaviour.Fault]:
         for values in Defect.objects.order_by("id").values_list(
             "version", "share", "kind", "late_by", "network_id", "model_id"
         )
+    ]
+
+
+def _outages(now: datetime) -> list[behaviour.Outage]:
+    """Return those that have begun; what hubs did while one lasted may be asked for after it."""
+    return [
+        behaviour.Outage(*values)
+        for values in Outage.objects.filter(since__lte=now)
+        .order_by("id")
+        .values_list("network_id", "share", "since", "until")
     ]
 
 

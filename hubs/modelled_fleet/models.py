@@ -152,6 +152,29 @@ class Defect(models.Model):
         return f"{self.kind} {self.share:.1%} of {self.version:08X}"
 
 
+class Outage(models.Model):
+    """A span in which nothing is heard of a share of a network's hubs, whatever they do."""
+
+    network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="+")
+    share = share(0.3)
+    since = models.DateTimeField("begins")
+    until = models.DateTimeField("ends", null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(share__gte=0.0, share__lte=1.0), name="outage_share_is_a_share"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(until=None) | models.Q(since__lt=models.F("until")),
+                name="outage_ends_after_it_begins",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} of {self.network} from {self.since:%d %b %Y %H:%M} UTC"
+
+
 class FleetLotToken(models.Model):
     """The newest fencing token seen for a lot, and how many commands came with an older one."""
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from django.db import DatabaseError, close_old_connections
 
 from hubs import signatures, wire
+from hubs.gateway import LOOK_LIMIT
 from hubs.modelled_fleet.gateway import SEND_LIMIT, ModelledFleet
 from portal.ground.clock import Clock
 
@@ -105,6 +106,7 @@ class FleetApplication:
             ("GET", "/v1/reports"): self._hand_over_reports,
             ("POST", "/v1/acknowledgements"): self._forget_reports,
             ("GET", "/v1/log"): self._read_back,
+            ("POST", "/v1/looks"): self._look,
         }
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -182,6 +184,12 @@ class FleetApplication:
     def _read_back(self, asked: Asked, now: datetime) -> bytes:
         limit = min(_number(asked, "limit"), PAGE_LIMIT)
         return wire.write_log(self._fleet.received(after=_number(asked, "after"), limit=limit))
+
+    def _look(self, asked: Asked, now: datetime) -> bytes:
+        hubs = _readable(wire.read_hubs, asked.body)
+        if len(hubs) > LOOK_LIMIT:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"more than {LOOK_LIMIT} hubs")
+        return wire.write_sightings(self._fleet.look(hubs=hubs, now=now))
 
 
 def _number(asked: Asked, name: str) -> int:

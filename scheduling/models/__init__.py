@@ -3,6 +3,7 @@
 from scheduling.models.bookings import Booking, HubSelection, SelectionFile, SelectionRow, UnplacedHub
 from scheduling.models.cohorts import BadHub, Cohort
 from scheduling.models.consents import Consent, Objection
+from scheduling.models.controls import Control, ControlLook
 from scheduling.models.counters import FirstHub, InFlight, LotModel, Stage, Tally, TallyChange
 from scheduling.models.deployments import (
     LOT_SIZE,
@@ -38,6 +39,8 @@ __all__ = [
     "Cohort",
     "Command",
     "Consent",
+    "Control",
+    "ControlLook",
     "Decision",
     "Deployment",
     "Evidence",

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import cast
 
 from django.db import Error
 
@@ -20,7 +21,9 @@ from hubs.gateway import (
     Receipt,
     ReceivedCommand,
     Report,
+    Sighting,
     UnreadableReport,
+    Watchful,
 )
 from portal.ground.clock import Clock
 from scheduling.models import ReportKind
@@ -33,11 +36,15 @@ def counted(*, gateway: HubGateway, clock: Clock) -> HubGateway:
     """
     Return a gateway that does what this one does, and counts each forged answer before it raises `AnswerForged`.
 
-    It is `Accountable` where this one is.
+    It is `Accountable` and `Watchful` where this one is.
     """
-    if isinstance(gateway, Accountable):
-        return _CountedWithLog(gateway, gateway, clock)
-    return _Counted(gateway, clock)
+    kinds = {
+        (True, True): _CountedWithLogAndLooks,
+        (True, False): _CountedWithLog,
+        (False, True): _CountedWithLooks,
+        (False, False): _Counted,
+    }
+    return kinds[isinstance(gateway, Accountable), isinstance(gateway, Watchful)](gateway, clock)
 
 
 class _Counted:
@@ -74,10 +81,18 @@ class _Counted:
 class _CountedWithLog(_Counted):
     """The same where the carrier keeps a log."""
 
-    def __init__(self, gateway: HubGateway, log: Accountable, clock: Clock) -> None:
-        super().__init__(gateway, clock)
-        self._log = log
-
     def received(self, *, after: int, limit: int) -> Sequence[ReceivedCommand]:
         with self._counting():
-            return self._log.received(after=after, limit=limit)
+            return cast(Accountable, self._gateway).received(after=after, limit=limit)
+
+
+class _CountedWithLooks(_Counted):
+    """The same where the carrier can look at hubs."""
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> Sequence[Sighting]:
+        with self._counting():
+            return cast(Watchful, self._gateway).look(hubs=hubs, now=now)
+
+
+class _CountedWithLogAndLooks(_CountedWithLog, _CountedWithLooks):
+    """The same where it does both."""

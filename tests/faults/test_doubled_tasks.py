@@ -214,6 +214,13 @@ def hubs_change_supplier(world: World) -> None:
     )
 
 
+def controls_unseen(world: World) -> None:
+    """Nobody has looked at a hub that is not being updated yet, and the release may be activated."""
+    booked(world)
+    world.hubs(2)
+    world.clock.move(hours=2)
+
+
 def fleet_uncounted(world: World) -> None:
     booked(world)
 
@@ -233,6 +240,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "read_files": [file_kept],
     "sweep_files": [files_forgotten],
     "advance_stages": [stage_and_counters_behind],
+    "look_at_controls": [controls_unseen],
     "keep_turns": [first_stage_to_choose, too_many_for_a_stage],
     "keep_bookings": [bookings_to_keep],
     "allocate": [nobody_booked],

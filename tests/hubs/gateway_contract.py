@@ -20,7 +20,9 @@ from hubs.gateway import (
     Phase,
     Receipt,
     Report,
+    Sighting,
     Verdict,
+    Watchful,
 )
 
 NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
@@ -207,3 +209,24 @@ class AccountableContract:
         log = gateway.received(after=0, limit=10)
         assert gateway.received(after=log[1].position, limit=2) == log[2:4]
         assert gateway.received(after=log[-1].position, limit=2) == []
+
+
+class WatchfulContract:
+    """The promises of `Watchful`: hubs can be looked at, and nothing is done to them."""
+
+    def test_says_of_each_hub_whether_it_answers_and_what_it_runs(self, gateway, hub, stranger):
+        assert isinstance(gateway, Watchful)
+
+        seen = gateway.look(hubs=[stranger, hub], now=NOW)
+
+        assert list(seen) == [Sighting(stranger, False), Sighting(hub, True, OLD)]
+
+    def test_changes_nothing(self, gateway, hub):
+        for _ in range(3):
+            gateway.look(hubs=[hub], now=NOW)
+
+        assert gateway.collect(limit=9, now=LATER) == []
+        assert gateway.received(after=0, limit=9) == []
+
+    def test_looks_at_nobody_without_complaint(self, gateway):
+        assert list(gateway.look(hubs=[], now=NOW)) == []

@@ -35,7 +35,16 @@ from hubs.modelled_fleet.models import CommandLog, FleetReport
 from tests.factories import FleetHubFactory, NetworkProfileFactory
 from tests.hubs import carrier
 from tests.hubs.carrier import SECRET, CarrierOnVirtualTime, Line, VirtualClock
-from tests.hubs.gateway_contract import LATER, NOW, OLD, AccountableContract, GatewayContract, ask, command
+from tests.hubs.gateway_contract import (
+    LATER,
+    NOW,
+    OLD,
+    AccountableContract,
+    GatewayContract,
+    WatchfulContract,
+    ask,
+    command,
+)
 
 ONCE = replace(carrier.PATIENT, tries=1)
 HASTY = Patience(connect=5, read=0.3, total=1.0, tries=3, pause=0.01)
@@ -82,7 +91,7 @@ def read(hub):
     return command(Phase.READ, hub=hub)
 
 
-class TestHttpCarrier(GatewayContract, AccountableContract):
+class TestHttpCarrier(GatewayContract, AccountableContract, WatchfulContract):
     """Over a real socket, to the modelled fleet."""
 
     def test_is_what_the_setting_can_name(self, settings: Settings) -> None:
@@ -336,6 +345,33 @@ class TestReceived:
         line.faults.append(carrier.saying("200 OK", b"".join(self.ENTRY % each for each in range(1, 5))))
 
         assert [entry.position for entry in gateway.received(after=0, limit=2)] == [1, 2]
+
+
+class TestLook:
+    SEEN = b'{"hub": "00-DB-12-34-56-78-90-A%d", "is_heard": true, "version": 1}\n'
+
+    def test_says_that_a_carrier_cannot_look(self, gateway, line):
+        line.faults.append(carrier.saying("404 Not Found", b""))
+
+        with pytest.raises(GatewayUnavailable, match="404"):
+            gateway.look(hubs=[1], now=NOW)
+
+    @pytest.mark.parametrize("numbers", [(0,), (1, 0), (0, 1, 2)])
+    def test_believes_nothing_of_other_hubs_than_it_asked_for(self, gateway, line, numbers):
+        line.faults.append(carrier.saying("200 OK", b"".join(self.SEEN % number for number in numbers)))
+
+        with pytest.raises(GatewayUnavailable, match="not of the hubs"):
+            gateway.look(hubs=[0x00DB1234567890A0, 0x00DB1234567890A1], now=NOW)
+
+    def test_takes_no_sighting_that_makes_no_sense(self, gateway, line):
+        line.faults.append(carrier.saying("200 OK", b'{"hub": "00-DB-12-34-56-78-90-A0", "is_heard": 1}\n'))
+
+        with pytest.raises(GatewayUnavailable, match="line 1: is_heard is neither true nor false"):
+            gateway.look(hubs=[0x00DB1234567890A0], now=NOW)
+
+    def test_is_for_a_thousand_hubs_at_most(self, gateway):
+        with pytest.raises(GatewayUnavailable, match="more than 1000 hubs"):
+            gateway.look(hubs=range(1_001), now=NOW)
 
 
 class TestPatience:

@@ -27,6 +27,7 @@ from tests.hubs.gateway_contract import (
     OLD,
     AccountableContract,
     GatewayContract,
+    WatchfulContract,
     ask,
     command,
 )
@@ -52,7 +53,7 @@ def behave(**profile: float) -> None:
     NetworkProfile.objects.update(**profile)
 
 
-class TestModelledFleet(GatewayContract, AccountableContract):
+class TestModelledFleet(GatewayContract, AccountableContract, WatchfulContract):
     def test_is_what_the_setting_names(self):
         assert isinstance(connect(), ModelledFleet)
 

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubs import wire
-from hubs.gateway import Command, Outcome, Phase, Receipt, ReceivedCommand, Report, UnreadableReport, Verdict
+from hubs.gateway import (
+    Command,
+    Outcome,
+    Phase,
+    Receipt,
+    ReceivedCommand,
+    Report,
+    Sighting,
+    UnreadableReport,
+    Verdict,
+)
 
 BIGINT, SMALLINT, VERSION = 2**63 - 1, 2**15 - 1, 2**32 - 1
 
@@ -233,6 +243,20 @@ class TestLog:
     def test_is_never_refused_in_another_way(self, body):
         with suppress(wire.Unreadable):
             assert wire.read_log(body) == []
+
+
+class TestLooks:
+    @given(st.lists(st.builds(Sighting, hubs, st.booleans(), st.none() | st.integers(0, wire.FILE_VERSION))))
+    def test_survive_the_way(self, seen):
+        assert wire.read_sightings(wire.write_sightings(seen)) == seen
+        asked = [one.hub for one in seen]
+        assert wire.read_hubs(wire.write_hubs(asked)) == asked
+
+    @given(st.binary() | anything.map(lambda value: json.dumps(value).encode()))
+    def test_are_never_refused_in_another_way(self, body):
+        for read in (wire.read_sightings, wire.read_hubs):
+            with suppress(wire.Unreadable):
+                assert read(body) == []
 
 
 class TestAcknowledgement:

@@ -197,8 +197,9 @@ class TestPage:
         assert len(questions()) == len(few)
 
         # session, user, clock; releases with models, periods, networks; names of models and of networks; stages,
-        # budgets, outcomes, halts; what speaks against each (three for every release); evidence over time; cohorts
-        assert len(few) == 18, "\n".join(few)
+        # budgets, outcomes, halts; what speaks against each (three for every release); evidence over time; cohorts;
+        # controls
+        assert len(few) == 19, "\n".join(few)
         assert not [
             query for query in few if "scheduling_deployment" in query or "communicationshub" in query
         ]

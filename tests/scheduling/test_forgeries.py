@@ -9,7 +9,15 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError
 
-from hubs.gateway import Accountable, AnswerForged, CommandRefused, GatewayUnavailable, HubGateway, Phase
+from hubs.gateway import (
+    Accountable,
+    AnswerForged,
+    CommandRefused,
+    GatewayUnavailable,
+    HubGateway,
+    Phase,
+    Watchful,
+)
 from hubs.modelled_fleet.gateway import ModelledFleet
 from hubs.modelled_fleet.models import CommandLog
 from scheduling.lifecycle import State
@@ -23,6 +31,7 @@ ASKED: list[Callable[[Any], object]] = [
     lambda door: door.collect(limit=1, now=None),
     lambda door: door.acknowledge(reports=[1]),
     lambda door: door.received(after=0, limit=1),
+    lambda door: door.look(hubs=[1], now=None),
 ]
 
 
@@ -49,6 +58,17 @@ class FailingWithLog(Failing):
         raise self.failure
 
 
+class FailingWithLooks(Failing):
+    """The same, of a carrier that can look at hubs."""
+
+    def look(self, **_: object) -> Any:
+        raise self.failure
+
+
+class FailingWithBoth(FailingWithLog, FailingWithLooks):
+    """The same, of a carrier that does both."""
+
+
 def forged() -> dict[Any, int]:
     return dict(ReportCount.objects.filter(kind=ReportKind.FORGED).values_list("day", "reports"))
 
@@ -58,7 +78,7 @@ class TestCounted:
     def test_counts_a_forged_answer_by_the_day_and_passes_it_on(
         self, ask: Callable[[Any], object], world: World
     ) -> None:
-        door = forgeries.counted(gateway=FailingWithLog(AnswerForged("not signed")), clock=world.clock)
+        door = forgeries.counted(gateway=FailingWithBoth(AnswerForged("not signed")), clock=world.clock)
         for _ in range(2):
             with pytest.raises(AnswerForged, match="not signed"):
                 ask(door)
@@ -75,15 +95,17 @@ class TestCounted:
     def test_counts_nothing_else(
         self, ask: Callable[[Any], object], failure: Exception, world: World
     ) -> None:
-        door = forgeries.counted(gateway=FailingWithLog(failure), clock=world.clock)
+        door = forgeries.counted(gateway=FailingWithBoth(failure), clock=world.clock)
         with pytest.raises(type(failure)):
             ask(door)
         assert forged() == {}
 
-    def test_has_a_log_only_where_the_carrier_keeps_one(self, world: World) -> None:
-        with_log, without = FailingWithLog(OSError()), Failing(OSError())
-        assert isinstance(forgeries.counted(gateway=with_log, clock=world.clock), Accountable)
-        assert not isinstance(forgeries.counted(gateway=without, clock=world.clock), Accountable)
+    @pytest.mark.parametrize("kind", [Failing, FailingWithLog, FailingWithLooks, FailingWithBoth])
+    def test_can_do_what_the_carrier_can_and_no_more(self, kind: type[Failing], world: World) -> None:
+        carrier = kind(OSError())
+        door = forgeries.counted(gateway=carrier, clock=world.clock)
+        assert isinstance(door, Accountable) == isinstance(carrier, Accountable)
+        assert isinstance(door, Watchful) == isinstance(carrier, Watchful)
 
     def test_stays_a_forged_answer_where_it_cannot_be_counted(self, db: None) -> None:
         def unreachable() -> Any:

@@ -1,0 +1,159 @@
+"""
+Look at hubs that are not being updated, and pause a network on which these fall silent too.
+
+What hubs of such a network say is not held against the release (`queries.evidence`): its halt is of the network, and
+two people end it like any other. Without a carrier that can look at hubs there are no controls, and a release is
+judged by itself.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
+from firmware.operations import decisions
+from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, Watchful
+from hubs.models import BOOKABLE, Network
+from portal.ground import sql, turns
+from portal.ground.clock import Clock
+from scheduling.models import ControlLook
+from scheduling.queries import controls
+from scheduling.queries.controls import Standing
+
+logger = logging.getLogger(__name__)
+SIZE = 500
+"""Controls of a network: 5 % of them falling silent are seen at once, and one look is half of what a carrier takes."""
+assert SIZE <= LOOK_LIMIT  # noqa: S101 - one look at a time
+TURN = timedelta(minutes=1)
+KEPT = timedelta(days=90)
+"""Looks are kept so long."""
+
+# Whoever is being updated is none, nor one that has been silent for a day, or was never heard: it says nothing new.
+LEAVE = """
+DELETE FROM scheduling_control control
+WHERE network_id = %(network)s AND (
+    (heard_at IS NULL AND misses >= %(misses)s) OR heard_at < %(now)s - interval '1 day'
+    OR NOT EXISTS (SELECT FROM hubs_communicationshub hub
+                   WHERE hub.chf_id = control.hub AND hub.network_id = control.network_id
+                     AND hub.status = ANY (%(bookable)s))
+    OR EXISTS (SELECT FROM scheduling_deployment open WHERE open.hub_id = control.hub AND open.ended_at IS NULL))
+"""
+# A sample of pages: to look at every hub for a few hundred would take seconds on a whole fleet. Of a small one all
+# pages are looked at.
+COME = """
+INSERT INTO scheduling_control (hub, network_id, chosen_at, misses)
+SELECT hub.chf_id, hub.network_id, %(now)s, 0
+FROM hubs_communicationshub hub TABLESAMPLE SYSTEM (%(percent)s)
+WHERE hub.network_id = %(network)s AND hub.status = ANY (%(bookable)s)
+  AND NOT EXISTS (
+      SELECT FROM scheduling_deployment open WHERE open.hub_id = hub.chf_id AND open.ended_at IS NULL)
+  AND NOT EXISTS (SELECT FROM scheduling_control known WHERE known.hub = hub.chf_id)
+ORDER BY hashint8(hub.chf_id) LIMIT greatest(%(size)s - (
+    SELECT count(*) FROM scheduling_control known WHERE known.network_id = %(network)s), 0)
+ON CONFLICT DO NOTHING
+"""
+FLEET = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'hubs_communicationshub'::regclass"
+SAMPLED = 200
+"""Hubs in the sample for each control that is wanted: most are of other networks, or about to be updated."""
+SEEN = """
+UPDATE scheduling_control control SET
+    heard_at = CASE WHEN seen.is_heard THEN %(now)s ELSE control.heard_at END,
+    misses = CASE WHEN seen.is_heard THEN 0 ELSE control.misses + 1 END
+FROM unnest(%(hubs)s::bigint[], %(heard)s::boolean[]) AS seen (hub, is_heard)
+WHERE control.hub = seen.hub
+"""
+
+
+def watch(*, gateway: HubGateway, clock: Clock) -> int:
+    """
+    Look at the controls of each network where that is due; return how many releases were paused on one.
+
+    One process at a time. A carrier that cannot be asked, or cannot say, leaves everything as it is.
+    """
+    if not isinstance(gateway, Watchful):
+        return 0
+    paused = 0
+    with turns.turn(name="controls", lease=TURN, clock=clock) as is_ours:
+        for network in controls.due(now=clock()) if is_ours else ():
+            _renew(network, clock())
+            hubs = controls.panel(network=network)
+            try:
+                sightings = gateway.look(hubs=hubs, now=clock()) if hubs else ()
+            except (GatewayUnavailable, OSError):
+                logger.warning("the controls of network %s cannot be looked at", network, exc_info=True)
+                continue
+            paused += _take_up(network, sightings, clock())
+    return paused
+
+
+@transaction.atomic
+def _renew(network: int, now: datetime) -> None:
+    """Let the controls go that are none any more, and choose others in their place."""
+    [(fleet,)] = sql.rows(FLEET, {})
+    terms = {
+        "network": network,
+        "now": now,
+        "misses": controls.MISSES,
+        "bookable": [int(status) for status in BOOKABLE],
+        "size": SIZE,
+        "percent": min(100.0, 100.0 * SIZE * SAMPLED / fleet) if fleet else 100.0,
+    }
+    sql.run(LEAVE, terms)
+    sql.run(COME, terms)
+
+
+@transaction.atomic
+def _take_up(network: int, sightings: Sequence[Sighting], now: datetime) -> int:
+    """Write down what was seen, and pause the network where it says so."""
+    terms = {
+        "hubs": sql.numbers(seen.hub for seen in sightings),
+        "heard": [seen.is_heard for seen in sightings],
+        "now": now,
+    }
+    sql.run(SEEN, terms)
+    found = controls.standing(network=network, now=now)
+    ControlLook.objects.create(
+        network_id=network,
+        at=now,
+        hubs=found.hubs,
+        silent=found.silent,
+        usual=found.usual,
+        evidence=found.evidence,
+        threshold=controls.LIMIT,
+    )
+    ControlLook.objects.filter(network=network, at__lt=now - KEPT).delete()
+    return _pause(controls.name_of(network=network), found, now) if found.stops else 0
+
+
+def _pause(network: Network, found: Standing, now: datetime) -> int:
+    """Halt the network in every published release that is for it; return how many that were."""
+    reason = (
+        f"Controls: of {found.hubs:,} hubs on network {network} that no release touches, {found.silent:,} "
+        f"({found.silent / found.hubs:.1%}) have fallen silent, where {found.usual:.2%} are usual. So it is the "
+        "network and not the release: it is paused, and what its hubs say is not held against the release. Resume it "
+        "when the network carries again."
+    )
+    facts = {
+        "controls": found.hubs,
+        "silent": found.silent,
+        "usual": round(found.usual, 5),
+        "evidence": round(found.evidence, 4),
+        "limit": round(controls.LIMIT, 4),
+    }
+    part = Part(network=network)
+    standing = Halt.objects.filter(release=OuterRef("pk"), network=network, lifted_at=None)
+    concerned = FirmwareRelease.objects.filter(
+        ~Exists(standing), state=ReleaseState.PUBLISHED, periods__network=network
+    )
+    paused = 0
+    for release in concerned.order_by("pk"):
+        try:
+            decisions.halt(release=release, by=None, reason=reason, now=now, facts=facts, part=part)
+        except decisions.UnableToHalt:  # halted as a whole, withdrawn or closed at the same moment
+            continue
+        logger.critical("release %s was paused on network %s: %s", release.pk, network, reason)
+        paused += 1
+    return paused

@@ -1,0 +1,306 @@
+"""Controls: a network on which hubs fall silent that nobody updates is paused, and the release is not blamed."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import IntegrityError
+
+from firmware import queries as releases
+from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
+from hubs.gateway import GatewayUnavailable, Sighting, connect
+from hubs.modelled_fleet.models import NetworkProfile, Outage
+from hubs.models import CommunicationsHub, HubStatus
+from scheduling.lifecycle import State
+from scheduling.models import Control, ControlLook, Deployment
+from scheduling.operations import controls, halts
+from scheduling.queries import controls as questions
+from scheduling.queries import evidence
+from tests.scheduling.test_early_warning import activate, end, silence, stage
+from tests.scheduling.world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HUBS = 300
+
+
+class Eye:
+    """A carrier that sees every hub but the blind ones, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.blind: set[int] = set()
+        self.is_there = True
+        self.asked: list[Sequence[int]] = []
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> list[Sighting]:
+        if not self.is_there:
+            raise GatewayUnavailable("nobody answers")
+        self.asked.append(hubs)
+        return [Sighting(hub, hub not in self.blind) for hub in hubs]
+
+    def send(self, **_: Any) -> Any:
+        raise AssertionError("a look commands nothing")
+
+    collect = acknowledge = send
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """A release that may be activated now, whose deadline is two hours, and hubs that it does not touch."""
+    world.release.policy.tolerated_bad_percent = "0.75"
+    world.release.policy.save()
+    world.hubs(HUBS, status=HubStatus.SUSPENDED)
+    world.clock.move(minutes=2)
+    return world
+
+
+@pytest.fixture
+def eye() -> Eye:
+    return Eye()
+
+
+def look(world: World, eye: Eye, *, times: int = 1) -> int:
+    """Look so often, five minutes apart; return how many releases were paused."""
+    paused = 0
+    for _ in range(times):
+        paused += controls.watch(gateway=eye, clock=world.clock)
+        world.clock.move(minutes=5)
+    return paused
+
+
+def state(world: World) -> str:
+    return FirmwareRelease.objects.get(pk=world.release.pk).state
+
+
+class TestChoosing:
+    def test_takes_hubs_that_no_release_is_bound_for(self, world: World, eye: Eye) -> None:
+        world.hubs(10)
+        world.slot(start=timedelta(hours=5), room=400)
+        world.book(world.choose())
+        booked = set(Deployment.objects.values_list("hub_id", flat=True))
+        assert booked
+        look(world, eye)
+        chosen = set(Control.objects.values_list("hub", flat=True))
+        assert not chosen & booked
+        assert chosen <= set(CommunicationsHub.objects.values_list("chf_id", flat=True))
+
+    def test_takes_no_more_than_are_wanted(
+        self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(controls, "SIZE", 20)
+        look(world, eye, times=2)
+        assert Control.objects.count() == 20
+        assert [len(asked) for asked in eye.asked] == [20, 20]
+
+    def test_lets_those_go_that_are_updated_silent_for_a_day_or_were_never_heard(
+        self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(controls, "SIZE", 5)
+        look(world, eye)
+        updated, silent, unheard, gone, kept = Control.objects.order_by("hub")
+        hub = CommunicationsHub.objects.filter(pk=updated.hub)
+        hub.update(status=HubStatus.COMMISSIONED)
+        world.slot(start=timedelta(hours=5), room=400)
+        world.book(world.choose_ids(f"{updated.hub & 0xFFFFFFFFFFFFFFFF:016X}\n"))
+        Control.objects.filter(pk=silent.pk).update(
+            chosen_at=world.clock() - timedelta(days=3), heard_at=world.clock() - timedelta(days=2)
+        )
+        Control.objects.filter(pk=unheard.pk).update(heard_at=None, misses=3)
+        CommunicationsHub.objects.filter(pk=gone.hub).update(status=HubStatus.DECOMMISSIONED)
+        controls._renew(world.network.pk, world.clock())
+        left = set(Control.objects.values_list("hub", flat=True))
+        assert kept.hub in left
+        assert not {updated.hub, gone.hub} & left
+        again = Control.objects.filter(pk__in=[silent.pk, unheard.pk])
+        assert {(one.heard_at, one.misses) for one in again} <= {(None, 0)}  # chosen anew, at most
+
+
+class TestLooking:
+    def test_happens_where_a_release_may_be_activated_and_not_too_often(self, world: World, eye: Eye) -> None:
+        assert questions.due(now=world.clock()) == [world.network.pk]
+        controls.watch(gateway=eye, clock=world.clock)
+        assert questions.due(now=world.clock()) == []
+        world.clock.move(minutes=4, seconds=59)
+        assert controls.watch(gateway=eye, clock=world.clock) == 0
+        assert len(eye.asked) == 1
+        world.clock.move(seconds=1)
+        assert questions.due(now=world.clock()) == [world.network.pk]
+        world.clock.move(days=60)
+        assert questions.due(now=world.clock()) == []
+
+    def test_comes_long_before_hubs_count_as_silent(self, world: World, eye: Eye) -> None:
+        world.release.policy.silence_deadline = "4 minutes"
+        world.release.policy.save()
+        controls.watch(gateway=eye, clock=world.clock)
+        world.clock.move(seconds=10)
+        assert questions.due(now=world.clock()) == [world.network.pk]
+
+    def test_is_left_to_one_at_a_time(self, world: World, eye: Eye) -> None:
+        with controls.turns.turn(name="controls", lease=controls.TURN, clock=world.clock):
+            assert controls.watch(gateway=eye, clock=world.clock) == 0
+        assert not eye.asked
+
+    def test_leaves_everything_where_the_carrier_cannot_be_asked(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.is_there = False
+        assert look(world, eye, times=5) == 0
+        assert ControlLook.objects.count() == 1
+        assert set(Control.objects.values_list("misses", flat=True)) == {0}
+
+    def test_is_not_done_with_a_carrier_that_cannot_look(self, world: World) -> None:
+        blind = SimpleNamespace(send=None, collect=None, acknowledge=None)
+        assert controls.watch(gateway=blind, clock=world.clock) == 0  # type: ignore[arg-type]
+        assert not ControlLook.objects.exists()
+
+    def test_forgets_what_is_too_old(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        ControlLook.objects.update(at=world.clock() - timedelta(days=91))
+        look(world, eye)
+        assert ControlLook.objects.count() == 1
+
+
+class TestSilence:
+    def test_of_a_tenth_pauses_the_network_at_the_third_look(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = set(sorted(Control.objects.values_list("hub", flat=True))[:30])
+        assert look(world, eye, times=2) == 0
+        assert look(world, eye) == 1
+        assert state(world) == ReleaseState.PUBLISHED
+        [halt] = releases.halted_parts(release=world.release)
+        assert (halt.part, halt.halted_by) == (Part(network=world.network), None)
+        assert "30 (10.0%) have fallen silent" in halt.reason
+        assert halt.facts["silent"] == 30
+        assert look(world, eye, times=3) == 0  # it stands
+
+    def test_of_a_few_is_usual(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = set(sorted(Control.objects.values_list("hub", flat=True))[:3])
+        assert look(world, eye, times=10) == 0
+        assert not Halt.objects.exists()
+
+    def test_is_none_in_one_missed_look(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        for _ in range(6):
+            eye.blind = set(Control.objects.values_list("hub", flat=True))
+            assert look(world, eye, times=2) == 0
+            eye.blind = set()
+            assert look(world, eye) == 0
+
+    def test_of_hubs_that_never_answered_says_nothing(self, world: World, eye: Eye) -> None:
+        eye.blind = set(CommunicationsHub.objects.values_list("chf_id", flat=True))
+        assert look(world, eye, times=5) == 0
+        assert {one.hubs for one in ControlLook.objects.all()} == {0}
+
+    def test_pauses_again_what_was_resumed_too_soon(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = set(Control.objects.values_list("hub", flat=True))
+        assert look(world, eye, times=3) == 1
+        world.resume(reason="It carries again.", halt=Halt.objects.get())
+        assert look(world, eye) == 1
+
+    def test_is_measured_once_there_is_enough_of_it(
+        self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look(world, eye)
+        assert questions.baseline(network=world.network.pk, now=world.clock()) == questions.BASELINE
+        monkeypatch.setattr(questions, "MEASURED_FROM", 1_000)
+        eye.blind = set(sorted(Control.objects.values_list("hub", flat=True))[:3])
+        look(world, eye, times=9)
+        measured = questions.baseline(network=world.network.pk, now=world.clock())
+        assert measured == pytest.approx(3 * 7 / (HUBS * 10))
+
+
+class TestTheRelease:
+    """Controls that fall silent together with the hubs that are being updated."""
+
+    @pytest.fixture
+    def going(self, world: World) -> World:
+        """Fifty hubs of the first stage are activated, twenty of which will be silent."""
+        return stage(world, 60)
+
+    def test_is_not_blamed_for_what_its_network_does(self, going: World, eye: Eye) -> None:
+        look(going, eye)
+        activate(50)
+        eye.blind = set(Control.objects.values_list("hub", flat=True))
+        assert look(going, eye, times=3) == 1
+        silence(50)
+        assert halts.watch(now=going.clock()) == 0
+        assert state(going) == ReleaseState.PUBLISHED
+        seen = evidence.look(release=going.release.pk, now=going.clock())
+        assert not any(one.stream.hubs for one in seen.watched)
+
+    def test_is_blamed_where_the_controls_are_well(self, going: World, eye: Eye) -> None:
+        look(going, eye)
+        activate(50)
+        assert look(going, eye, times=3) == 0
+        silence(20)
+        assert halts.watch(now=going.clock()) == 1
+        assert state(going) == ReleaseState.HALTED
+
+    def test_is_judged_anew_once_the_network_is_resumed(self, going: World, eye: Eye) -> None:
+        look(going, eye)
+        activate(50)
+        eye.blind = set(Control.objects.values_list("hub", flat=True))
+        look(going, eye, times=3)
+        silence(50)
+        eye.blind = set()
+        look(going, eye)
+        end(50, world=going, state=State.UNCONFIRMED)
+        going.resume(reason="It carries again.", halt=Halt.objects.get())
+        assert halts.watch(now=going.clock()) == 0
+        assert state(going) == ReleaseState.PUBLISHED
+
+
+class TestTheModelledFleet:
+    def test_falls_silent_in_an_outage_and_is_heard_after_it(self, world: World) -> None:
+        NetworkProfile.objects.update(reachability=1.0, never_reached=0.0)
+        fleet = connect()
+        hubs = sorted(CommunicationsHub.objects.values_list("chf_id", flat=True))
+
+        def heard() -> int:
+            return sum(seen.is_heard for seen in fleet.look(hubs=hubs, now=world.clock()))  # type: ignore[attr-defined]
+
+        assert heard() == HUBS
+        outage = Outage.objects.create(
+            network=world.network, share=0.4, since=world.clock(), until=world.clock() + timedelta(hours=1)
+        )
+        assert 0.3 * HUBS < HUBS - heard() < 0.5 * HUBS
+        outage.share = 1.0
+        outage.save()
+        assert heard() == 0
+        world.clock.move(hours=1)
+        assert heard() == HUBS
+
+    def test_pauses_its_network_in_an_outage(self, world: World) -> None:
+        fleet = connect()
+        assert controls.watch(gateway=fleet, clock=world.clock) == 0
+        Outage.objects.create(network=world.network, share=0.5, since=world.clock())
+        paused = 0
+        for _ in range(4):
+            world.clock.move(minutes=5)
+            paused += controls.watch(gateway=fleet, clock=world.clock)
+        assert paused == 1
+
+    def test_refuses_more_hubs_than_one_look_takes(self, world: World) -> None:
+        with pytest.raises(ValueError, match="more than the 1000"):
+            connect().look(hubs=range(1_001), now=world.clock())  # type: ignore[attr-defined]
+
+
+class TestConstraints:
+    def test_hold(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        with pytest.raises(IntegrityError, match="control_heard_once_chosen"):
+            Control.objects.update(heard_at=world.clock() - timedelta(days=1))
+        with pytest.raises(IntegrityError, match="control_look_silent_of_hubs"):
+            ControlLook.objects.update(silent=HUBS + 1)
+        one = ControlLook.objects.get()
+        with pytest.raises(IntegrityError, match="control_look_once_a_moment"):
+            ControlLook.objects.create(
+                network=one.network, at=one.at, hubs=1, silent=0, usual=0.1, evidence=0.0, threshold=1.0
+            )
+        outage = Outage.objects.create(network=world.network, share=0.5, since=world.clock())
+        with pytest.raises(IntegrityError, match="outage_share_is_a_share"):
+            Outage.objects.filter(pk=outage.pk).update(share=1.1)
+        with pytest.raises(IntegrityError, match="outage_ends_after_it_begins"):
+            Outage.objects.filter(pk=outage.pk).update(until=outage.since)
