@@ -15,7 +15,7 @@ from math import ceil
 from portal.ground.uk_time import Span
 
 SUBSTITUTES = 10
-"""For so many hubs that have a turn in a slot, one more stays: some of them will not be reached."""
+"""For so many hubs that have a turn in a slot, one more stays, or comes: some of them will not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +174,30 @@ class _Line:
         return Turns(slot, turns, substitutes, aims)
 
     def _let_in(self, slot: Slot) -> None:
-        """Give those who wait on its network the turns and places that the slot has left."""
-        line, free = self.waiting.get(slot.network), slot.free
-        while line and free:
-            hubs = self._take(min(line[0].hubs, free), slot)
-            if not hubs:
-                return
-            self.aims[line[0].slot].append(Aim(slot.start_at, hubs))
-            free -= hubs
-            line[0].hubs -= hubs
-            if not line[0].hubs:
-                line.popleft()
+        """
+        Give those who wait on its network the turns and places that the slot has left, and some more its places.
+
+        Without substitutes, one hub that is not reached would keep the stage open until the next slot.
+        """
+        line, free = self.waiting.get(slot.network, deque()), slot.free
+        turns = 0
+        while line and turns < free and (hubs := self._take(min(line[0].hubs, free - turns), slot)):
+            self._aim(line, slot, hubs)
+            turns += hubs
+        substitutes = min(ceil(turns / SUBSTITUTES), free - turns)
+        while line and substitutes:
+            hubs = min(line[0].hubs, substitutes)
+            self._aim(line, slot, hubs)
+            substitutes -= hubs
+
+    def _aim(self, line: deque[_Displaced], slot: Slot, hubs: int) -> None:
+        """Let so many of those who stand first in line aim at a slot."""
+        aims = self.aims[line[0].slot]
+        before = aims.pop().hubs if aims and aims[-1].at == slot.start_at else 0
+        aims.append(Aim(slot.start_at, before + hubs))
+        line[0].hubs -= hubs
+        if not line[0].hubs:
+            line.popleft()
 
     def _take(self, hubs: int, slot: Slot, *, are_first: bool = False) -> int:
         """Give hubs their turns in a slot, as the stages that are open in it have room; return how many had one."""

@@ -85,8 +85,8 @@ def places(world: World) -> dict[int, int]:
 class TestKeep:
     def test_moves_who_has_no_turn_to_when_the_stage_opens_that_takes_them(self, crowded: World) -> None:
         assert keep(crowded) == 25
-        # four and a substitute stay; the next stage opens after six hours, and silence takes two more
-        assert places(crowded) == {0: 5, 6: 10, 14: 10, 20: 5}
+        # four and a substitute stay; ten and one go where the next stage opens, after six hours, and so on
+        assert places(crowded) == {0: 5, 6: 11, 14: 11, 20: 3}
         assert Deployment.objects.filter(ending=Ending.MOVED).count() == 25
         assert not FirstHub.objects.exclude(
             deployment_id__in=Deployment.objects.filter(ended_at=None).values("pk")
@@ -234,9 +234,9 @@ class TestKeep:
         assert "They keep their order" in notices.get().context["why"]
         entries = AuditEntry.objects.filter(verb="booking.moved_by_stages").order_by("pk")
         assert [(entry.facts["hubs"], entry.actor) for entry in entries] == [
-            (10, None),
-            (10, None),
-            (5, None),
+            (11, None),
+            (11, None),
+            (3, None),
         ]
         assert "no turn for them before stage 2" in entries[0].reason
 
@@ -255,7 +255,7 @@ class TestKeep:
 
         assert keep(world) == 25
 
-        assert places(world) == {0: 5, 15: 20, 18: 5}
+        assert places(world) == {0: 5, 15: 22, 18: 3}
         asked = Consent.objects.filter(state=Consent.State.ASKED)
         assert {(one.is_explicit, one.slot) for one in asked} == {(False, slot) for slot in world.slots[2:]}
 
@@ -289,9 +289,9 @@ class TestOfBooking:
 
         first, name = crowded.slots[0].start_at, crowded.model.name
         assert standing.waits == [
-            Wait(10, name, 2, is_open=False, opens_at=first + 6 * HOUR),
-            Wait(10, name, 3, is_open=False, opens_at=first + 12 * HOUR),
-            Wait(5, name, 4, is_open=False, opens_at=first + 16 * HOUR),
+            Wait(11, name, 2, is_open=False, opens_at=first + 6 * HOUR),
+            Wait(11, name, 3, is_open=False, opens_at=first + 12 * HOUR),
+            Wait(3, name, 4, is_open=False, opens_at=first + 16 * HOUR),
         ]
         assert standing.moves == [Move(25, first, first + 6 * HOUR, first + 20 * HOUR)]
         assert not standing.has_models

@@ -66,7 +66,7 @@ class TestForecast:
         assert found.turns[0].turns == 50
         assert found.turns[0].substitutes == 5
         second, third = NOW + 24 * HOUR, NOW + 25 * HOUR
-        assert found.turns[0].aims == [Aim(second, 300), Aim(third, 200), Aim(None, 445)]
+        assert found.turns[0].aims == [Aim(second, 300), Aim(third, 220), Aim(None, 425)]
 
     def test_keeps_the_order_of_the_slots(self) -> None:
         found = look(
@@ -83,7 +83,7 @@ class TestForecast:
         found = look(slot(0, booked=300), slot(24, moved=400, free=500))
 
         assert found.turns[24].turns == 400
-        assert found.turns[0].aims == [Aim(NOW + 24 * HOUR, 100), Aim(None, 145)]
+        assert found.turns[0].aims == [Aim(NOW + 24 * HOUR, 110), Aim(None, 135)]
 
     def test_keeps_the_places_of_the_first_hubs(self) -> None:
         chosen = replace(BEGINNING, is_chosen=True)
@@ -133,7 +133,7 @@ class TestForecast:
     ) -> None:
         found = look(*slots, opened=opened)
         aims = [aim for turns in found.turns.values() for aim in turns.aims if aim.at]
-        let_in = sum(aim.hubs for aim in aims)
+        let_in = sum(with_turns(sum(aim.hubs for aim in aims if aim.at == one.start_at)) for one in slots)
         turns = sum(one.turns for one in found.turns.values())
         assert turns + let_in <= opened.size - opened.admitted + sum(one.size for one in found.openings)
         for one in slots:
@@ -159,9 +159,14 @@ class TestForecast:
 
         assert all(aim.at is None for aim in again.turns[crowded.slot].aims)
         for before, now in zip(slots, after, strict=True):
-            came = now.moved - before.moved
+            came = with_turns(now.moved - before.moved)
             had = found.turns[before.slot].turns if before is not crowded else 0
             assert again.turns[before.slot].turns >= min(had + came, all_of(now)) or before is crowded
+
+
+def with_turns(let_in: int) -> int:
+    """Return how many of those who are let into a slot have a turn there at least; the others are substitutes."""
+    return max(let_in - 1, 0) * 10 // 11
 
 
 def moved(slots: Sequence[Slot], source: Slot, aims: Sequence[Aim]) -> list[Slot]:

@@ -442,10 +442,10 @@ class TestStagesOfTheRollout:
     def test_says_when_and_why_hubs_wait_and_where_they_went(self, moved: Booking, client: Client) -> None:
         said = words(page(client, "booking", moved))
 
-        assert "10 of these hubs wait for stage 2 of the national rollout, expected to open on" in said
+        assert "11 of these hubs wait for stage 2 of the national rollout, expected to open on" in said
         assert "they keep their order" in said
         assert "DCC’s rollout stages moved 25 hubs from" in said
-        assert "Moved by the stages of the national rollout: 10 hubs" in said
+        assert "Moved by the stages of the national rollout: 11 hubs" in said
 
     def test_says_nothing_where_nothing_waits(self, world: World, client: Client) -> None:
         assert "Stages of the national rollout" not in words(page(client, "booking", world.book()))
