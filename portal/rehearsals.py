@@ -49,12 +49,8 @@ LEAD_DAYS = 3
 """Days from the opening to the first night, in which images are staged."""
 NIGHT = timedelta(hours=8)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-STAGE_TAKES = timedelta(hours=3)
-"""A stage, from its first admission to its last: it can be planned, not known."""
-MARGIN = 1.1
-"""So many are booked for each hub of a stage: some cannot be reached or take no image."""
-FILLED_BY = 0.6
-"""The part of the period over which Suppliers book; the rest is there for what was missed."""
+NEEDED = 0.5
+"""The part of the nights in which all hubs have room: the first stages leave most of the first ones empty."""
 
 
 class UnableToRehearse(Exception):
@@ -105,8 +101,8 @@ class Plan:
     Everything that a rehearsal is made from, by names; moments are in ISO form.
 
     `networks` are names by code, `periods` the opening and closing by network code, `patterns` the weekly capacity by
-    network code, `nights` slots beyond any pattern. `is_earliest` lets Suppliers book as early as possible; otherwise
-    they spread their hubs over the period until DCC allocates what is left.
+    network code, `nights` slots beyond any pattern. Suppliers spread their hubs over the period until DCC allocates
+    what is left.
     """
 
     hubs: int
@@ -127,7 +123,6 @@ class Plan:
     policy: Mapping[str, Any] = field(default_factory=dict)
     patterns: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     nights: Sequence[Nights] = ()
-    is_earliest: bool = False
 
     def as_json(self) -> str:
         """Write it down."""
@@ -172,8 +167,8 @@ def nobodys(*, hubs: int, defect: Defect | None, seed: int) -> Plan:
     """
     Plan the rollout of a release that is nobody's: one model, three networks, the policy that releases begin with.
 
-    DCC opens nights of eight hours: the first ones for as many hubs as its stages let through, the others for what is
-    left, so that all has been tried well before the period ends. Suppliers book as early as possible.
+    DCC opens nights of eight hours, all alike. Suppliers spread their hubs over the period until DCC allocates what is
+    left; those that the first stages have no turn for are moved by the portal.
     """
     policy = RolloutPolicy(stage_sizes=list(policies.STAGE_SIZES), **policies.BY_URGENCY["normal"])
     earliest = policy.notice_before_opening.after(PUBLISHED).astimezone(LONDON).date()
@@ -196,8 +191,7 @@ def nobodys(*, hubs: int, defect: Defect | None, seed: int) -> Plan:
         suppliers=[(f"Supplier {number}", weight) for number, weight in enumerate(SUPPLIERS, 1)],
         published_at=PUBLISHED.isoformat(),
         periods=dict.fromkeys(NETWORKS, (opens.isoformat(), closes.isoformat())),
-        nights=list(_nights(hubs, policy, opening, list(NETWORKS))),
-        is_earliest=True,
+        nights=_nights(hubs, policy, opening, list(NETWORKS)),
     )
 
 
@@ -206,31 +200,13 @@ def _midnight(day: date) -> datetime:
 
 
 def _nights(hubs: int, policy: RolloutPolicy, opening: date, networks: Sequence[str]) -> "list[Nights]":
-    """Open nights for as many hubs as the stages let through, and the rest evenly over what is left of them."""
-    wanted: dict[int, int] = {}
-    expected = _midnight(opening + timedelta(days=LEAD_DAYS))
-    left = hubs
-    for size in policy.stage_sizes:
-        booked = min(left, math.ceil(size * MARGIN) + len(networks) * len(SUPPLIERS))
-        night = (expected.astimezone(LONDON).date() - opening).days
-        if expected - _midnight(opening + timedelta(days=night)) > NIGHT / 2:
-            night += 1
-        wanted[night] = wanted.get(night, 0) + booked
-        left -= booked
-        begins = max(expected, _midnight(opening + timedelta(days=night)))
-        expected = policy.soak.after(begins) + STAGE_TAKES
-    first = max(wanted) + 1
-    last = max(first, round(policy.minimum_period.amount * FILLED_BY))
-    for night in range(first, last + 1):
-        wanted[night] = math.ceil(left / (last - first + 1) * MARGIN) + len(networks) * len(SUPPLIERS)
-    part = 1 - policy.reserve_percent / 100
+    """Open every night alike, with room for all hubs in a part of them, whichever these are."""
+    nights = range(LEAD_DAYS, policy.minimum_period.amount)
+    bookable = 1 - policy.reserve_percent / 100
+    room = math.ceil(hubs / len(networks) / (len(nights) * NEEDED) / bookable) + len(SUPPLIERS)
     return [
-        Nights(
-            code,
-            _midnight(opening + timedelta(days=night)).isoformat(),
-            math.ceil(wanted.get(night, wanted[last]) / len(networks) / part),
-        )
-        for night in range(min(wanted), policy.minimum_period.amount)
+        Nights(code, _midnight(opening + timedelta(days=night)).isoformat(), room)
+        for night in nights
         for code in networks
     ]
 
@@ -374,7 +350,7 @@ def rehearse(*, plan: Plan, tell: rehearsals.Tell) -> dict[str, Any]:
     _make_slots(plan, networks, clock)
     made = stopwatch.perf_counter()
     unplaced = rehearsals.book_all(
-        release=release, timing=_timing(plan, release), people=people, clock=clock, tell=tell
+        release=release, timing=_timing(release), people=people, clock=clock, tell=tell
     )
     booked = stopwatch.perf_counter()
     carrier = gateway.connect()
@@ -566,9 +542,7 @@ def _make_slots(plan: Plan, networks: Mapping[str, Network], clock: VirtualClock
     )
 
 
-def _timing(plan: Plan, release: FirmwareRelease) -> Timing:
-    if plan.is_earliest:
-        return Timing(Booking.Plan.EARLIEST)
+def _timing(release: FirmwareRelease) -> Timing:
     periods = list(release.periods.all())
     part = release.policy.default_allocation_percent / 100
     first = min(period.start_at for period in periods)

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 IN_FLIGHT_STEP = timedelta(minutes=1)
-"""The least time between two looks while hubs are being activated."""
+"""The least time between two looks while hubs are being activated in a stage that the policy names."""
+TRANCHE_STEP = timedelta(minutes=4)
+"""The same in the tranches after them: by then a look more or less is one hub in thousands."""
 IDLE_STEP = timedelta(minutes=15)
 """The same where no evidence can come: while images are on their way and nothing else, and after a halt."""
 TURNS = timedelta(minutes=15)
@@ -146,11 +148,15 @@ class Moment:
     open: int
     due_at: datetime | None
     """When a lot is due next."""
+    is_early: bool
+    """Whether a stage is open that the policy names."""
 
 
 LOOK = """
 SELECT coalesce((SELECT activating FROM scheduling_inflight WHERE release_id = %(release)s), 0),
-       coalesce(sum(provisional + booked + staging + staged + activating + held), 0)::bigint, min(due_at)
+       coalesce(sum(provisional + booked + staging + staged + activating + held), 0)::bigint, min(due_at),
+       EXISTS (SELECT FROM scheduling_stage
+               WHERE release_id = %(release)s AND closed_at IS NULL AND step <= %(sizes)s)
 FROM scheduling_lot WHERE release_id = %(release)s
 """
 
@@ -240,17 +246,24 @@ class _Rollout:
         return now > max(moments) and is_working_day(now.astimezone(LONDON).date())
 
     def _look(self) -> Moment:
-        [(in_flight, left, due_at)] = sql.rows(LOOK, {"release": self.release.pk})
-        return Moment(self.clock(), in_flight, left, due_at)
+        terms = {"release": self.release.pk, "sizes": len(self.release.policy.stage_sizes)}
+        [counts] = sql.rows(LOOK, terms)
+        return Moment(self.clock(), *counts)
 
     def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
         """Let time pass until something is due, at whole minutes."""
         coming = [daily, until]
         if found.due_at is not None and found.due_at - 2 * TURNS > found.at:
             coming.append(found.due_at - 2 * TURNS)
-        coming += [at for at in (found.due_at, self.gateway.next_at()) if at is not None]
+        # what is due although everything was done was woken for room that a full stage has not
+        if found.due_at is not None and found.due_at > found.at:
+            coming.append(found.due_at)
+        if (next_at := self.gateway.next_at()) is not None:
+            coming.append(next_at)
         coming += self._soaked()
-        step = IN_FLIGHT_STEP if found.in_flight and self._halt is None else IDLE_STEP
+        step = IDLE_STEP
+        if found.in_flight and self._halt is None:
+            step = IN_FLIGHT_STEP if found.is_early else TRANCHE_STEP
         target = max(min(coming), found.at + step)
         self.clock.move_on(to=_whole_minute(target))
 
