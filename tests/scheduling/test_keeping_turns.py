@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from firmware.models import Part as FirmwarePart
 from firmware.operations import decisions
 from hubs.gateway import connect
+from hubs.modelled_fleet.models import NetworkProfile
 from hubs.models import FirmwareVersion
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import Ending, State
@@ -279,6 +280,34 @@ class TestKeep:
 
     def test_stops_when_it_is_asked_to(self, crowded: World) -> None:
         assert turns.keep(clock=crowded.clock, keep_going=lambda: False) == 0
+
+
+class TestARollout:
+    def test_goes_on_as_it_was_expected_to_although_some_are_not_reached(self, world: World) -> None:
+        """With three hundred hubs in four slots, and stages of ten and then fifty that soak for four hours."""
+        set_policy(world, sizes=[10, 50], soak="4 hours")
+        NetworkProfile.objects.update(reachability=0.95)
+        world.hubs(300)
+        for hours in range(10, 50):
+            world.slot(start=hours * HOUR, room=80)
+        world.book()
+
+        for minutes in [20, 20, 15, 5] * 45:
+            world.clock.move(minutes=minutes)
+            keep(world)
+            world.work()
+
+        left = Deployment.objects.exclude(ending=Ending.MOVED)
+        assert left.count() == 300
+        assert {(one.state, one.ending) for one in left} <= {
+            (State.SUCCEEDED, ""),
+            (State.MISSED, Ending.UNREACHABLE),
+        }
+        times = Counter(Deployment.objects.filter(ending=Ending.MOVED).values_list("hub", flat=True))
+        # substitutes that were not needed, and nobody else
+        assert sum(number > 1 for number in times.values()) <= 0.15 * len(times)
+        assert max(times.values()) <= 3
+        assert not reconciliation.everything(gateway=connect())
 
 
 class TestOfBooking:
