@@ -221,7 +221,8 @@ class _Rollout:
         while tallies.fold(limit=FOLD) == FOLD:
             pass
         if self._halt is None:
-            self._halt = Halt.objects.filter(release=self.release, lifted_at=None).order_by("pk").first()
+            whole = Halt.objects.filter(network=None, model=None, installed_version=None, lifted_at=None)
+            self._halt = whole.filter(release=self.release).first()
             if self._halt is not None:
                 deployments.wake_stopped(now=self.clock())
 
