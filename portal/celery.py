@@ -45,6 +45,7 @@ TIMETABLE: dict[str, Entry] = {
     "sweep files": every(600, "sweep_files"),
     "advance stages": every(2, "advance_stages"),
     "look at controls": every(5, "look_at_controls"),
+    "look again": every(10, "look_again"),
     "keep turns": every(10, "keep_turns"),
     "keep bookings": every(5, "keep_bookings"),
     "allocate": every(30, "allocate"),

@@ -24,6 +24,7 @@ from scheduling.operations import (
     exceptions,
     forgeries,
     halts,
+    late_looks,
     notices,
     quarantine,
     reconciliation,
@@ -160,6 +161,12 @@ def keep_exceptions(**_: object) -> None:
 def look_at_controls(**_: object) -> None:
     """Look at hubs that are not being updated, and pause a network on which these fall silent."""
     controls.watch(gateway=carrier(), clock=clock.now)
+
+
+@shared_task
+def look_again(**_: object) -> None:
+    """Look at updated hubs again, a day and two days later."""
+    late_looks.look(gateway=carrier(), clock=clock.now)
 
 
 @shared_task

@@ -57,6 +57,14 @@ class HubState:
     staged_digest: str = ""
     activations: int = 0
     quiet_until: datetime | None = None
+    quiet_from: datetime | None = None
+    """From then on it is not heard of any more, whatever it said before."""
+
+    def is_quiet(self, *, at: datetime) -> bool:
+        """Say whether the hub is silent at a moment, for what it runs."""
+        return (self.quiet_until is not None and at < self.quiet_until) or (
+            self.quiet_from is not None and at >= self.quiet_from
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ def react(
     nature = Draws(seed=profile.seed, chf_id=hub.chf_id)
     draws = Draws(seed=profile.seed, chf_id=hub.chf_id, phase=command.phase.value, attempt=command.attempt)
     if (
-        (hub.quiet_until is not None and at < hub.quiet_until)
+        hub.is_quiet(at=at)
         or nature.happens(share=profile.never_reached, salt=_NEVER)
         or draws.happens(share=1.0 - profile.reachability, salt=_CONTACT)
     ):
@@ -176,7 +184,7 @@ def is_heard(*, hub: HubState, look: int, at: datetime, profile: Profile, outage
     nature = Draws(seed=profile.seed, chf_id=hub.chf_id)
     draws = Draws(seed=profile.seed, chf_id=hub.chf_id, phase=_LOOK, attempt=look)
     return not (
-        (hub.quiet_until is not None and at < hub.quiet_until)
+        hub.is_quiet(at=at)
         or nature.happens(share=profile.never_reached, salt=_NEVER)
         or draws.happens(share=1.0 - profile.reachability, salt=_CONTACT)
         or is_out(hub=hub, at=at, profile=profile, outages=outages)
@@ -215,10 +223,11 @@ def _activate(
         share=profile.activation_failed, salt=_ACTIVATION
     ):
         return Reaction(hub, Outcome.ACTIVATION_FAILED)
-    quiet_until = None
-    if fault is not None:
-        late_by = timedelta(seconds=fault.late_by / profile.time_scale)
-        quiet_until = FOREVER if fault.kind == "silent" else at + late_by
+    quiet_until = quiet_from = None
+    if fault is not None and fault.kind == "silent":
+        quiet_until = FOREVER
+    elif fault is not None:
+        quiet_from = at + timedelta(seconds=fault.late_by / profile.time_scale)
     running = replace(
         hub,
         running_version=hub.staged_version,
@@ -226,6 +235,7 @@ def _activate(
         staged_digest="",
         activations=hub.activations + 1,
         quiet_until=quiet_until,
+        quiet_from=quiet_from,
     )
     return Reaction(running, Outcome.DONE, is_applied=True)
 

@@ -70,7 +70,7 @@ _DUE = """
     SELECT due.id, due.deployment, due.phase, due.attempt, due.hub, due.lot, due.token, due.valid_until,
            due.digest, due.version, due.acts_at, due.outcome,
            hub.network_id, hub.model_id, hub.hardware_version, hub.running_version, hub.staged_version,
-           hub.staged_digest, hub.activations, hub.quiet_until
+           hub.staged_digest, hub.activations, hub.quiet_until, hub.quiet_from
     FROM modelled_fleet_commandlog AS due
     LEFT JOIN modelled_fleet_fleethub AS hub ON hub.chf_id = due.hub
     WHERE due.acted_at IS NULL AND due.acts_at <= %s
@@ -94,9 +94,11 @@ _SETTLE = """
 _CHANGE_HUBS = """
     UPDATE modelled_fleet_fleethub AS hub
     SET running_version = done.running_version, staged_version = done.staged_version,
-        staged_digest = done.staged_digest, activations = done.activations, quiet_until = done.quiet_until
-    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::smallint[], %s::timestamptz[])
-        AS done (chf_id, running_version, staged_version, staged_digest, activations, quiet_until)
+        staged_digest = done.staged_digest, activations = done.activations, quiet_until = done.quiet_until,
+        quiet_from = done.quiet_from
+    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::smallint[], %s::timestamptz[],
+                %s::timestamptz[])
+        AS done (chf_id, running_version, staged_version, staged_digest, activations, quiet_until, quiet_from)
     WHERE hub.chf_id = done.chf_id
 """
 _REPORT = """
@@ -129,7 +131,8 @@ _NEXT_AT = """
 # A hub that was not contacted is as it was; one that is quiet went wrong whatever it had said before.
 _ACTIVATED = """
     SELECT count(DISTINCT log.hub),
-           count(DISTINCT log.hub) FILTER (WHERE log.outcome <> ALL (%s) OR hub.quiet_until IS NOT NULL)
+           count(DISTINCT log.hub) FILTER (
+               WHERE log.outcome <> ALL (%s) OR hub.quiet_until IS NOT NULL OR hub.quiet_from IS NOT NULL)
     FROM modelled_fleet_commandlog log LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = log.hub
     WHERE log.phase = %s
 """
@@ -261,6 +264,7 @@ class ModelledFleet:
                 hub.hardware_version,
                 hub.running_version,
                 quiet_until=hub.quiet_until,
+                quiet_from=hub.quiet_from,
             )
             for hub in FleetHub.objects.filter(chf_id__in=hubs)
         }
@@ -405,6 +409,7 @@ def _act(*, now: datetime) -> int:
                         after.staged_digest,
                         after.activations,
                         after.quiet_until,
+                        after.quiet_from,
                     )
                 )
             reports += [

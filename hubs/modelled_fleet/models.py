@@ -89,6 +89,7 @@ class FleetHub(models.Model):
     staged_digest = models.CharField(max_length=64, blank=True, default="", db_default="")
     activations = models.SmallIntegerField(default=0, db_default=0)
     quiet_until = models.DateTimeField(null=True)
+    quiet_from = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = "modelled hub"
@@ -129,12 +130,12 @@ class Defect(models.Model):
 
         VISIBLE = "visible", "The activation fails and says so"
         SILENT = "silent", "The hub activates and is never heard of again"
-        LATE = "late", "The hub activates and is not heard of for a while"
+        LATE = "late", "The hub activates, answers, and falls silent after a while"
 
     version = models.BigIntegerField(help_text="File version of the release, as a number.")
     share = share(0.05)
     kind = models.CharField(max_length=7, choices=Kind)
-    late_by = seconds(10800, help_text="For a late one: how many seconds the hub stays quiet.")
+    late_by = seconds(10800, help_text="For a late one: after how many seconds the hub falls silent.")
     network = models.ForeignKey(Network, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     model = models.ForeignKey(HubModel, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
 

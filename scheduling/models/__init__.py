@@ -23,6 +23,7 @@ from scheduling.models.deployments import (
 from scheduling.models.evidence import Evidence, WarningSign
 from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
 from scheduling.models.groups import GroupedHub, HubGroup
+from scheduling.models.late_looks import LateLook, LateTally
 from scheduling.models.notices import Notice
 from scheduling.models.reconciliations import EXCESSES, Finding, Mismatch, Reconciliation
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
@@ -55,6 +56,8 @@ __all__ = [
     "HubSelection",
     "InFlight",
     "Incident",
+    "LateLook",
+    "LateTally",
     "Lot",
     "LotModel",
     "Maintenance",

@@ -103,7 +103,8 @@ def trip(*, release: int, now: datetime) -> bool:
 
 
 def _keep(release: int, seen: Look, now: datetime) -> None:
-    watched = [one for one in seen.watched if one.stream.hubs]
+    # what a later look found has its own tally, and no episode of the others
+    watched = [one for one in seen.watched if one.stream.hubs and not one.is_late]
     if watched:
         terms = {
             "release": release,
@@ -131,6 +132,13 @@ def _why(seen: Look) -> str:
             "release with the CPL before anybody resumes it."
         )
     stream = worst.stream
+    if worst.is_late:
+        return (
+            f"Early warning: of {stream.hubs:,} hubs {_where(worst)} that were looked at again a day or two after "
+            f"they had succeeded, {stream.bad:,} are bad ({stream.bad / stream.hubs:.1%}), where "
+            f"{seen.tolerated:.2%} are tolerated. They had answered well, and then fell silent or went back to another "
+            "version. Nothing more is activated until it is known what they have in common."
+        )
     waiting = f"; {stream.waiting:,} have yet to answer" if stream.waiting else ""
     return (
         f"Early warning: of {stream.hubs:,} hubs {_where(worst)} that were activated, {stream.bad:,} are bad "
@@ -154,6 +162,7 @@ def _facts(seen: Look) -> dict[str, Any]:
             {
                 "model": one.model,
                 "network": one.network,
+                "is_late": one.is_late,
                 "episode": one.episode,
                 "good": one.stream.good,
                 "bad": one.stream.bad,

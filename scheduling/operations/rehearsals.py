@@ -27,6 +27,7 @@ from scheduling.operations import (
     deployments,
     exceptions,
     halts,
+    late_looks,
     selections,
     stages,
     tallies,
@@ -170,7 +171,7 @@ class _Rollout:
     clock: VirtualClock
     known: Known = field(default_factory=Known)
     turns_at: datetime = field(init=False)
-    """When it is looked at next who has no turn in a slot."""
+    """When it is looked at next who has no turn in a slot, and who is to be looked at again."""
     _halt: Halt | None = None
     _logged: int = 0
     """The end of the carrier's log before the last look at everything: what came after a halt is beyond it."""
@@ -212,6 +213,7 @@ class _Rollout:
         now = self.clock()
         if now >= self.turns_at:
             turns.keep(clock=self.clock)
+            late_looks.look(gateway=self.gateway, clock=self.clock)
             self.turns_at = now + TURNS
         self._carry_out()
         halts.watch(now=self.clock())
@@ -262,6 +264,8 @@ class _Rollout:
         if (next_at := self.gateway.next_at()) is not None:
             coming.append(next_at)
         coming += self._soaked()
+        if (looked := late_looks.next_at(release=self.release, now=found.at)) is not None:
+            coming.append(looked)
         step = IDLE_STEP
         if found.in_flight and self._halt is None:
             step = IN_FLIGHT_STEP if found.is_early else TRANCHE_STEP

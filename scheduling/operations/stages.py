@@ -133,6 +133,13 @@ WHERE id IN (
     WHERE release_id IN (SELECT release_id FROM known) AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE}
     ORDER BY id FOR NO KEY UPDATE)
 """  # noqa: S608 - our own constant
+# All that the soak was for is to see what fails late; where a network is halted nobody looks.
+TO_BE_LOOKED_AT = """EXISTS (
+    SELECT FROM scheduling_latelook late
+    WHERE late.release_id = stage.release_id AND late.model_id = stage.model_id AND late.stage = stage.number
+      AND late.looks = 0 AND NOT EXISTS (
+          SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at IS NULL
+            AND halt.network_id = late.network_id))"""
 # Those of a release or model that is halted wait until it is resumed.
 RESOLVED = f"""
 SELECT stage.id, stage.release_id, stage.full_at,
@@ -141,6 +148,8 @@ FROM scheduling_stage stage JOIN firmware_firmwarerelease release ON release.id 
 JOIN firmware_rolloutpolicy policy ON policy.release_id = release.id
 WHERE stage.closed_at IS NULL AND stage.full_at IS NOT NULL AND stage.resolved = stage.size
   AND release.state = 'published' AND NOT {MODEL_HALTED}
+  AND NOT (stage.cut_at IS NULL AND stage.step <= jsonb_array_length(policy.stage_sizes) AND policy.soak !~ '^0 '
+           AND {TO_BE_LOOKED_AT})
 ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED
 """  # noqa: S608 - our own constant
 CLOSE = "UPDATE scheduling_stage SET closed_at = %(now)s WHERE id = ANY (%(closed)s)"

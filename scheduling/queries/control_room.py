@@ -145,6 +145,8 @@ class Situation:
     """The sign-off of its resumption, where somebody has agreed to that already."""
     look: Look
     streams: Sequence[Stream]
+    later: Sequence[Stream]
+    """Of each model the hubs that were looked at again, a day after they succeeded or two; without letters."""
     stages: Sequence[OpenStage]
     in_flight: InFlight | None
     cells: Sequence[Cell]
@@ -160,6 +162,7 @@ class Situation:
         return max(
             [
                 *(Near(stream.words, stream.share) for stream in self.streams),
+                *(Near(f"{stream.words}, looked at later", stream.share) for stream in self.later),
                 Near("Hubs that refused the image", self.refused_share),
             ],
             key=lambda near: near.share,
@@ -255,6 +258,7 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
                 agreed=agreed.get(release.pk),
                 look=look,
                 streams=_streams(release, look),
+                later=_later(release, look),
                 stages=[
                     OpenStage(name, opened[model], len(release.policy.stage_sizes))
                     for model, name in models.items()
@@ -296,7 +300,7 @@ def _agreed(halted: Sequence[FirmwareRelease]) -> dict[int, SignOff]:
 
 def _streams(release: FirmwareRelease, look: Look) -> list[Stream]:
     """Return the streams of a release, models before networks, so that each keeps its letter as hubs come in."""
-    watched = {(one.model, one.network): one for one in look.watched if one.stream.hubs}
+    watched = {(one.model, one.network): one for one in look.watched if one.stream.hubs and not one.is_late}
     named: list[tuple[str, int | None, int | None]] = [
         *sorted((model.name, model.pk, None) for model in release.hub_models.all()),
         *sorted((period.network.name, None, period.network_id) for period in release.periods.all()),
@@ -304,6 +308,15 @@ def _streams(release: FirmwareRelease, look: Look) -> list[Stream]:
     return [
         Stream(_letter(place), name, model, network, watched.get((model, network)))
         for place, (name, model, network) in enumerate(named)
+    ]
+
+
+def _later(release: FirmwareRelease, look: Look) -> list[Stream]:
+    names = {model.pk: model.name for model in release.hub_models.all()}
+    return [
+        Stream("", names[one.model], one.model, None, one)
+        for one in look.watched
+        if one.is_late and one.model in names and one.stream.hubs
     ]
 
 

@@ -103,6 +103,20 @@ WHERE kept.episode = seen.episode AND kept.seen_at > coalesce((
     SELECT max(halt.halted_at) FROM firmware_halt halt WHERE halt.release_id = %(release)s
       AND (halt.network_id IS NOT NULL OR halt.model_id IS NOT NULL)), '-infinity')
 """  # noqa: S608 - our own constant
+# Hubs that were found well a day later, and those found bad then or after two days: since the last resumption, and
+# without what is halted by itself.
+LATE = f"""
+SELECT tally.model_id, tally.epoch, greatest(sum(tally.well), 0)::bigint, sum(tally.bad)::bigint
+FROM scheduling_latetally tally
+WHERE tally.release_id = %(release)s AND tally.epoch = (
+        SELECT count(*) FROM firmware_halt halt
+        WHERE halt.release_id = %(release)s AND halt.lifted_at IS NOT NULL)
+  AND tally.network_id <> ALL ({NETWORKS_HALTED})
+  AND NOT EXISTS (
+      SELECT FROM firmware_halt halt
+      WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL AND halt.model_id = tally.model_id)
+GROUP BY 1, 2 ORDER BY 1
+"""  # noqa: S608 - our own constant
 FOUND_OUT = timedelta(minutes=5)
 """After the deadline, until somebody has looked at the lot and found the hub silent."""
 
@@ -121,6 +135,8 @@ class Watched:
     episode: int
     stream: breaker.Stream
     reading: breaker.Reading
+    is_late: bool = False
+    """They are those of a model that were looked at again, a day after they succeeded or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,7 @@ def look(*, release: int, now: datetime) -> Look:
 
     def read(stream: breaker.Stream, episode: int) -> breaker.Reading:
         return breaker.read(
-            stream=stream, tolerated=tolerated, episode=episode, streams=max(1, models + networks)
+            stream=stream, tolerated=tolerated, episode=episode, streams=max(1, 2 * models + networks)
         )
 
     settled = _settled(release, episodes, Span.parse(deadline).before(now) - FOUND_OUT)
@@ -174,6 +190,9 @@ def look(*, release: int, now: datetime) -> Look:
             readings.append(read(settled[which], episodes[which]))
         strongest = max(readings, key=lambda reading: reading.evidence)
         watched.append(Watched(*which, episodes[which], found[which], strongest))
+    for model, epoch, well, bad in sql.rows(LATE, {"release": release}):
+        stream = breaker.Stream(good=well, bad=bad, waiting=0)
+        watched.append(Watched(model, None, epoch + 1, stream, read(stream, epoch + 1), is_late=True))
     return Look(tolerated, refused, watched)
 
 

@@ -356,6 +356,7 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
         "deployment_is_kept",
         "deployment_is_of_one_hub",
         "deployment_leaves_its_stage",
+        "deployment_looked_at_later",
         "deployment_moves",
         "deployment_shows_signs",
     ),

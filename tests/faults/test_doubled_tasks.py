@@ -214,6 +214,15 @@ def hubs_change_supplier(world: World) -> None:
     )
 
 
+def a_day_later(world: World) -> None:
+    """Hubs that succeeded have not been looked at again yet."""
+    booked(world)
+    for _ in range(20):
+        world.clock.move(minutes=30)
+        world.work()
+    world.clock.move(days=1)
+
+
 def controls_unseen(world: World) -> None:
     """Nobody has looked at a hub that is not being updated yet, and the release may be activated."""
     booked(world)
@@ -241,6 +250,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "sweep_files": [files_forgotten],
     "advance_stages": [stage_and_counters_behind],
     "look_at_controls": [controls_unseen],
+    "look_again": [a_day_later],
     "keep_turns": [first_stage_to_choose, too_many_for_a_stage],
     "keep_bookings": [bookings_to_keep],
     "allocate": [nobody_booked],

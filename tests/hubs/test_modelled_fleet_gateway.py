@@ -303,12 +303,17 @@ class TestDefect:
         assert report.outcome == Outcome.UNREACHABLE
         assert FleetHub.objects.get().running_version == NEW
 
-    def test_lets_the_hub_answer_late(self, gateway, staged):
+    def test_lets_the_hub_answer_and_fall_silent_later(self, gateway, staged):
         Defect.objects.create(version=NEW, share=1.0, kind=Defect.Kind.LATE, late_by=7200.0)
 
-        assert ask(gateway, command(Phase.ACTIVATE, hub=staged)) == []
-        (report,) = gateway.collect(limit=9, now=NOW + timedelta(hours=2))
+        (report,) = ask(gateway, command(Phase.ACTIVATE, hub=staged))
         assert (report.phase, report.outcome) == (Phase.ACTIVATE, Outcome.DONE)
+        for minutes, is_heard in ((1, True), (119, True), (121, False), (10_000, False)):
+            [seen] = gateway.look(hubs=[staged], now=NOW + timedelta(minutes=minutes))
+            assert seen.is_heard == is_heard
+        read = command(Phase.READ, hub=staged, deployment=99)._replace(valid_until=NOW + timedelta(days=9))
+        (report,) = ask(gateway, read, now=NOW + timedelta(hours=3))
+        assert report.outcome == Outcome.UNREACHABLE
 
     def test_strikes_its_share_of_hubs_of_its_version_network_and_model_only(self, gateway, staged):
         model = FleetHub.objects.get().model

@@ -150,7 +150,7 @@ class TestLook:
     def test_divides_the_false_alarms_among_all_models_and_networks(self, staged: World) -> None:
         activate(1)
         assert of_model(staged).reading == breaker.read(
-            stream=breaker.Stream(0, 0, 1), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(0, 0, 1), tolerated=0.0075, episode=1, streams=3
         )
 
     def test_adds_up_the_stages_of_an_episode(self, staged: World) -> None:
@@ -238,7 +238,7 @@ class TestTheSecondLook:
         one = of_model(silent)
         assert one.stream == breaker.Stream(good=37, bad=3, waiting=400)
         assert one.reading == breaker.read(
-            stream=breaker.Stream(good=37, bad=3, waiting=0), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(good=37, bad=3, waiting=0), tolerated=0.0075, episode=1, streams=3
         )
 
     def test_counts_nobody_who_was_commanded_later(self, silent: World) -> None:
@@ -249,26 +249,26 @@ class TestTheSecondLook:
         }
         assert (hubs, bad) == (440, 23)
         all_of_them = breaker.read(
-            stream=breaker.Stream(good=37, bad=23, waiting=380), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(good=37, bad=23, waiting=380), tolerated=0.0075, episode=1, streams=3
         )
         assert of_model(silent).reading == all_of_them
 
     def test_takes_a_hub_for_good_again_that_was_found_to_be(self, silent: World) -> None:
         end(3, world=silent, state=State.SUCCEEDED, silent=True)
         assert of_model(silent).reading == breaker.read(
-            stream=breaker.Stream(good=40, bad=0, waiting=0), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(good=40, bad=0, waiting=0), tolerated=0.0075, episode=1, streams=3
         )
 
     def test_is_of_the_same_episode(self, silent: World) -> None:
         Evidence.objects.update(episode=2)
         assert of_model(silent).reading == breaker.read(
-            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=3
         )
 
     def test_waits_until_the_deadline_is_over(self, silent: World) -> None:
         silent.clock.move(minutes=-30)
         assert of_model(silent).reading == breaker.read(
-            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=2
+            stream=breaker.Stream(good=37, bad=3, waiting=400), tolerated=0.0075, episode=1, streams=3
         )
 
 

@@ -8,10 +8,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
-from firmware.models import FirmwareRelease, ReleaseState
+from firmware.models import FirmwareRelease, Part, ReleaseState
 from firmware.operations import decisions
 from scheduling.lifecycle import State
-from scheduling.models import Deployment, InFlight, Lot, Stage, TallyChange
+from scheduling.models import Deployment, InFlight, LateLook, Lot, Stage, TallyChange
 from scheduling.operations import stages
 from tests import factories
 from tests.scheduling import world as worlds
@@ -179,7 +179,23 @@ class TestAdvance:
             if soak:
                 assert stages.advance(now=full + timedelta(hours=soak, seconds=-1)) == 0
             short.clock.moment = full + timedelta(hours=soak)
+            if soak:  # what it was for: to look at them again
+                assert stages.advance(now=short.clock()) == 0
+                assert LateLook.objects.filter(stage=number).update(looks=1) == size
             assert stages.advance(now=short.clock()) == 1
+
+    def test_waits_for_nobody_to_look_where_a_network_is_halted(self, short: World) -> None:
+        short.release.policy.soak = "2 hours"
+        short.release.policy.save()
+        activate(1)
+        resolve(1, world=short)
+        for _ in range(2):
+            assert stages.advance(now=short.clock()) == 0
+            short.clock.move(hours=3)
+        assert stages.advance(now=short.clock()) == 0
+        part = Part(network=short.network)
+        decisions.halt(release=short.release, by=None, reason="Silent.", now=short.clock(), part=part)
+        assert stages.advance(now=short.clock()) == 1
 
     def waiting(self, world: World, *, tokens: Sequence[int]) -> list[int]:
         """Let a lot wait for each token, due in a while; return their ids."""

@@ -1,0 +1,181 @@
+"""
+Look at updated hubs again, a day and two days later: whoever answered well may fall silent, or fall back.
+
+The carrier says whether a hub is in contact and what it runs; nothing is commanded. A stage that the policy names is
+not followed by the next one before its hubs have been looked at once.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease
+from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, Watchful
+from portal.ground import sql, turns
+from portal.ground.clock import Clock
+from scheduling.models import LateLook
+
+logger = logging.getLogger(__name__)
+LATER = timedelta(hours=24)
+"""After so long, and after twice that; earlier where the stages of a release soak for less."""
+LOOKS = 2
+MISSES = 3
+"""Looks in a row in which a hub did not answer, until it counts as bad."""
+AGAIN = 48
+"""A hub that did not answer is looked at again after this part of that time: half an hour, as a rule."""
+TURN = timedelta(minutes=1)
+PORTIONS = 10
+"""Times that the carrier is asked by one call."""
+
+# Where a network is halted nobody asks: what its hubs do is known, and held against nobody.
+DUE = """
+SELECT late.deployment_id, late.hub, version.number
+FROM scheduling_latelook late
+JOIN firmware_firmwarerelease release ON release.id = late.release_id
+JOIN hubs_firmwareversion version ON version.id = release.version_id
+WHERE late.release_id = %(release)s
+  AND ((late.looks = 0 AND late.succeeded_at <= %(now)s - %(later)s)
+       OR (late.looks = 1 AND late.succeeded_at <= %(now)s - 2 * %(later)s))
+  AND (late.looked_at IS NULL OR late.misses = 0 OR late.looked_at <= %(now)s - %(again)s)
+  AND NOT EXISTS (
+      SELECT FROM firmware_halt halt
+      WHERE halt.release_id = late.release_id AND halt.lifted_at IS NULL AND halt.network_id = late.network_id)
+ORDER BY late.deployment_id LIMIT %(limit)s
+"""
+EPOCH = "(SELECT count(*) FROM firmware_halt halt WHERE halt.release_id = %(release)s AND halt.lifted_at IS NOT NULL)"
+# Only what is still to be looked at counts: a look that comes twice counts once. A hub is well from its first look on,
+# until another one finds it bad.
+FOUND = f"""
+WITH seen AS (
+    SELECT late.deployment_id, late.release_id, late.model_id, late.network_id, late.looks,
+           CASE WHEN said.is_well THEN 'well'
+                WHEN said.is_heard OR late.misses + 1 >= %(misses)s THEN 'bad'
+                ELSE 'missed' END AS found
+    FROM unnest(%(deployments)s::bigint[], %(heard)s::boolean[], %(well)s::boolean[])
+        AS said (deployment_id, is_heard, is_well)
+    JOIN scheduling_latelook late USING (deployment_id)
+    ORDER BY late.deployment_id FOR UPDATE OF late),
+moved AS (
+    UPDATE scheduling_latelook late SET
+        looked_at = %(now)s,
+        looks = late.looks + (seen.found = 'well')::int,
+        misses = CASE seen.found WHEN 'missed' THEN late.misses + 1 ELSE 0 END
+    FROM seen WHERE seen.deployment_id = late.deployment_id AND seen.found <> 'bad'
+      AND NOT (seen.found = 'well' AND late.looks + 1 >= %(looks)s)),
+over AS (
+    DELETE FROM scheduling_latelook late USING seen
+    WHERE seen.deployment_id = late.deployment_id
+      AND (seen.found = 'bad' OR (seen.found = 'well' AND seen.looks + 1 >= %(looks)s))),
+counted AS (
+    INSERT INTO scheduling_latetally AS tally (release_id, model_id, network_id, epoch, well, bad)
+    SELECT release_id, model_id, network_id, {EPOCH},
+           count(*) FILTER (WHERE found = 'well') - count(*) FILTER (WHERE found = 'bad' AND looks > 0),
+           count(*) FILTER (WHERE found = 'bad')
+    FROM seen WHERE (found = 'well' AND looks = 0) OR found = 'bad'
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (release_id, model_id, network_id, epoch) DO UPDATE SET
+        well = tally.well + excluded.well, bad = tally.bad + excluded.bad)
+SELECT deployment_id FROM seen WHERE found = 'bad' ORDER BY deployment_id
+"""  # noqa: S608 - our own constant
+# They join those that are bad at once: what they have in common is looked for among all of them.
+KEEP = """
+INSERT INTO scheduling_badhub (deployment_id, hub_id, release_id, network_id, model_id, stage, supplier_id,
+                               hardware_version, version_before, commanded_at)
+SELECT deployment.id, deployment.hub_id, lot.release_id, lot.network_id, deployment.model_id, deployment.stage,
+       lot.supplier_id, hub.hardware_version,
+       coalesce((SELECT command.version FROM scheduling_command command
+                 WHERE command.deployment_id = deployment.id AND command.phase = 1 AND command.version IS NOT NULL
+                 ORDER BY command.attempt DESC LIMIT 1), version.number),
+       (SELECT coalesce(max(command.admitted_at), deployment.moved_at) FROM scheduling_command command
+        WHERE command.deployment_id = deployment.id AND command.phase = 3)
+FROM scheduling_deployment deployment
+JOIN scheduling_lot lot ON lot.id = deployment.id >> 11
+JOIN hubs_communicationshub hub ON hub.chf_id = deployment.hub_id
+JOIN hubs_firmwareversion version ON version.id = hub.installed_version_id
+WHERE deployment.id = ANY (%(bad)s::bigint[]) ORDER BY deployment.id
+ON CONFLICT DO NOTHING
+"""
+FORGET = "DELETE FROM scheduling_latelook WHERE release_id = %(release)s"
+
+
+def look(*, gateway: HubGateway, clock: Clock) -> int:
+    """
+    Look at the updated hubs for which it is time; return how many were found bad.
+
+    One process at a time. A carrier that cannot be asked is asked later; of one that cannot look at hubs nothing is
+    awaited.
+    """
+    bad = 0
+    with turns.turn(name="late looks", lease=TURN, clock=clock) as is_ours:
+        for release in _rolling_out() if is_ours else ():
+            if not isinstance(gateway, Watchful):
+                sql.run(FORGET, {"release": release.pk})
+                continue
+            later = _later(release, clock())
+            for _ in range(PORTIONS):
+                terms = {
+                    "release": release.pk,
+                    "now": clock(),
+                    "later": later,
+                    "again": later / AGAIN,
+                    "limit": LOOK_LIMIT,
+                }
+                if not (due := sql.rows(DUE, terms)):
+                    break
+                try:
+                    sightings = gateway.look(hubs=[hub for _, hub, _ in due], now=clock())
+                except (GatewayUnavailable, OSError):
+                    logger.warning("updated hubs cannot be looked at again", exc_info=True)
+                    return bad
+                bad += _take_up(release.pk, due, sightings, clock())
+    return bad
+
+
+def next_at(*, release: FirmwareRelease, now: datetime) -> datetime | None:
+    """Return when the next hub of a release is to be looked at again; None where none is left."""
+    later = _later(release, now)
+    moments = [
+        late.succeeded_at + (looks + 1) * later
+        if late.misses == 0 or late.looked_at is None
+        else late.looked_at + later / AGAIN
+        for looks in range(LOOKS)
+        for late in LateLook.objects.filter(release=release, looks=looks).order_by("succeeded_at")[:1]
+    ]
+    return min(moments, default=None)
+
+
+def _rolling_out() -> Sequence[FirmwareRelease]:
+    return list(
+        FirmwareRelease.objects.filter(state__in=OPEN_TO_SUPPLIERS).select_related("policy").order_by("pk")
+    )
+
+
+def _later(release: FirmwareRelease, now: datetime) -> timedelta:
+    """Return after how long the hubs of a release are looked at again: a day, or as long as its stages soak."""
+    soak = release.policy.soak.after(now) - now
+    return min(soak, LATER) if soak else LATER
+
+
+@transaction.atomic
+def _take_up(
+    release: int, due: Sequence[tuple[int, int, int]], sightings: Sequence[Sighting], now: datetime
+) -> int:
+    """Write down what was seen of some hubs; return how many of them are bad."""
+    terms = {
+        "release": release,
+        "now": now,
+        "looks": LOOKS,
+        "misses": MISSES,
+        "deployments": sql.numbers(deployment for deployment, _, _ in due),
+        "heard": [seen.is_heard for seen in sightings],
+        "well": [
+            seen.is_heard and seen.version == version
+            for (_, _, version), seen in zip(due, sightings, strict=True)
+        ],
+    }
+    bad = [deployment for (deployment,) in sql.rows(FOUND, terms)]
+    if bad:
+        sql.run(KEEP, {"bad": sql.numbers(bad)})
+    return len(bad)

@@ -1,0 +1,274 @@
+"""Updated hubs are looked at again a day and two days later, and stop a release whose defects show late."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
+from firmware.operations import decisions
+from hubs.gateway import GatewayUnavailable, Sighting, connect
+from hubs.modelled_fleet.models import Defect, NetworkProfile
+from scheduling import breaker
+from scheduling.lifecycle import State
+from scheduling.models import BadHub, Deployment, LateLook, LateTally, Stage
+from scheduling.operations import halts, late_looks, stages
+from scheduling.queries import evidence
+from tests.scheduling.test_early_warning import activate, end, stage
+from tests.scheduling.world import NEW, OLD, World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DAY = timedelta(days=1)
+
+
+class Eye:
+    """A carrier that hears every hub but the silent ones, and of each the version that it runs."""
+
+    def __init__(self) -> None:
+        self.silent: set[int] = set()
+        self.fallen_back: set[int] = set()
+        self.is_there = True
+        self.asked: list[Sequence[int]] = []
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> list[Sighting]:
+        if not self.is_there:
+            raise GatewayUnavailable("nobody answers")
+        self.asked.append(hubs)
+        return [
+            Sighting(hub, False)
+            if hub in self.silent
+            else Sighting(hub, True, OLD if hub in self.fallen_back else NEW)
+            for hub in hubs
+        ]
+
+    def send(self, **_: Any) -> Any:
+        raise AssertionError("a look commands nothing")
+
+    collect = acknowledge = send
+
+
+@pytest.fixture
+def eye() -> Eye:
+    return Eye()
+
+
+@pytest.fixture
+def done(world: World) -> World:
+    """Fifty hubs of the first stage have succeeded, in a release whose stages soak for a day."""
+    world.release.policy.tolerated_bad_percent = "0.75"
+    world.release.policy.soak = "24 hours"
+    world.release.policy.save()
+    stage(world, 60)
+    activate(50)
+    end(50, world=world, state=State.SUCCEEDED)
+    assert stages.advance(now=world.clock()) == 0
+    return world
+
+
+def hubs() -> list[int]:
+    """Return the hubs that succeeded, in the order of their deployments."""
+    found = Deployment.objects.filter(state=State.SUCCEEDED).order_by("id")
+    return list(found.values_list("hub_id", flat=True))
+
+
+def tally() -> tuple[int, int]:
+    """Return how many were well, and how many bad, in all."""
+    rows = LateTally.objects.all()
+    return sum(row.well for row in rows), sum(row.bad for row in rows)
+
+
+def look(world: World, eye: Eye, *, after: timedelta = timedelta(0), times: int = 1) -> int:
+    """Let time pass, and look so often, half an hour apart; return how many hubs were found bad."""
+    world.clock.moment += after
+    bad = 0
+    for _ in range(times):
+        bad += late_looks.look(gateway=eye, clock=world.clock)
+        world.clock.move(minutes=30)
+    return bad
+
+
+class TestWhoIsLookedAt:
+    def test_is_every_hub_of_a_small_stage_that_succeeded(self, world: World) -> None:
+        stage(world, 60)
+        activate(50)
+        end(40, world=world, state=State.SUCCEEDED)
+        end(10, world=world, state=State.UNCONFIRMED)
+        late = LateLook.objects.order_by("deployment_id")
+        assert [one.hub for one in late] == hubs()
+        assert {(one.stage, one.succeeded_at, one.looks, one.misses) for one in late} == {
+            (1, world.clock(), 0, 0)
+        }
+
+    def test_is_one_in_twenty_of_a_large_stage(self, world: World) -> None:
+        stage(world, 400)
+        world.release.policy.in_flight_floor = 400
+        world.release.policy.save()
+        Stage.objects.update(size=50_000)
+        activate(50)
+        end(50, world=world, state=State.SUCCEEDED)
+        few = LateLook.objects.count()
+        assert few < 20
+        for _ in range(7):
+            activate(50)
+            end(50, world=world, state=State.SUCCEEDED)
+        assert 5 <= LateLook.objects.count() <= 45
+
+
+class TestLook:
+    def test_comes_after_a_day_and_after_two_and_then_no_more(self, done: World, eye: Eye) -> None:
+        assert look(done, eye, after=DAY - timedelta(hours=1)) == 0
+        assert not eye.asked
+        assert look(done, eye, after=timedelta(hours=1)) == 0
+        assert [len(asked) for asked in eye.asked] == [50]
+        assert tally() == (50, 0)
+        look(done, eye)
+        assert len(eye.asked) == 1
+        look(done, eye, after=DAY)
+        assert [len(asked) for asked in eye.asked] == [50, 50]
+        assert tally() == (50, 0)
+        assert not LateLook.objects.exists()
+
+    def test_comes_earlier_where_stages_soak_for_less(self, done: World, eye: Eye) -> None:
+        done.release.policy.soak = "1 minutes"
+        done.release.policy.save()
+        look(done, eye, after=timedelta(minutes=1))
+        assert tally() == (50, 0)
+
+    def test_finds_those_silent_that_three_looks_do_not_hear(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:5])
+        assert look(done, eye, after=DAY, times=2) == 0
+        assert tally() == (45, 0)
+        assert look(done, eye) == 5
+        assert tally() == (45, 5)
+        assert set(BadHub.objects.values_list("hub_id", flat=True)) == eye.silent
+
+    def test_asks_those_again_half_an_hour_later_and_not_at_once(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:5])
+        done.clock.moment += DAY
+        for _ in range(5):
+            late_looks.look(gateway=eye, clock=done.clock)
+        assert [len(asked) for asked in eye.asked] == [50]
+        assert late_looks.next_at(release=done.release, now=done.clock()) == done.clock() + timedelta(
+            minutes=30
+        )
+
+    def test_forgets_a_miss_that_was_followed_by_an_answer(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:5])
+        look(done, eye, after=DAY, times=2)
+        eye.silent = set()
+        look(done, eye)
+        assert set(LateLook.objects.values_list("looks", "misses")) == {(1, 0)}
+        assert tally() == (50, 0)
+
+    def test_finds_those_bad_at_once_that_run_another_version(self, done: World, eye: Eye) -> None:
+        eye.fallen_back = set(hubs()[:2])
+        assert look(done, eye, after=DAY) == 2
+        assert tally() == (48, 2)
+
+    def test_takes_back_that_a_hub_was_well(self, done: World, eye: Eye) -> None:
+        look(done, eye, after=DAY)
+        eye.silent = set(hubs()[:5])
+        assert look(done, eye, after=DAY, times=3) == 5
+        assert tally() == (45, 5)
+
+    def test_counts_once_what_comes_twice(self, done: World, eye: Eye) -> None:
+        done.clock.moment += DAY
+        due = [(late.deployment_id, late.hub, NEW) for late in LateLook.objects.all()]
+        eye.fallen_back = set(hubs()[:3])
+        seen = eye.look(hubs=[hub for _, hub, _ in due], now=done.clock())
+        for bad in (3, 0):
+            assert late_looks._take_up(done.release.pk, due, seen, done.clock()) == bad
+        assert tally()[1] == 3
+        assert BadHub.objects.count() == 3
+
+    def test_is_left_to_one_at_a_time(self, done: World, eye: Eye) -> None:
+        done.clock.moment += DAY
+        with late_looks.turns.turn(name="late looks", lease=late_looks.TURN, clock=done.clock):
+            late_looks.look(gateway=eye, clock=done.clock)
+        assert not eye.asked
+
+    def test_waits_for_a_carrier_that_cannot_be_asked(self, done: World, eye: Eye) -> None:
+        eye.is_there = False
+        assert look(done, eye, after=DAY, times=5) == 0
+        assert set(LateLook.objects.values_list("looks", "misses")) == {(0, 0)}
+
+    def test_awaits_nothing_of_a_carrier_that_cannot_look(self, done: World) -> None:
+        blind: Any = SimpleNamespace(send=None, collect=None, acknowledge=None)
+        late_looks.look(gateway=blind, clock=done.clock)
+        assert not LateLook.objects.exists()
+
+    def test_asks_nobody_on_a_network_that_is_halted(self, done: World, eye: Eye) -> None:
+        part = Part(network=done.network)
+        decisions.halt(release=done.release, by=None, reason="Silent.", now=done.clock(), part=part)
+        look(done, eye, after=DAY)
+        assert not eye.asked
+
+
+class TestTheRelease:
+    def test_stops_when_what_was_well_falls_silent(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:8])
+        look(done, eye, after=DAY, times=3)
+        assert halts.watch(now=done.clock()) == 1
+        halt = Halt.objects.get()
+        assert "looked at again a day or two after they had succeeded, 8 are bad (16.0%)" in halt.reason
+        assert next(one for one in halt.facts["streams"] if one["is_late"])["bad"] == 8
+        assert FirmwareRelease.objects.get(pk=done.release.pk).state == ReleaseState.HALTED
+
+    def test_goes_on_when_all_are_well(self, done: World, eye: Eye) -> None:
+        look(done, eye, after=DAY)
+        assert halts.watch(now=done.clock()) == 0
+        [late] = [
+            one for one in evidence.look(release=done.release.pk, now=done.clock()).watched if one.is_late
+        ]
+        assert (late.model, late.stream) == (done.model.pk, breaker.Stream(50, 0, 0))
+
+    def test_opens_the_next_stage_only_when_the_hubs_of_the_last_were_looked_at(
+        self, done: World, eye: Eye
+    ) -> None:
+        done.clock.moment += DAY + timedelta(hours=1)
+        assert stages.advance(now=done.clock()) == 0
+        look(done, eye)
+        assert stages.advance(now=done.clock()) == 1
+
+    def test_is_not_held_to_what_was_known_before_it_was_resumed(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:8])
+        look(done, eye, after=DAY, times=3)
+        assert halts.watch(now=done.clock()) == 1
+        done.clock.move(minutes=1)
+        done.resume(reason="Those had another power supply.")
+        assert halts.watch(now=done.clock()) == 0
+        eye.silent |= set(hubs()[8:16])
+        look(done, eye, after=DAY, times=3)
+        assert halts.watch(now=done.clock()) == 1
+
+    def test_leaves_out_a_model_that_is_halted(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:8])
+        look(done, eye, after=DAY, times=3)
+        part = Part(model=done.model)
+        decisions.halt(release=done.release, by=done.staff, reason="Known.", now=done.clock(), part=part)
+        assert halts.watch(now=done.clock()) == 0
+
+
+class TestTheModelledFleet:
+    def test_shows_a_late_defect_to_a_later_look_alone(self, world: World) -> None:
+        NetworkProfile.objects.update(reachability=1.0, never_reached=0.0, silent_activation=0.0)
+        world.release.policy.soak = "24 hours"
+        world.release.policy.tolerated_bad_percent = "0.75"
+        world.release.policy.save()
+        Defect.objects.create(version=NEW, share=0.5, kind=Defect.Kind.LATE, late_by=6 * 3600)
+        world.hubs(40)
+        world.slot(start=timedelta(hours=5), room=40)
+        world.book()
+        for _ in range(40):
+            world.clock.move(minutes=15)
+            world.work()
+        assert Deployment.objects.filter(state=State.SUCCEEDED).count() > 30
+        assert halts.watch(now=world.clock()) == 0
+        world.clock.moment += DAY
+        for _ in range(3):
+            late_looks.look(gateway=connect(), clock=world.clock)
+            world.clock.move(minutes=30)
+        assert halts.watch(now=world.clock()) == 1
+        assert "looked at again" in Halt.objects.get().reason
