@@ -93,7 +93,7 @@ class TestPage:
 
         assert "1 release: 1 watched" in page
         assert "Watched</span>" in page
-        assert f"Model {staged.model.name}: 80 % of the limit at which the release halts by itself." in page
+        assert f"Model {staged.model.name}: 75 % of the limit at which the release halts by itself." in page
 
     def test_says_why_it_was_halted_and_what_is_needed(self, staged: World, client: Client) -> None:
         activate(50)
@@ -197,9 +197,9 @@ class TestPage:
         assert len(questions()) == len(few)
 
         # session, user, clock; releases with models, periods, networks; names of models and of networks; stages,
-        # budgets, outcomes, halts; what speaks against each (three for every release); evidence over time; cohorts;
+        # budgets, outcomes, halts; what speaks against each (four for every release); evidence over time; cohorts;
         # controls
-        assert len(few) == 19, "\n".join(few)
+        assert len(few) == 20, "\n".join(few)
         assert not [
             query for query in few if "scheduling_deployment" in query or "communicationshub" in query
         ]
@@ -211,4 +211,4 @@ class TestPage:
             number=1,
             defaults={"size": 50, "opened_at": staged.clock()},
         )
-        assert len(questions()) == len(few) + 3
+        assert len(questions()) == len(few) + 4

@@ -29,6 +29,10 @@ HARMLESS: dict[tuple[str, str], str] = {
         "Old pages cannot sign a resumption off meanwhile, and say so with an error; nothing is lost. Old workers know "
         "no halt of a part, so none can be made before the new pages are up, which come after the new workers."
     ),
+    ("scheduling", "0033_late_looks"): (
+        "The trigger adds rows to a table of its own and refuses nothing. While only old workers live nobody looks at "
+        "them; the first new one does."
+    ),
     ("scheduling", "0024_signs_and_evidence"): (
         "The trigger adds rows to a table of its own and refuses nothing. An old process writes no silence, so it "
         "counts none."
