@@ -400,9 +400,9 @@ WHERE changing_hub.lot = %(lot)s AND (changing_hub.obstacle IS NOT NULL) = %(sta
 GATHERED_LOTS = """
 SELECT DISTINCT lot, slot FROM changing_hub WHERE (obstacle IS NOT NULL) = %(stay)s ORDER BY lot
 """
-# a lot without an open hub is never due again; none but the lots that are locked already
+# a lot without an open hub is never due again, whoever holds it; none but the lots that are locked already
 SETTLE = """
-UPDATE scheduling_lot SET due_at = NULL
+UPDATE scheduling_lot SET due_at = NULL, lease_until = NULL
 WHERE id IN (SELECT lot FROM changing_hub) AND due_at IS NOT NULL
   AND provisional + booked + staging + staged + activating + held = 0
 """

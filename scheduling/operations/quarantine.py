@@ -90,9 +90,9 @@ SET state = CASE state WHEN 'activating' THEN 'unconfirmed' ELSE 'missed' END, e
 WHERE id = ANY (%(deployments)s) AND ended_at IS NULL
 RETURNING id, state
 """
-# a lot without an open hub is never due again
+# a lot without an open hub is never due again, whoever holds it
 SETTLE = """
-UPDATE scheduling_lot SET due_at = NULL
+UPDATE scheduling_lot SET due_at = NULL, lease_until = NULL
 WHERE id = ANY (%(lots)s) AND provisional + booked + staging + staged + activating + held = 0
 """
 

@@ -407,9 +407,9 @@ SELECT new_lot.id * {LOT_SPAN} + place %% {LOT_SIZE}, hub, model_id, state, '', 
 FROM placed_hub JOIN new_lot ON new_lot.grp = placed_hub.grp AND new_lot.nth = place / {LOT_SIZE}
 ORDER BY hub
 """  # noqa: S608 - our own constants
-# a lot without an open hub is never due again, and a question without one is no longer asked
+# a lot without an open hub is never due again, whoever holds it, and a question without one is no longer asked
 SETTLE = """
-UPDATE scheduling_lot SET due_at = NULL
+UPDATE scheduling_lot SET due_at = NULL, lease_until = NULL
 WHERE id IN (SELECT lot FROM carried_hub) AND due_at IS NOT NULL
   AND provisional + booked + staging + staged + activating + held = 0
 """

@@ -9,9 +9,9 @@ from django.db import connection
 from hubs.gateway import Command as Instruction
 from hubs.gateway import Receipt
 from portal.ground import clock
-from scheduling.models import Lot
-from scheduling.operations import deployments
-from scheduling.operations.deployments import claims
+from scheduling.models import Deployment, Lot
+from scheduling.operations import deployments, quarantine
+from scheduling.operations.deployments import aside, claims
 from tests.scheduling import world as worlds
 from tests.scheduling.test_deployments import Recorder
 from tests.scheduling.world import World
@@ -78,6 +78,17 @@ class TestTheLease:
 
     def test_is_given_back_with_the_lot(self, due: World) -> None:
         deployments.carry_out(gateway=Recorder(), clock=due.clock, lots=1)
+        assert Lot.objects.get().lease_until is None
+
+    def test_is_not_renewed_once_no_hub_is_left(self, due: World) -> None:
+        claimed = deployments.claim(now=due.clock())
+        assert claimed
+        poisoned = list(Deployment.objects.values_list("id", flat=True))
+        for deployment in poisoned:
+            aside.set_aside(deployment=deployment, error="KeyError", now=due.clock())
+        quarantine.end(deployments=poisoned, by=due.staff, reason="Replaced", now=due.clock())
+        assert Lot.objects.values_list("due_at", "lease_until").get() == (None, None)
+        assert deployments.admit(claimed=claimed, image_whole=True, clock=due.clock).commands == 0
         assert Lot.objects.get().lease_until is None
 
 

@@ -136,6 +136,16 @@ class TestADeployment:
         record(world, answer(key))
         assert Lot.objects.get().due_at == Deployment.objects.get(pk=key).next_at == world.clock()
 
+    def test_takes_its_lot_from_a_holder_only_when_no_hub_of_it_is_open(self, world: World, lay: Lay) -> None:
+        """A holder that died would have it for ever: nobody claims what is never due again."""
+        first, last = lay([READING, READING])
+        held_until = world.clock() + timedelta(minutes=1)
+        Lot.objects.update(due_at=world.clock(), lease_until=held_until)
+        record(world, answer(first, version=NEW))
+        assert Lot.objects.get().lease_until == held_until
+        record(world, answer(last, version=NEW))
+        assert Lot.objects.values_list("due_at", "lease_until").get() == (None, None)
+
 
 class TestTheKeyOfACommand:
     def test_is_given_once(self, world: World, lay: Lay) -> None:

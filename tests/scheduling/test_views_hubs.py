@@ -195,12 +195,12 @@ class TestHub:
         world.book()
 
         # session, user, Supplier, clock; the hub; releases and their models, predecessors, versions of these,
-        # periods, networks of these; deployments (open); changes of supplier; versions and verdicts; the story;
+        # periods, networks of these, halts; deployments (open); changes of supplier; versions and verdicts; the story;
         # questions to answer, for the menu
         after = queries_of(client, self.address(hub))
-        assert len(before) == 17, "\n".join(before)
+        assert len(before) == 18, "\n".join(before)
         # once booked: the lots of the open deployment and of the story, whether these are set aside, and its commands
-        assert len(after) <= 22, "\n".join(after)
+        assert len(after) <= 23, "\n".join(after)
 
 
 class TestVerdicts:

@@ -124,7 +124,8 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
     if not mine:
         raise LeaseLost
     [(lease_until,)] = mine
-    if lease_until is None or lease_until < now + LEASE * 3 / 4:
+    # without one all hubs of the lot have ended meanwhile: nothing is left that a lease would be for
+    if lease_until is not None and lease_until < now + LEASE * 3 / 4:
         sql.run(RENEW, terms | {"now": now, "lease": LEASE})
     return now
 

@@ -91,11 +91,14 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
     AS report (deployment_id, phase, attempt, outcome, version, hub)
 ON CONFLICT DO NOTHING
 """
-# the trigger has moved the lot's counts by now: a lot without an open hub is never due again
+# the trigger has moved the lot's counts by now: a lot without an open hub is never due again, and a holder who died
+# has it no longer
 WAKE = """
-UPDATE scheduling_lot lot SET due_at = CASE
-    WHEN provisional + booked + staging + staged + activating + held > 0
-    THEN least(lot.due_at, moved.next_at) END
+UPDATE scheduling_lot lot SET
+    due_at = CASE WHEN provisional + booked + staging + staged + activating + held > 0
+                  THEN least(lot.due_at, moved.next_at) END,
+    lease_until = CASE WHEN provisional + booked + staging + staged + activating + held > 0
+                       THEN lot.lease_until END
 FROM unnest(%(lots)s::bigint[], %(nexts)s::timestamptz[]) AS moved (lot_id, next_at)
 WHERE lot.id = moved.lot_id
 """
