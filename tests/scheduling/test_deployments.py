@@ -18,7 +18,7 @@ from hubs.modelled_fleet.models import CommandLog, FleetHub, NetworkProfile
 from hubs.models import CommunicationsHub, FirmwareVersion, HubStatus
 from scheduling.lifecycle import FINAL, MOVES, Ending, State
 from scheduling.models import LOT_SPAN, Command, Deployment, Lot, StrayReport
-from scheduling.operations import deployments
+from scheduling.operations import deployments, halts
 from scheduling.operations.deployments import gate
 from tests.scheduling.world import NEW, OLD, World, in_no_stage
 
@@ -259,7 +259,8 @@ class TestTheGate:
         deployments.wake_stopped(now=booked.clock())
         booked.work()
         assert Lot.objects.get().held == 3
-        FirmwareRelease.objects.update(state=ReleaseState.PUBLISHED)
+        booked.resume(reason="Mended")
+        halts.watch(now=booked.clock())
         deployments.wake_stopped(now=booked.clock())
         booked.clock.move(hours=4)
         booked.work()

@@ -27,7 +27,7 @@ from scheduling.models import (
     Notice,
     Slot,
 )
-from scheduling.operations import first_hubs, stages, turns
+from scheduling.operations import first_hubs, late_looks, stages, turns
 from scheduling.operations.changes import cancel_part
 from scheduling.queries import reconciliation
 from scheduling.queries import turns as queries
@@ -68,6 +68,7 @@ def crowd(world: World) -> World:
 
 
 def keep(world: World) -> int:
+    late_looks.look(gateway=connect(), clock=world.clock)  # stages that soak wait for it
     return turns.keep(clock=world.clock)
 
 
