@@ -187,7 +187,7 @@ class Tally(models.Model):
         verbose_name_plural = "tallies"
         constraints = [
             models.UniqueConstraint(
-                fields=["release", "network", "model", "stage", "state"], name="tally_once"
+                fields=["release", "model", "stage", "network", "state"], name="tally_once_of_a_stage"
             ),
         ]
 

@@ -43,7 +43,7 @@ class WarningSign(models.Model):
                 name="warning_sign_of_the_bad_says_when",
             ),
         ]
-        indexes = [models.Index(fields=["release", "kind"], name="warning_sign_by_release")]
+        indexes = [models.Index(fields=["release", "kind", "model", "stage"], name="warning_sign_by_stage")]
 
     def __str__(self) -> str:
         return f"{self.hubs:+} {self.kind}"

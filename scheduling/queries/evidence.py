@@ -38,22 +38,24 @@ NETWORKS_HALTED = """ARRAY(
     SELECT halt.network_id FROM firmware_halt halt
     WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL AND halt.network_id IS NOT NULL)"""
 # One statement, so that nothing is counted twice, or not at all, while the tally takes up its changes. A hub that was
-# silent at its deadline is bad while it is being read back; then it is what it is found to be.
+# silent at its deadline is bad while it is being read back; then it is what it is found to be. Looked up by stage: of
+# a long rollout there are hundreds, and all but the last few are of earlier episodes.
 OUTCOMES = f"""
-WITH watched AS ({WATCHED}),
-counted AS (
-    SELECT network_id, model_id, stage, state, hubs FROM scheduling_tally WHERE release_id = %(release)s
-    UNION ALL
-    SELECT network_id, model_id, stage, state, hubs FROM scheduling_tallychange WHERE release_id = %(release)s
-    UNION ALL
-    SELECT network_id, model_id, stage, kind, hubs FROM scheduling_warningsign
-    WHERE release_id = %(release)s AND kind = 'silent')
+WITH watched AS ({WATCHED})
 SELECT watched.model_id, watched.episode, counted.network_id,
        coalesce(sum(hubs) FILTER (WHERE state = 'succeeded'), 0)::bigint,
        coalesce(sum(hubs) FILTER (WHERE state IN ('failed', 'unconfirmed', 'silent')), 0)::bigint,
        coalesce(sum(CASE state WHEN 'activating' THEN hubs WHEN 'silent' THEN -hubs END), 0)::bigint
-FROM watched LEFT JOIN counted ON counted.model_id = watched.model_id AND counted.stage = watched.number
-    AND counted.network_id <> ALL ({NETWORKS_HALTED})
+FROM watched LEFT JOIN LATERAL (
+    SELECT network_id, state, hubs FROM scheduling_tally tally
+    WHERE tally.release_id = %(release)s AND tally.model_id = watched.model_id AND tally.stage = watched.number
+    UNION ALL
+    SELECT network_id, state, hubs FROM scheduling_tallychange change
+    WHERE change.release_id = %(release)s AND change.model_id = watched.model_id AND change.stage = watched.number
+    UNION ALL
+    SELECT network_id, kind, hubs FROM scheduling_warningsign sign
+    WHERE sign.release_id = %(release)s AND sign.kind = 'silent' AND sign.model_id = watched.model_id
+      AND sign.stage = watched.number) counted ON counted.network_id <> ALL ({NETWORKS_HALTED})
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """  # noqa: S608 - our own constant
 # Whenever a model begins anew, or is left out, each network does so too: the hubs that its stream looks at are others.

@@ -29,6 +29,10 @@ HARMLESS: dict[tuple[str, str], str] = {
         "Old pages cannot sign a resumption off meanwhile, and say so with an error; nothing is lost. Old workers know "
         "no halt of a part, so none can be made before the new pages are up, which come after the new workers."
     ),
+    ("scheduling", "0034_evidence_by_stage"): (
+        "The constraint is of the same columns in another order, and whoever writes names the columns. Between the two "
+        "the table is locked."
+    ),
     ("scheduling", "0033_late_looks"): (
         "The trigger adds rows to a table of its own and refuses nothing. While only old workers live nobody looks at "
         "them; the first new one does."
