@@ -58,6 +58,7 @@ TIMETABLE: dict[str, Entry] = {
     "open slots": every(60, "open_slots"),
     "reconcile": every(120, "reconcile"),
     "count fleet": every(60, "count_fleet"),
+    "chain decisions": every(5, "chain_decisions"),
 }
 
 

@@ -68,7 +68,11 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         cursor.execute(THAWED)
 
 
-KEPT = {"ground_auditentry": "audit_only_grows", "scheduling_deployment": "deployment_is_kept"}
+KEPT = {
+    "ground_auditentry": "audit_only_grows",
+    "ground_auditlink": "audit_chain_only_grows",
+    "scheduling_deployment": "deployment_is_kept",
+}
 """Tables that nobody empties, and the triggers that see to it."""
 
 

@@ -29,6 +29,46 @@ class AuditEntry(models.Model):
         return f"{self.verb} {self.subject}"
 
 
+class AuditLink(models.Model):
+    """
+    A decision's place in the chain of decisions; the link, 32 bytes, is as `portal.ground.chain` says.
+
+    Rows are only ever added, as those of the record are.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    entry = models.OneToOneField(
+        AuditEntry, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    link = models.BinaryField()
+    made_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+class AuditPending(models.Model):
+    """A decision that is in no chain yet: for some seconds. Written by the database itself."""
+
+    entry_id = models.BigIntegerField(primary_key=True)
+
+    def __str__(self) -> str:
+        return f"{self.entry_id}"
+
+
+class AuditHead(models.Model):
+    """The one end of the chain: how many links it has, and the last of them."""
+
+    number = models.BigIntegerField()
+    link = models.BinaryField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="audit_has_one_head")]
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
 class Turn(models.Model):
     """
     Who is at something that one process does at a time: nobody, once `until` is over, by the database's clock.

@@ -349,7 +349,8 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
     "firmware_availabilityperiod": ("release_periods_frozen",),
     "firmware_rolloutpolicy": ("release_policy_frozen",),
     "firmware_signoff": ("sign_off_written",),
-    "ground_auditentry": ("audit_only_grows",),
+    "ground_auditentry": ("audit_is_to_be_chained", "audit_only_grows"),
+    "ground_auditlink": ("audit_chain_only_grows",),
     "scheduling_deployment": (
         "deployment_activated_in_a_stage",
         "deployment_begins",

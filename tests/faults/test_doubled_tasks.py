@@ -29,7 +29,7 @@ from hubs.modelled_fleet.models import CommandLog
 from hubs.models import ChangeOfSupplier, CommunicationsHub, FleetCount
 from hubs.operations import count_fleet
 from portal.celery import TIMETABLE, app
-from portal.ground.models import AuditEntry
+from portal.ground.models import AuditEntry, AuditLink
 from portal.models import User
 from scheduling.models import (
     Booking,
@@ -188,6 +188,10 @@ def letters_owed(world: World) -> None:
     )
 
 
+def decisions_unchained(world: World) -> None:
+    booked(world)
+
+
 def pattern_new(world: World) -> None:
     for weekday in Weekday.values:
         CapacityPattern.objects.create(
@@ -263,6 +267,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "open_slots": [pattern_new],
     "count_fleet": [fleet_uncounted],
     "reconcile": [command_from_elsewhere],
+    "chain_decisions": [decisions_unchained],
 }
 
 
@@ -282,6 +287,7 @@ VARIES = {
     "digest",
     "image_type",
     "hash",
+    "link",  # of decisions that name the booking
     "words",
     "postcode",
 }
@@ -299,7 +305,16 @@ def picture() -> Picture:
     """Return how many rows there are of each kind and of each look, whatever their keys and moments are."""
     kinds = [
         *apps.get_app_config("scheduling").get_models(),
-        *(FirmwareRelease, Halt, ChangeOfSupplier, CommunicationsHub, FleetCount, AuditEntry, CommandLog),
+        *(
+            FirmwareRelease,
+            Halt,
+            ChangeOfSupplier,
+            CommunicationsHub,
+            FleetCount,
+            AuditEntry,
+            AuditLink,
+            CommandLog,
+        ),
     ]
     kinds.remove(Reconciliation)  # how often somebody has looked; what was found is in
     taken = {model.__name__: Counter(map(_look, model._default_manager.all())) for model in kinds}

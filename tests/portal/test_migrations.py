@@ -29,6 +29,10 @@ HARMLESS: dict[tuple[str, str], str] = {
         "Old pages cannot sign a resumption off meanwhile, and say so with an error; nothing is lost. Old workers know "
         "no halt of a part, so none can be made before the new pages are up, which come after the new workers."
     ),
+    ("ground", "0004_audit_chain"): (
+        "What an old process records is taken down by the trigger as well, and waits for a new one to chain it. No old "
+        "process knows the links, whose trigger refuses changes."
+    ),
     ("scheduling", "0034_evidence_by_stage"): (
         "The constraint is of the same columns in another order, and whoever writes names the columns. Between the two "
         "the table is locked."
