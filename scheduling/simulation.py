@@ -5,7 +5,7 @@ Thousands of rollouts go on side by side, a minute at a time, under the stages a
 no names here: each that is commanded is drawn anew, its network, whether it is bad, and when it is heard of. That
 takes the place of a fleet where only counts matter, and is fast enough for every hub of the country.
 
-One hub model; where a release covers several, each has stages of its own, and they share what may be in flight.
+Where a release covers several hub models, each has stages of its own, and they share what may be in flight.
 """
 
 import math
@@ -22,6 +22,15 @@ Counts: TypeAlias = NDArray[np.int64]
 Shares: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 
+LOOKED_AT_IN_FULL = 5_000
+"""Hubs of stages up to this size are all looked at again later; of larger ones a sample."""
+SAMPLE = 1 / 20
+"""The share of the hubs of a large stage that are looked at again."""
+MISSES = 3
+"""Looks in a row in which a hub does not answer, until it counts as bad."""
+AGAIN = 48
+"""A hub that did not answer is looked at again after this part of the time until the first look."""
+
 RAN_TO_ITS_END = -1
 """Instead of the stream that stopped a rollout: nothing did."""
 UNHEARD = 1e-4
@@ -33,10 +42,12 @@ class Terms:
     """
     What a policy says of a rollout; where nothing else is said, what it begins with.
 
-    `stages` are sizes in hubs, and the last is that of every tranche after it. `soaks` are minutes for which each of
-    them stays closed once all its hubs have an outcome; those that are missing are nought. In flight are at most
+    `stages` are sizes in hubs, and the last is that of every tranche after it. `soaks` are minutes for which the next
+    stage stays closed once all hubs of one have an outcome; the last is that of every tranche after it too, and those
+    that are missing are nought. In flight are at most
     `percent` of the hubs that have an outcome, but `floor` in any case and never over `ceiling`. A hub that has not
-    been heard of for `deadline` minutes is silent.
+    been heard of for `deadline` minutes is silent. Hubs that answered well are looked at again after `later` minutes,
+    and after twice that; a stage with a soak is not followed by the next one before its hubs were looked at once.
     """
 
     stages: tuple[int, ...] = (50, 500, 5_000, 50_000)
@@ -45,10 +56,13 @@ class Terms:
     percent: int = 10
     ceiling: int = 10_000
     deadline: int = 120
+    later: int = 24 * 60
 
     def __post_init__(self) -> None:
-        if not self.stages or min(*self.stages, self.floor, self.deadline) < 1:
-            raise ValueError("Each stage, what may be in flight, and the deadline have to be at least 1.")
+        if not self.stages or min(*self.stages, self.floor, self.deadline, self.later) < 1:
+            raise ValueError(
+                "Each stage, what may be in flight, the deadline and later looks have to be at least 1."
+            )
         if not 0 <= self.percent <= 100 or self.ceiling < self.floor or min(self.soaks, default=0) < 0:
             raise ValueError("The budget or a soak of this policy cannot be.")
 
@@ -58,9 +72,11 @@ class Fleet:
     """
     What is rolled out to, and how it behaves without a defect.
 
-    `networks` are the share of each. `baseline` is the share of hubs that are bad whatever is sent to them, and
-    `silent` the share of those that are never heard of, while the others say so. An answer takes `answer` minutes on
-    average, and now and then far longer: it is as likely in each minute, however long it has been waited for.
+    `networks` are the share of each; where there are several hub models, `models` has for each of them the shares of
+    the networks instead, and all of them make one together. `baseline` is the share of hubs that are bad whatever is
+    sent to them, and `silent` the share of those that are never heard of, while the others say so. An answer takes
+    `answer` minutes on average, and now and then far longer: it is as likely in each minute, however long it has been
+    waited for.
 
     The early warning that was promised names neither of the last two. Nine to ten minutes, for an activation and the
     version read after it (five where nothing goes wrong), and one silent hub among ten bad ones are where what it
@@ -72,47 +88,78 @@ class Fleet:
     baseline: float = 0.005
     silent: float = 0.1
     answer: float = 9.5
+    models: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if self.hubs < 1 or self.answer <= 0:
             raise ValueError("A fleet has hubs, and they take time to answer.")
-        if min(self.networks, default=-1.0) < 0 or not math.isclose(sum(self.networks), 1.0):
+        mix = self.mix
+        if len({len(row) for row in mix}) != 1:
+            raise ValueError("Each model has to have a share in each network, be it nought.")
+        shares = [share for row in mix for share in row]
+        if min(shares, default=-1.0) < 0 or not math.isclose(sum(shares), 1.0):
             raise ValueError("The shares of the networks have to make one together.")
         if not (0 <= self.baseline <= 1 and 0 <= self.silent <= 1):
             raise ValueError("The baseline, and how many of it are silent, are shares from 0 to 1.")
 
+    @property
+    def mix(self) -> tuple[tuple[float, ...], ...]:
+        """The share of all hubs, by model and network."""
+        return self.models or (self.networks,)
+
+    @property
+    def hubs_by_model(self) -> list[int]:
+        """How many hubs there are of each model; they make all of them together."""
+        ends = np.rint(self.hubs * np.cumsum([sum(row) for row in self.mix])).astype(np.int64)
+        return [int(hubs) for hubs in np.diff(ends, prepend=0)]
+
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Which share of the hubs, beyond the baseline, a release breaks: everywhere, or in one network by position."""
+    """
+    Which share of the hubs, beyond the baseline, a release breaks: everywhere, or in one network or model by position.
+
+    With `is_late` they answer well, and fall silent `late_by` minutes later.
+    """
 
     share: float = 0.0
     is_silent: bool = False
     network: int | None = None
+    model: int | None = None
+    is_late: bool = False
+    late_by: int = 180
 
-    def shares(self, *, networks: int) -> Shares:
+    def shares(self, *, networks: int, models: int = 1) -> Shares:
         """
-        Return the share of each network's hubs that is broken, shape (networks,).
+        Return the share of the hubs that is broken of each model and network, shape (models * networks,).
 
-        :raises ValueError: if the share is none, or there is no such network
+        :raises ValueError: if the share is none, or there is no such network or model
         """
         if not 0 <= self.share <= 1:
             raise ValueError(f"{self.share} is no share of hubs.")
         if self.network is not None and not 0 <= self.network < networks:
             raise ValueError(f"There is no network {self.network} of {networks}.")
+        if self.model is not None and not 0 <= self.model < models:
+            raise ValueError(f"There is no model {self.model} of {models}.")
         return np.array(
-            [self.share if self.network in (None, network) else 0.0 for network in range(networks)]
+            [
+                self.share if self.network in (None, network) and self.model in (None, model) else 0.0
+                for model in range(models)
+                for network in range(networks)
+            ]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """
-    What a rule may look at, of every rollout: hubs by network, shape (rollouts, networks), since the tranche began.
+    What a rule may look at, of every rollout: hubs by model and network since the model's tranche began, shape
+    (rollouts, models * networks).
 
     `commanded` and `bad` are of all hubs; `settled` and `settled_bad` of those among them that were commanded a
-    deadline ago or longer, so that nothing is missing from what is known of them. `tranche`, `ended` and `ended_bad`
-    have shape (rollouts,); the last two count the hubs with an outcome, and the bad ones, of the whole rollout.
+    deadline ago or longer, so that nothing is missing from what is known of them. `tranche`, `late_well` and
+    `late_bad`, the hubs that were looked at again later, are of each model, shape (rollouts, models). `ended` and
+    `ended_bad` have shape (rollouts,) and count the hubs with an outcome, and the bad ones, of the whole rollout.
     """
 
     commanded: Counts
@@ -122,42 +169,68 @@ class Seen:
     tranche: Counts
     ended: Counts
     ended_bad: Counts
+    late_well: Counts
+    late_bad: Counts
 
 
 class Rule(Protocol):
     """Says which rollouts to stop."""
 
     def trips(self, *, seen: Seen) -> Flags:
-        """Say of each stream whether it stops its rollout, shape (rollouts, streams); the first is that of all hubs."""
+        """Say of each stream whether it stops its rollout, shape (rollouts, streams)."""
+
+
+class Watcher(Protocol):
+    """Sees how rollouts go on."""
+
+    def see(self, *, minute: int, places: Counts, commanded: Counts, bad: Counts) -> None:
+        """Take the hubs commanded so far, and how many of them are bad, of the rollouts with these numbers."""
+
+    def opened(self, *, minute: int, places: Counts, model: int, stages: Counts) -> None:
+        """Take the stages of a model that have opened in the rollouts with these numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyWarning:
     """
-    The breaker: a stream of all hubs of the model, and one of each network.
+    The breaker: a stream of all hubs of each model, one of each network, and one of each model's later looks.
 
     Two sets of hubs are held against the same limit: all that were commanded, where those not heard of count as good,
     and of them those that were commanded a deadline ago. Both are beginnings of the order in which hubs were
     commanded, and the promise on false alarms covers all of these together, so the second look costs nothing. It
     sees what the first one cannot while a stage grows: hubs that count as good because they are new outnumber the
     silent ones. `is_settled_seen` leaves it out, to show the difference.
+
+    The promise is shared by so many `streams`; where nothing else is said, by those of models and networks.
     """
 
     tolerated: float
     is_settled_seen: bool = True
+    streams: int | None = None
 
     def trips(self, *, seen: Seen) -> Flags:
-        """Hold every stream against its limit."""
-        found = self._evidence(seen.commanded, seen.bad)
+        """Hold every stream against its limit: models first, then networks, then later looks at models."""
+        models = seen.tranche.shape[1]
+        found = self._evidence(seen.commanded, seen.bad, models)
         if self.is_settled_seen:
-            found = np.maximum(found, self._evidence(seen.settled, seen.settled_bad))
-        tranches, where = np.unique(seen.tranche, return_inverse=True)
-        limits = [breaker.limit(episode=int(number), streams=found.shape[1]) for number in tranches]
-        trips: Flags = found >= np.array(limits)[where][:, None]
+            found = np.maximum(found, self._evidence(seen.settled, seen.settled_bad, models))
+        networks = found.shape[1] - models
+        later = evidence(good=seen.late_well, bad=seen.late_bad, tolerated=self.tolerated)
+        # whenever a model begins anew, each network does so too: the hubs that its stream looks at are others
+        begun = 1 + (seen.tranche - 1).sum(axis=1, keepdims=True)
+        episodes = np.concatenate(
+            [seen.tranche, np.repeat(begun, networks, axis=1), np.ones_like(seen.tranche)], axis=1
+        )
+        number = models + networks if self.streams is None else self.streams
+        known, where = np.unique(episodes, return_inverse=True)
+        limits = np.array([breaker.limit(episode=int(episode), streams=number) for episode in known])
+        trips: Flags = np.concatenate([found, later], axis=1) >= limits[where].reshape(episodes.shape)
         return trips
 
-    def _evidence(self, hubs: Counts, bad: Counts) -> Shares:
-        return evidence(good=streams(hubs - bad), bad=streams(bad), tolerated=self.tolerated)
+    def _evidence(self, hubs: Counts, bad: Counts, models: int) -> Shares:
+        return evidence(
+            good=streams(hubs - bad, models=models), bad=streams(bad, models=models), tolerated=self.tolerated
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +252,8 @@ class Rollouts:
     How rollouts ended, each an array of shape (rollouts,).
 
     Hubs `commanded` until then, how many of these are `bad`, whether known or not yet, the `minutes` it took, and
-    what it was `stopped_by`: 0 for the stream of all hubs, from 1 for that of a network, or `RAN_TO_ITS_END`.
+    what it was `stopped_by`: the number of the stream, with models before networks before later looks at models, or
+    `RAN_TO_ITS_END`.
     """
 
     commanded: Counts
@@ -205,9 +279,10 @@ def evidence(*, good: Counts, bad: Counts, tolerated: float) -> Shares:
     return found
 
 
-def streams(counts: Counts, /) -> Counts:
-    """Put the sum over the networks before them: shape (rollouts, networks) becomes (rollouts, 1 + networks)."""
-    return np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1)
+def streams(counts: Counts, /, *, models: int = 1) -> Counts:
+    """Sum by model, and by network: shape (rollouts, models * networks) becomes (rollouts, models + networks)."""
+    cells = counts.reshape(len(counts), models, counts.shape[1] // models)
+    return np.concatenate([cells.sum(axis=2), cells.sum(axis=1)], axis=1)
 
 
 @dataclass(slots=True)
@@ -215,21 +290,26 @@ class _State:
     """
     Rollouts that still go on; their number is the first axis, but the second of those by minute.
 
-    Those by minute hold what was commanded in each of the last minutes before the deadline, shape (minutes,
-    rollouts, networks): the oldest gives way to the newest.
+    The second axis is that of models for `stage` to `commanded` and for what later looks find, and otherwise that of
+    models and networks. Those by minute hold what was commanded in each of the last minutes before the deadline, and
+    what answered well in each of those before a later look: the oldest gives way to the newest.
     """
 
     place: Counts
+    ended: Counts
+    ended_bad: Counts
+    bad: Counts
     stage: Counts
     left: Counts
     soaked: Counts
     commanded: Counts
-    bad: Counts
-    ended: Counts
-    ended_bad: Counts
+    late_well: Counts
+    late_bad: Counts
+    to_look_at: Counts
     good_waiting: Counts
     bad_waiting: Counts
     silent_waiting: Counts
+    late_waiting: Counts
     since: Counts
     bad_since: Counts
     settled: Counts
@@ -237,22 +317,34 @@ class _State:
     silent_by_minute: Counts = field(repr=False)
     hubs_by_minute: Counts = field(repr=False)
     bad_by_minute: Counts = field(repr=False)
+    well_by_minute: Counts = field(repr=False)
+    late_by_minute: Counts = field(repr=False)
 
     @classmethod
-    def begin(cls, *, runs: int, networks: int, terms: Terms) -> "_State":
-        one = [np.zeros(runs, np.int64) for _ in range(7)]
-        each = [np.zeros((runs, networks), np.int64) for _ in range(7)]
-        minutes = [np.zeros((terms.deadline, runs, networks), np.int64) for _ in range(3)]
-        state = cls(np.arange(runs), *one, *each, *minutes)
+    def begin(cls, *, runs: int, shape: tuple[int, int], terms: Terms, looks: "_Looks | None") -> "_State":
+        models, networks = shape
+        one = [np.zeros(runs, np.int64) for _ in range(3)]
+        of_model = [np.zeros((runs, models), np.int64) for _ in range(7)]
+        each = [np.zeros((runs, models * networks), np.int64) for _ in range(8)]
+        minutes = [np.zeros((terms.deadline, runs, models * networks), np.int64) for _ in range(3)]
+        waits = (looks.first_after, looks.found_after) if looks else (0, 0)
+        later = [np.zeros((wait, runs, models), np.int64) for wait in waits]
+        state = cls(np.arange(runs), *one, *of_model, *each, *minutes, *later)
         state.stage += 1
         state.left += terms.stages[0]
         return state
 
     @property
     def waiting(self) -> Counts:
-        """Hubs without an outcome, shape (rollouts,)."""
-        waiting: Counts = (self.good_waiting + self.bad_waiting + self.silent_waiting).sum(axis=1)
-        return waiting
+        """Hubs without an outcome, shape (rollouts, models)."""
+        waiting = self.good_waiting + self.bad_waiting + self.silent_waiting + self.late_waiting
+        return self.by_model(waiting)
+
+    def by_model(self, counts: Counts, /) -> Counts:
+        """Sum over the networks of each model."""
+        runs, models = self.stage.shape
+        summed: Counts = counts.reshape(runs, models, counts.shape[1] // models).sum(axis=2)
+        return summed
 
     def keep(self, which: Flags, /) -> None:
         """Forget all other rollouts."""
@@ -261,11 +353,34 @@ class _State:
             setattr(self, name, rows[:, which] if rows.ndim == 3 else rows[which])
 
     def begin_anew(self, which: Flags, /) -> None:
-        """Let evidence begin anew in some rollouts."""
+        """Let evidence begin anew for some models of some rollouts, shape (rollouts, models)."""
+        cells = np.repeat(which, self.since.shape[1] // which.shape[1], axis=1)
         for rows in (self.since, self.bad_since, self.settled, self.settled_bad):
-            rows[which] = 0
+            rows[cells] = 0
         for rows in (self.hubs_by_minute, self.bad_by_minute):
-            rows[:, which] = 0
+            rows[:, cells] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """
+    When hubs that fall silent late are found out, in minutes after they answered well.
+
+    `first_after` is the first look. Those that are silent by then are bad once they were looked at often enough; others
+    count as well until the second look. `found_after` is nought where neither finds them.
+    """
+
+    first_after: int
+    found_after: int
+    is_first_well: bool
+
+    @classmethod
+    def of(cls, *, terms: Terms, defect: Defect) -> "_Looks | None":
+        if not defect.is_late:
+            return None
+        looks = [look for look in (1, 2) if defect.late_by <= look * terms.later]
+        found_after = looks[0] * terms.later + (MISSES - 1) * (terms.later // AGAIN) if looks else 0
+        return cls(terms.later, found_after, is_first_well=looks[:1] != [1])
 
 
 def simulate(
@@ -277,13 +392,14 @@ def simulate(
     runs: int,
     seed: int,
     tell: Callable[[int, int], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> Rollouts:
     """
     Roll a release out so many times, each until the rule stops it or every hub has an outcome.
 
-    `tell` is given the minute and how many rollouts still go on, once a virtual day.
+    `tell` is given the minute and how many rollouts still go on, once a virtual day; the `watcher` sees every minute.
 
-    In every minute the Gate admits what the budget and the stage allow; then the rule looks, and only what it lets
+    In every minute the Gate admits what the budget and the stages allow; then the rule looks, and only what it lets
     pass may close a stage; then answers come. The Gate is thus always a minute ahead of the rule, which in the portal
     are seconds.
 
@@ -297,9 +413,12 @@ def simulate(
             f"Hubs that answer after {fleet.answer} minutes on average are too slow for a deadline of "
             f"{terms.deadline}: give them a longer one, or count the slow ones as silent."
         )
-    broken = defect.shares(networks=len(fleet.networks))
+    shape = len(fleet.mix), len(fleet.mix[0])
+    broken = defect.shares(models=shape[0], networks=shape[1])
+    looks = _Looks.of(terms=terms, defect=defect)
+    all_hubs = np.array(fleet.hubs_by_model)
     random = np.random.default_rng(seed)
-    state = _State.begin(runs=runs, networks=len(fleet.networks), terms=terms)
+    state = _State.begin(runs=runs, shape=shape, terms=terms, looks=looks)
     ends = Rollouts(
         commanded=np.zeros(runs, np.int64),
         bad=np.zeros(runs, np.int64),
@@ -309,19 +428,25 @@ def simulate(
     minute = 0
     while state.place.size:
         _settle(state, minute=minute % terms.deadline)
-        _admit(state, minute % terms.deadline, fleet, terms, broken, defect.is_silent, random)
+        if looks:
+            _look_again(state, minute, looks)
+        _admit(state, minute % terms.deadline, fleet, terms, broken, defect, all_hubs, random)
         tripped = rule.trips(seen=_seen(state, terms))
         stopped = tripped.any(axis=1)
-        is_over = stopped | ((state.commanded == fleet.hubs) & (state.waiting == 0))
+        commanded = state.commanded.sum(axis=1)
+        if watcher is not None:
+            watcher.see(minute=minute, places=state.place, commanded=commanded, bad=state.bad)
+        is_done = (commanded == fleet.hubs) & (state.waiting.sum(axis=1) == 0)
+        is_over = stopped | (is_done & (state.to_look_at.sum(axis=1) == 0))
         if is_over.any():
             places = state.place[is_over]
-            ends.commanded[places] = state.commanded[is_over]
+            ends.commanded[places] = commanded[is_over]
             ends.bad[places] = state.bad[is_over]
             ends.minutes[places] = minute
             ends.stopped_by[state.place[stopped]] = tripped[stopped].argmax(axis=1)
             state.keep(~is_over)
-        _go_on(state, terms)
-        _answer(state, answered, random)
+        _go_on(state, terms, minute, watcher)
+        _answer(state, answered, random, minute, terms, looks)
         minute += 1
         if tell is not None and minute % (24 * 60) == 0:
             tell(minute, state.place.size)
@@ -335,6 +460,20 @@ def _settle(state: _State, *, minute: int) -> None:
     _count(state, bad=silent, good=None)
     state.settled += state.hubs_by_minute[minute]
     state.settled_bad += state.bad_by_minute[minute]
+
+
+def _look_again(state: _State, minute: int, looks: _Looks) -> None:
+    """Look at those that answered well so long ago: who has fallen silent since is bad now."""
+    well = state.well_by_minute[minute % looks.first_after]
+    state.late_well += well
+    state.to_look_at -= well
+    if looks.found_after:
+        silent = state.late_by_minute[minute % looks.found_after]
+        state.late_bad += silent
+        if looks.is_first_well:
+            state.late_well -= silent
+        else:
+            state.to_look_at -= silent
 
 
 def _count(state: _State, *, bad: Counts, good: Counts | None) -> None:
@@ -351,28 +490,47 @@ def _admit(
     fleet: Fleet,
     terms: Terms,
     broken: Shares,
-    is_silent: bool,
+    defect: Defect,
+    all_hubs: Counts,
     random: np.random.Generator,
 ) -> None:
-    """Command as many hubs as the budget, the stage and the fleet allow, and draw what will become of them."""
+    """Command as many hubs as the budget, the stages and the fleet allow, and draw what will become of them."""
     budget = np.minimum(np.maximum(state.ended * terms.percent // 100, terms.floor), terms.ceiling)
-    room = np.minimum(np.minimum(budget - state.waiting, state.left), fleet.hubs - state.commanded)
-    admitted = np.maximum(room, 0)
-    hubs = random.multinomial(admitted, fleet.networks)
+    room = np.maximum(budget - state.waiting.sum(axis=1), 0)
+    admitted = _share_out(room, np.minimum(state.left, all_hubs - state.commanded))
+    hubs = np.concatenate(
+        [
+            random.multinomial(admitted[:, model], np.array(row) / (sum(row) or 1.0))
+            for model, row in enumerate(fleet.mix)
+        ],
+        axis=1,
+    )
     old = random.binomial(hubs, fleet.baseline)
     new = random.binomial(hubs - old, broken)
-    silent = random.binomial(old, fleet.silent) + (new if is_silent else 0)
-    bad = old + new
+    silent = random.binomial(old, fleet.silent) + (new if defect.is_silent else 0)
+    late = new if defect.is_late else np.zeros_like(new)
+    bad = old + new - late
     state.commanded += admitted
     state.left -= admitted
-    state.bad += bad.sum(axis=1)
+    state.bad += (old + new).sum(axis=1)
     state.since += hubs
-    state.good_waiting += hubs - bad
+    state.good_waiting += hubs - bad - late
+    state.late_waiting += late
     state.bad_waiting += bad - silent
     state.silent_waiting += silent
     state.silent_by_minute[minute] = silent
     state.hubs_by_minute[minute] = hubs
     state.bad_by_minute[minute] = bad
+
+
+def _share_out(room: Counts, wanted: Counts) -> Counts:
+    """Give each model its part of the room, by what it wants and never more; shapes (rollouts,), (rollouts, models)."""
+    if wanted.shape[1] == 1:
+        return np.minimum(room[:, None], wanted)
+    ends = wanted.cumsum(axis=1)
+    total = ends[:, -1:]
+    given: Counts = ends * np.minimum(room[:, None], total) // np.maximum(total, 1)
+    return np.diff(given, axis=1, prepend=0)
 
 
 def _seen(state: _State, terms: Terms) -> Seen:
@@ -384,24 +542,33 @@ def _seen(state: _State, terms: Terms) -> Seen:
         bad=state.bad_since,
         settled=state.settled,
         settled_bad=np.minimum(state.settled_bad, state.bad_since),
-        tranche=np.array(tranches, np.int64)[where],
+        tranche=np.array(tranches, np.int64)[where].reshape(state.stage.shape),
         ended=state.ended,
         ended_bad=state.ended_bad,
+        late_well=state.late_well,
+        late_bad=state.late_bad,
     )
 
 
-def _go_on(state: _State, terms: Terms) -> None:
-    """Open the next stage where all hubs of this one have an outcome, and it has soaked."""
+def _go_on(state: _State, terms: Terms, minute: int, watcher: Watcher | None) -> None:
+    """Open the next stage of a model where all hubs of this one have an outcome, and it has soaked."""
     is_due = (state.left == 0) & (state.waiting == 0)
     if not is_due.any():
         return
-    soaks = np.array([*terms.soaks, *[0] * len(terms.stages)][: len(terms.stages)])
+    soaks = np.array([*terms.soaks, *[0] * (len(terms.stages) - len(terms.soaks))])
     last = len(terms.stages) - 1
     state.soaked[is_due] += 1
-    is_due &= state.soaked > soaks[np.minimum(state.stage - 1, last)]
+    soak = soaks[np.minimum(state.stage - 1, len(soaks) - 1)]
+    is_due &= (state.soaked > soak) & ((soak == 0) | (state.to_look_at == 0))
     state.soaked[is_due] = 0
     state.left[is_due] = np.array(terms.stages)[np.minimum(state.stage[is_due], last)]
     state.stage[is_due] += 1
+    if watcher is not None:
+        for model in range(is_due.shape[1]):
+            if (which := is_due[:, model]).any():
+                watcher.opened(
+                    minute=minute, places=state.place[which], model=model, stages=state.stage[which, model]
+                )
     sizes = len(terms.stages)
     for stage in np.unique(state.stage[is_due]):
         if breaker.tranche(stage=int(stage), sizes=sizes) != breaker.tranche(
@@ -410,10 +577,31 @@ def _go_on(state: _State, terms: Terms) -> None:
             state.begin_anew(is_due & (state.stage == stage))
 
 
-def _answer(state: _State, answered: float, random: np.random.Generator) -> None:
-    """Hear of some of those that are not silent."""
+def _answer(
+    state: _State,
+    answered: float,
+    random: np.random.Generator,
+    minute: int,
+    terms: Terms,
+    looks: _Looks | None,
+) -> None:
+    """Hear of some of those that are not silent; some of the good ones are to be looked at again."""
     good = random.binomial(state.good_waiting, answered)
     bad = random.binomial(state.bad_waiting, answered)
     state.good_waiting -= good
     state.bad_waiting -= bad
-    _count(state, good=good, bad=bad)
+    if looks is None:
+        _count(state, good=good, bad=bad)
+        return
+    late = random.binomial(state.late_waiting, answered)
+    state.late_waiting -= late
+    _count(state, good=good + late, bad=bad)
+    sizes = np.array(terms.stages)[np.minimum(state.stage, len(terms.stages)) - 1]
+    sampled = np.where(sizes <= LOOKED_AT_IN_FULL, 1.0, SAMPLE)
+    well = random.binomial(state.by_model(good), sampled)
+    silent = random.binomial(state.by_model(late), sampled)
+    first = well + (silent if looks.is_first_well else 0)
+    state.well_by_minute[minute % looks.first_after] = first
+    if looks.found_after:
+        state.late_by_minute[minute % looks.found_after] = silent
+    state.to_look_at += first + (0 if looks.is_first_well else silent)

@@ -57,7 +57,7 @@ class Watching:
     def trips(self, *, seen: Seen) -> Flags:
         """Keep a copy."""
         self.seen.append({name: getattr(seen, name)[0].copy() for name in Seen.__slots__})
-        return np.zeros((seen.tranche.size, 1), np.bool_)
+        return np.zeros((len(seen.tranche), 1), np.bool_)
 
 
 def watched(*, terms: Terms = SMALL, fleet: Fleet = FLEET) -> list[dict[str, Counts]]:
@@ -195,11 +195,11 @@ class TestSimulate:
 
     def test_begins_anew_with_each_tranche_after_the_stages_that_have_a_size(self) -> None:
         seen = watched()
-        tranches = [int(now["tranche"]) for now in seen]
+        tranches = [int(now["tranche"][0]) for now in seen]
         assert tranches[0] == 1
         assert tranches[-1] == 4
         for before, now in itertools.pairwise(seen):
-            if now["tranche"] > before["tranche"]:
+            if now["tranche"][0] > before["tranche"][0]:
                 assert now["commanded"].sum() <= 20
                 assert now["bad"].sum() == now["settled"].sum() == now["settled_bad"].sum() == 0
                 assert now["ended"] >= 150
@@ -251,13 +251,15 @@ class TestEarlyWarning:
             bad=np.array([[5, 0], [5, 0]]),
             settled=np.zeros((2, 2), np.int64),
             settled_bad=np.zeros((2, 2), np.int64),
-            tranche=np.array([1, 40]),
+            tranche=np.array([[1], [40]]),
             ended=np.array([50, 50]),
             ended_bad=np.array([5, 5]),
+            late_well=np.zeros((2, 1), np.int64),
+            late_bad=np.zeros((2, 1), np.int64),
         )
         trips = EarlyWarning(tolerated=TOLERATED).trips(seen=seen)
 
-        assert trips.tolist() == [[True, True, False], [False, False, False]]
+        assert trips.tolist() == [[True, True, False, False], [False, False, False, False]]
 
 
 class TestFixedPercentage:
@@ -268,7 +270,8 @@ class TestFixedPercentage:
         self, ended: int, bad: int, trips: bool
     ) -> None:
         none = np.zeros((1, 3), np.int64)
-        seen = Seen(none, none, none, none, np.ones(1, np.int64), np.array([ended]), np.array([bad]))
+        one = np.ones((1, 1), np.int64)
+        seen = Seen(none, none, none, none, one, np.array([ended]), np.array([bad]), 0 * one, 0 * one)
 
         assert FixedPercentage().trips(seen=seen).tolist() == [[trips]]
 
