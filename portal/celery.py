@@ -32,10 +32,10 @@ class Entry(TypedDict):
     options: dict[str, float]
 
 
-def every(seconds: float, task: str, *, patience: float = PATIENCE) -> Entry:
-    """Return the entry that wakes a task of the scheduling app so often; it waits for a worker with some patience."""
+def every(seconds: float, task: str, *, patience: float = PATIENCE, app: str = "scheduling") -> Entry:
+    """Return the entry that wakes a task of an app so often; it waits for a worker with some patience."""
     expires = max(2 * seconds, patience)
-    return {"task": f"scheduling.tasks.{task}", "schedule": seconds, "options": {"expires": expires}}
+    return {"task": f"{app}.tasks.{task}", "schedule": seconds, "options": {"expires": expires}}
 
 
 TIMETABLE: dict[str, Entry] = {
@@ -59,6 +59,7 @@ TIMETABLE: dict[str, Entry] = {
     "reconcile": every(120, "reconcile"),
     "count fleet": every(60, "count_fleet"),
     "chain decisions": every(5, "chain_decisions"),
+    "start rehearsals": every(5, "start_rehearsals", app="portal"),
 }
 
 

@@ -11,11 +11,30 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
+from portal.ground.sql import rows
+
 LIKE = "{usual}_{purpose}_{number}"
 
 
 class UnableToMake(Exception):
     """There is no such database; the message says why and what to do."""
+
+
+MAY_MAKE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+
+
+def may_make() -> bool:
+    """Say whether the portal's account may make databases at all."""
+    [(may,)] = rows(MAY_MAKE, {})
+    return bool(may)
+
+
+def right() -> str:
+    """Return the sentence on what the portal's account lacks where it may not make databases."""
+    return (
+        "The portal's account may not make a database, and this needs one of its own. Let an administrator of "
+        f"PostgreSQL run: ALTER ROLE {connection.settings_dict['USER'] or 'portal'} CREATEDB"
+    )
 
 
 @contextlib.contextmanager
@@ -43,14 +62,11 @@ def temporary(*, purpose: str) -> Iterator[str]:
                             sql.Identifier(name), sql.Identifier(setting)
                         )
                     )
-                yield _url_of(name)
+                yield address(name=name)
             finally:
                 _drop(server, name)
     except psycopg.errors.InsufficientPrivilege as error:
-        raise UnableToMake(
-            "The portal's account may not make a database, and this needs one of its own. Let an administrator of "
-            f"PostgreSQL run: ALTER ROLE {connection.settings_dict['USER'] or 'portal'} CREATEDB"
-        ) from error
+        raise UnableToMake(right()) from error
     except psycopg.OperationalError as error:
         raise UnableToMake(f"PostgreSQL cannot be reached, or gave the database up: {error}") from error
 
@@ -73,5 +89,7 @@ def _key(name: str) -> int:
     return 0x64617461 << 32 | zlib.crc32(name.encode())
 
 
-def _url_of(name: str) -> str:
-    return urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}").geturl()
+def address(*, name: str | None = None) -> str:
+    """Return the URL of a database by its name, or of the one that this process uses, for another process."""
+    usual: str = connection.settings_dict["NAME"]
+    return urlsplit(settings.DATABASE_URL)._replace(path=f"/{name or usual}").geturl()

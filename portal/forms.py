@@ -8,8 +8,15 @@ from django.contrib.auth import password_validation
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 
+from firmware.models import FirmwareRelease
 from hubs.models import Supplier
 from portal.models import Invitation, User
+from scheduling.models import Rehearsal
+from scheduling.operations.asked_rehearsals import Wish
+
+MOST_HUBS = 50_000_000
+MOST_WHOLE = 1_000_000
+"""Hubs of a rehearsal through the real code: more would keep the machine for hours."""
 
 
 class PlainLabels:
@@ -146,3 +153,90 @@ class InviteForm(forms.ModelForm[Invitation]):
                 "is_supplier_administrator", "A Supplier administrator needs a Supplier: choose one."
             )
         return cleaned
+
+
+class RehearsalForm(forms.Form):
+    """What a rehearsal of a release is asked to find out: which defect, in which hubs, and how thoroughly."""
+
+    percent = forms.DecimalField(
+        label="Defect, % of the hubs",
+        initial=2,
+        min_value=0,
+        max_value=100,
+        max_digits=6,
+        decimal_places=3,
+        help_text="Beyond the 0.5 % that go wrong anyway. 0 rehearses a healthy release.",
+    )
+    kind = forms.ChoiceField(
+        label="How it shows", choices=Rehearsal.Kind.choices, initial=Rehearsal.Kind.SILENT
+    )
+    where = forms.ChoiceField(label="Where")
+    hubs = forms.IntegerField(
+        label="Hubs",
+        min_value=1,
+        max_value=MOST_HUBS,
+        help_text="As many as it is for, unless you say otherwise; capacity shrinks or grows with them.",
+    )
+    seed = forms.IntegerField(
+        label="Seed",
+        initial=1,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="The same seed has the same luck; another one shows what is chance.",
+    )
+    way = forms.ChoiceField(
+        label="How thoroughly",
+        initial="fast",
+        choices=[
+            ("fast", "In numbers alone: 200 rollouts in seconds or minutes, without slots and bookings"),
+            (
+                "whole",
+                f"Through the real code: one rollout with bookings, slots and stages, up to {MOST_WHOLE:,} hubs; "
+                "it takes minutes, and a database of its own",
+            ),
+        ],
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, release: FirmwareRelease, cannot_be_whole: str, **kwargs: Any) -> None:
+        """Offer the networks and models of a release; `cannot_be_whole` is why the real code is not to be had."""
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        self._cannot_be_whole = cannot_be_whole
+        self._networks = {
+            f"network:{period.network.code}": period.network
+            for period in release.periods.select_related("network").order_by("network__name")
+        }
+        self._models = {f"model:{model.pk}": model for model in release.hub_models.order_by("name")}
+        self.fields["where"].choices = [  # type: ignore[attr-defined]
+            ("all", "In all of them"),
+            *((code, f"Only on network {network}") for code, network in self._networks.items()),
+            *((code, f"Only in model {model}") for code, model in self._models.items()),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what would take too long, or cannot be done here."""
+        cleaned = super().clean() or {}
+        if cleaned.get("way") == "whole":
+            if self._cannot_be_whole:
+                self.add_error("way", f"{self._cannot_be_whole}. In numbers alone it can be rehearsed now.")
+            elif (hubs := cleaned.get("hubs")) and hubs > MOST_WHOLE:
+                self.add_error(
+                    "hubs",
+                    f"Through the real code at most {MOST_WHOLE:,} hubs can be rehearsed: say fewer, or take numbers "
+                    "alone.",
+                )
+        return cleaned
+
+    def wish(self) -> Wish:
+        """Return what was asked for, once it is valid."""
+        asked = self.cleaned_data
+        has_defect = bool(asked["percent"])
+        return Wish(
+            is_whole=asked["way"] == "whole",
+            hubs=asked["hubs"],
+            percent=asked["percent"],
+            kind=asked["kind"] if has_defect else "",
+            network=self._networks.get(asked["where"]) if has_defect else None,
+            model=self._models.get(asked["where"]) if has_defect else None,
+            seed=asked["seed"],
+        )

@@ -1,5 +1,6 @@
 """The geometry of pictures that templates draw (pure)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -147,3 +148,89 @@ def ticks(*, since: datetime, until: datetime, number: int = 5) -> list[tuple[fl
         return [(place_of(until, since=since, until=until), until)]
     moments = [since + (until - since) * each / (number - 1) for each in range(number)]
     return [(place_of(moment, since=since, until=until), moment) for moment in moments]
+
+
+COURSE_LEFT, COURSE_TOP = 84, 34
+"""Where a rehearsal's picture begins: its numbers are longer, and the stages stand above it."""
+OPENINGS_APART = 34.0
+"""Stages that open nearer to the one before have no mark: tranches come one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The mark of stages that opened."""
+
+    x: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """
+    How many hubs a rehearsal commanded over its days, and how many of them were bad, as SVG writes it.
+
+    Heights are by tens: each mark is ten times the one below, or nobody would see the first stages beside the last.
+    """
+
+    commanded: str
+    bad: str
+    commanded_y: float
+    bad_y: float
+    marks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]
+    openings: Sequence[Opened]
+    halted_x: float | None
+
+
+def course(
+    *,
+    points: Sequence[tuple[float, int, int]],
+    openings: Sequence[tuple[float, int]],
+    halted_at: float | None,
+) -> Course:
+    """
+    Lay out points, as days, hubs commanded and bad ones, the openings of stages as days and numbers, and the halt.
+
+    Each count holds until the next point.
+    """
+    until = max(points[-1][0], *(day for day, _ in openings), 1 / 1_440)
+    digits = max(1, math.ceil(math.log10(max(commanded for _, commanded, _ in points) or 1)))
+
+    def across(day: float) -> float:
+        return round(COURSE_LEFT + (RIGHT - COURSE_LEFT) * day / until, 1)
+
+    def up(hubs: int) -> float:
+        part = math.log10(1 + hubs) / math.log10(1 + 10**digits)
+        return round(BOTTOM - (BOTTOM - COURSE_TOP) * part, 1)
+
+    def corners(which: int) -> str:
+        found = [(across(points[0][0]), up(int(points[0][which])))]
+        for point in points[1:]:
+            x, y = across(point[0]), up(int(point[which]))
+            if y != found[-1][1]:
+                found += [(x, found[-1][1]), (x, y)]
+        found.append((across(until), found[-1][1]))
+        return " ".join(f"{x},{y}" for x, y in found)
+
+    marked: list[Opened] = []
+    for day, number in openings:
+        x = across(day)
+        if not marked or x - marked[-1].x >= OPENINGS_APART:
+            marked.append(Opened(x, str(number)))
+    _, commanded, bad = points[-1]
+    return Course(
+        commanded=corners(1),
+        bad=corners(2),
+        commanded_y=up(commanded),
+        bad_y=up(bad),
+        marks=[(up(hubs), f"{hubs:,}") for hubs in (0, *(10**digit for digit in range(1, digits + 1)))],
+        ticks=[(across(until * each / 4), _day_words(until * each / 4, until)) for each in range(5)],
+        openings=marked,
+        halted_x=None if halted_at is None else across(halted_at),
+    )
+
+
+def _day_words(day: float, until: float) -> str:
+    if until <= 2:
+        return f"{24 * day:.0f} h" if until > 0.2 else f"{24 * 60 * day:.0f} min"
+    return f"day {day:.1f}".removesuffix(".0")

@@ -13,7 +13,7 @@ import time as stopwatch
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
@@ -47,6 +47,8 @@ SUPPLIERS = (240, 190, 145, 115, 95, 72, 50, 40, 28, 15, 10)
 """Suppliers by their part of the hubs, in per mille: as unequal as in the field."""
 LEAD_DAYS = 3
 """Days from the opening to the first night, in which images are staged."""
+SHORTEST_DEADLINE = timedelta(minutes=60)
+"""Hubs of the modelled fleet take minutes to answer, on each of three commands."""
 NIGHT = timedelta(hours=8)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NEEDED = 0.5
@@ -55,6 +57,13 @@ NEEDED = 0.5
 
 class UnableToRehearse(Exception):
     """Nothing was rehearsed; the message says why and what to do."""
+
+
+class Tell(Protocol):
+    """Is told how far a rehearsal is."""
+
+    def __call__(self, step: str, share: float | None = None) -> None:
+        """Take a step in a few words, and how much of all is done, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,12 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> "Plan":
         """Read what `as_json` wrote."""
-        facts = json.loads(text)
+        return cls.from_facts(json.loads(text))
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], /) -> "Plan":
+        """Make it of what `as_json` writes, read as JSON."""
+        facts = dict(facts)
         facts["defect"] = Defect(**facts["defect"]) if facts["defect"] else None
         facts["models"] = [Model(**one) for one in facts["models"]]
         facts["kinds"] = [Kind(**one) for one in facts["kinds"]]
@@ -310,6 +324,21 @@ def policy_of(*, plan: Plan) -> RolloutPolicy:
     return policy
 
 
+def check_whole(*, plan: Plan) -> None:
+    """
+    Pass a plan that the real code can roll out on virtual time, which goes on by minutes.
+
+    :raises UnableToRehearse: if its policy is one on compressed time, as in a demo
+    """
+    deadline = policy_of(plan=plan).silence_deadline
+    if deadline.after(PUBLISHED) - PUBLISHED < SHORTEST_DEADLINE:
+        raise UnableToRehearse(
+            f"This policy counts a hub as silent after {deadline}: that is compressed time, as in a demo, and a "
+            f"rehearsal through the real code needs at least {SHORTEST_DEADLINE // timedelta(minutes=1)} minutes. "
+            "In numbers alone it can be rehearsed."
+        )
+
+
 def _placed(defect: Defect | None, networks: Mapping[str, str], models: Sequence[Model]) -> Defect | None:
     """Return the defect with its place as the plan names it: a network by its code, a model by its name."""
     if defect is None:
@@ -334,11 +363,13 @@ def _placed(defect: Defect | None, networks: Mapping[str, str], models: Sequence
     return defect
 
 
-def rehearse(*, plan: Plan, tell: rehearsals.Tell) -> dict[str, Any]:
+def rehearse(*, plan: Plan, tell: Tell) -> dict[str, Any]:
     """
     Make what the plan says in an empty, migrated database, roll the release out, and return how it went.
 
-    `tell` is given each step in a few words.
+    `tell` is given each step.
+
+    :raises UnableToRehearse: if there can be no such release
     """
     began = stopwatch.perf_counter()
     groups.ensure_groups()
@@ -355,7 +386,7 @@ def rehearse(*, plan: Plan, tell: rehearsals.Tell) -> dict[str, Any]:
     booked = stopwatch.perf_counter()
     carrier = gateway.connect()
     assert isinstance(carrier, gateway.Foreseeable)  # noqa: S101 - the settings of a rehearsal name no other
-    teller = _Teller(tell, release, clock())
+    teller = _Teller(tell, release, plan.hubs)
     course = rehearsals.roll_out(
         release=release,
         gateway=carrier,
@@ -379,9 +410,10 @@ def rehearse(*, plan: Plan, tell: rehearsals.Tell) -> dict[str, Any]:
 class _Teller:
     """Tells how far a rollout is, every few seconds of our own time."""
 
-    def __init__(self, tell: rehearsals.Tell, release: FirmwareRelease, began_at: datetime) -> None:
+    def __init__(self, tell: Tell, release: FirmwareRelease, hubs: int) -> None:
         self._tell = tell
         self._release = release
+        self._hubs = hubs
         self._began_at = min(period.start_at for period in release.periods.all())
         self._told = stopwatch.monotonic()
 
@@ -395,7 +427,8 @@ class _Teller:
         self._tell(
             f"day {(moment.at - self._began_at).days + 1}, {moment.at.astimezone(LONDON):%H:%M}: "
             f"{newest['hubs'] or 0:,} hubs commanded, stage {newest['stage'] or 1}, "
-            f"{moment.in_flight:,} in flight, {moment.open:,} to go"
+            f"{moment.in_flight:,} in flight, {moment.open:,} to go",
+            1 - min(moment.open / self._hubs, 1),
         )
 
 
@@ -521,17 +554,7 @@ def _publish(
 
 def _make_slots(plan: Plan, networks: Mapping[str, Network], clock: VirtualClock) -> None:
     CapacityPattern.objects.bulk_create(
-        CapacityPattern(
-            network=networks[code],
-            **{
-                **pattern,
-                "weekday": Weekday(pattern["weekday"]),
-                "starts": time.fromisoformat(pattern["starts"]),
-                "ends": time.fromisoformat(pattern["ends"]) if pattern["ends"] else None,
-            },
-        )
-        for code, patterns in plan.patterns.items()
-        for pattern in patterns
+        _pattern(pattern, networks[code]) for code, patterns in plan.patterns.items() for pattern in patterns
     )
     if plan.patterns:
         slots.open_slots(now=clock())
@@ -539,6 +562,39 @@ def _make_slots(plan: Plan, networks: Mapping[str, Network], clock: VirtualClock
     Slot.objects.bulk_create(
         Slot(network=networks[night.network], start_at=start, end_at=start + NIGHT, capacity=night.hubs)
         for night, start in nights
+    )
+
+
+def room_of(*, plan: Plan) -> int:
+    """Return how many hubs the slots of the plan's periods have room for."""
+    room = sum(night.hubs for night in plan.nights)
+    for code, (opens, closes) in plan.periods.items():
+        spans = slots.spans_of(
+            patterns=[_pattern(pattern) for pattern in plan.patterns.get(code, ())],
+            start=datetime.fromisoformat(opens),
+            end=datetime.fromisoformat(closes),
+        )
+        room += sum(capacity for _, _, capacity in spans)
+    return room
+
+
+def period_days(*, plan: Plan) -> float:
+    """Return how many days there are from the first opening of the plan's periods to the last closing."""
+    opens = min(datetime.fromisoformat(opens) for opens, _ in plan.periods.values())
+    closes = max(datetime.fromisoformat(closes) for _, closes in plan.periods.values())
+    return _rounded(closes - opens, DAY)
+
+
+def _pattern(facts: Mapping[str, Any], network: Network | None = None) -> CapacityPattern:
+    """Return a pattern as the plan writes it, not kept anywhere."""
+    return CapacityPattern(
+        network=network,
+        **{
+            **facts,
+            "weekday": Weekday(facts["weekday"]),
+            "starts": time.fromisoformat(facts["starts"]),
+            "ends": time.fromisoformat(facts["ends"]) if facts["ends"] else None,
+        },
     )
 
 
@@ -584,6 +640,7 @@ def _outcome(
         "halt": halted
         and {
             "at": halted.at.isoformat(),
+            "days": _rounded(halted.at - opened, DAY),
             "hours": None if course.first_at is None else _rounded(halted.at - course.first_at, HOUR),
             "reason": halted.reason,
             "admitted_after": halted.admitted_after,
@@ -616,6 +673,10 @@ def _outcome(
                 "closed": stage.closed_at and _rounded(stage.closed_at - opened, DAY),
             }
             for stage in results.stages(release=release)
+        ],
+        "course": [
+            [round(point.days, 3), point.commanded, point.bad]
+            for point in results.course(release=release, opened=opened)
         ],
         "looks": course.looks,
     }

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import control_room, health, metrics, release_reports, views
+from portal import control_room, health, metrics, release_rehearsals, release_reports, views
 
 urlpatterns = [
     path("", include("scheduling.urls")),
@@ -32,6 +32,21 @@ urlpatterns = [
         "admin/releases/<int:release_id>/bad-hubs.csv",
         admin.site.admin_view(release_reports.bad_hubs_file),
         name="bad-hubs-file",
+    ),
+    path(
+        "admin/releases/<int:release_id>/rehearsals/",
+        admin.site.admin_view(release_rehearsals.page),
+        name="rehearsals",
+    ),
+    path(
+        "admin/releases/<int:release_id>/rehearsals/<int:rehearsal_id>/",
+        admin.site.admin_view(release_rehearsals.one),
+        name="rehearsal",
+    ),
+    path(
+        "admin/releases/<int:release_id>/rehearsals/<int:rehearsal_id>/stop/",
+        admin.site.admin_view(release_rehearsals.stop),
+        name="stop-rehearsal",
     ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),

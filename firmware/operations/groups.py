@@ -43,6 +43,7 @@ _VIEW = (
             "exemption",
             "finding",
             "reconciliation",
+            "rehearsal",
         )
     ),
 )
@@ -58,6 +59,7 @@ _PERMISSIONS = {
         "firmware.sign_off_firmwarerelease",
         "firmware.halt_firmwarerelease",
         "scheduling.approve_decision",
+        "scheduling.add_rehearsal",
     ),
     RELEASE_MANAGERS: (
         *_VIEW,
@@ -82,6 +84,7 @@ _PERMISSIONS = {
         ),
         "scheduling.decide_hubexception",
         "scheduling.add_exemption",
+        "scheduling.add_rehearsal",
     ),
 }
 

@@ -141,6 +141,52 @@ def evidence_over_time(history: History, key: int, name: str, is_whole: bool = F
     }
 
 
+@register.inclusion_tag("components/rehearsal_course.html")
+def rehearsal_course(result: Mapping[str, Any], key: int) -> dict[str, Any]:
+    """Draw the course of a rehearsal, by its id, as its result has it, with the same numbers as a table."""
+    course = result["course"]
+    openings = [(day, number) for day, _, number, _ in course["openings"]]
+    return {
+        "key": key,
+        "picture": pictures.course(points=course["points"], openings=openings, halted_at=course["halted_at"]),
+        "rows": _course_rows(course),
+        "days": course["points"][-1][0],
+        "is_halted": course["halted_at"] is not None,
+        "of_many": result["runs"] > 1 and result["runs"],
+        "edges": pictures,
+    }
+
+
+ROWS = 24
+"""Rows of the table beside a rehearsal's picture, about."""
+
+
+def _course_rows(course: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
+    """Return when stages opened and the halt came, and some moments between, with the counts of then."""
+    points = course["points"]
+    events = [
+        (
+            day,
+            f"stage {number} of {model} opens, for {size:,} hubs"
+            if size
+            else f"stage {number} of {model} opens",
+        )
+        for day, model, number, size in course["openings"][:ROWS]
+    ]
+    if course["halted_at"] is not None:
+        events.append((course["halted_at"], "it halts"))
+    every = max(1, len(points) // ROWS)
+    told = {day for day, _ in events}
+    events += [(day, "") for day, *_ in points[::every] if day not in told]
+    rows = []
+    for day, words in sorted(events, key=lambda event: event[0]):
+        _, commanded, bad = max((point for point in points if point[0] <= day), default=points[0])
+        rows.append((checks.duration(day * 86_400), commanded, bad, words))
+    if course["halted_at"] is None:
+        rows.append((checks.duration(points[-1][0] * 86_400), points[-1][1], points[-1][2], "the end"))
+    return rows
+
+
 @register.simple_tag
 def open_questions(supplier: int) -> str:
     """Count what a Supplier, by id, has to answer about shared hubs, for the main menu; nothing for none."""

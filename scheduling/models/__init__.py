@@ -26,6 +26,7 @@ from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.late_looks import LateLook, LateTally
 from scheduling.models.notices import Notice
 from scheduling.models.reconciliations import EXCESSES, Finding, Mismatch, Reconciliation
+from scheduling.models.rehearsals import Rehearsal
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
 from scheduling.models.windows import Incident, Maintenance, ProtectedHub, ProtectedWindow
 
@@ -70,6 +71,7 @@ __all__ = [
     "Quarantine",
     "Reclaim",
     "Reconciliation",
+    "Rehearsal",
     "ReportCount",
     "ReportKind",
     "SelectionFile",

@@ -1,6 +1,6 @@
 """How a rehearsed rollout went: what became of each hub, how full the slots were, when stages opened and closed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import Max
@@ -25,6 +25,21 @@ FROM scheduling_slot slot JOIN firmware_availabilityperiod period
     AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at
 GROUP BY 1 ORDER BY 1
 """
+# A hub is commanded when the first activation of its deployment was admitted; whoever is found out to be bad later is
+# bad from then on.
+COURSE = """
+SELECT extract(epoch FROM at - %(opened)s)::float8 / 86400, sum(sum(hubs)) OVER running, sum(sum(bad)) OVER running
+FROM (
+    SELECT date_bin(%(step)s, admitted_at, %(opened)s) + %(step)s AS at, count(*) AS hubs, 0 AS bad FROM (
+        SELECT min(command.admitted_at) AS admitted_at FROM scheduling_command command
+        WHERE command.phase = 3 GROUP BY command.deployment_id) first
+    GROUP BY 1
+    UNION ALL
+    SELECT date_bin(%(step)s, commanded_at, %(opened)s) + %(step)s, 0, count(*) FROM scheduling_badhub
+    WHERE release_id = %(release)s GROUP BY 1) counted
+GROUP BY at WINDOW running AS (ORDER BY at) ORDER BY at
+"""
+STEP = timedelta(minutes=10)
 UNTRIED = (
     Ending.NO_TURN,
     Ending.SLOT_PASSED,
@@ -67,6 +82,20 @@ def capacity(*, release: FirmwareRelease) -> list[Use]:
     rows = sql.rows(CAPACITY, {"release": release.pk})
     networks = Network.objects.in_bulk([network for network, *_ in rows])
     return [Use(networks[network], places, taken, fullest) for network, places, taken, fullest in rows]
+
+
+class Point(NamedTuple):
+    """How many hubs had been commanded so many days after the opening, and how many of them are bad."""
+
+    days: float
+    commanded: int
+    bad: int
+
+
+def course(*, release: FirmwareRelease, opened: datetime) -> list[Point]:
+    """Return how many hubs had been commanded over time, in steps of ten minutes."""
+    rows = sql.rows(COURSE, {"release": release.pk, "opened": opened, "step": STEP})
+    return [Point(days, int(commanded), int(bad)) for days, commanded, bad in rows]
 
 
 def last_outcome(*, release: FirmwareRelease) -> datetime | None:

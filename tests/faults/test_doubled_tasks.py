@@ -38,6 +38,7 @@ from scheduling.models import (
     Deployment,
     Notice,
     Reconciliation,
+    Rehearsal,
     Stage,
     Weekday,
 )
@@ -247,6 +248,12 @@ def command_from_elsewhere(world: World) -> None:
     connect().send(commands=[forged], now=world.clock())
 
 
+def rehearsals_asked_for(world: World) -> None:
+    """One process is enough for it; none is started here, where what it finds out would come at any moment."""
+    asked = {"release": world.release, "revision": 1, "hubs": 1, "percent": 0, "seed": 1, "plan": {}}
+    Rehearsal.objects.create(is_whole=False, asked_by=world.staff, asked_at=world.clock(), **asked)
+
+
 MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "carry_out": [commands_due],
     "collect_reports": [reports_waiting],
@@ -268,6 +275,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "count_fleet": [fleet_uncounted],
     "reconcile": [command_from_elsewhere],
     "chain_decisions": [decisions_unchained],
+    "start_rehearsals": [rehearsals_asked_for],
 }
 
 
@@ -353,6 +361,7 @@ def make(
         User.objects.create_user(email="person@southern.example.com", supplier=world.southern)
         moment(world)
         monkeypatch.setattr("portal.ground.clock.now", world.clock)
+        monkeypatch.setattr("portal.rehearsal_processes.start", lambda *, rehearsal: None)
         return world
 
     return make
@@ -360,7 +369,8 @@ def make(
 
 def task_of(name: str) -> Callable[..., object]:
     app.loader.import_default_modules()
-    task: Callable[..., object] = app.tasks[f"scheduling.tasks.{name}"]
+    [known] = {entry["task"] for entry in TIMETABLE.values() if entry["task"].endswith(f".{name}")}
+    task: Callable[..., object] = app.tasks[known]
     return task
 
 

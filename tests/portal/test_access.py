@@ -76,6 +76,9 @@ CASES = {
     "release-report": behind_login(supplier=404, staff=404, release_id=1),
     "bad-hubs": behind_login(supplier=404, staff=404, release_id=1),
     "bad-hubs-file": behind_login(supplier=404, staff=404, release_id=1),
+    "rehearsals": behind_login(supplier=404, staff=404, release_id=1),
+    "rehearsal": behind_login(supplier=404, staff=404, release_id=1, rehearsal_id=1),
+    "stop-rehearsal": behind_login(supplier=404, staff=405, release_id=1, rehearsal_id=1),  # by POST
     "evidence-pack": behind_login(supplier=404, staff=405, release_id=1),  # it is made by POST
     "evidence-key": public(200),
     "metrics": public(404),  # its own tests have a token

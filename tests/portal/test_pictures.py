@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal import pictures
-from portal.pictures import APART, BOTTOM, LEAST_WIDTH, TOP
+from portal.pictures import APART, BOTTOM, COURSE_LEFT, COURSE_TOP, LEAST_WIDTH, RIGHT, TOP, course
 
 COUNTS = st.dictionaries(
     st.sampled_from(["booked", "staged", "succeeded", "failed"]), st.integers(0, 40_000_000)
@@ -126,3 +126,43 @@ class TestTicks:
 
     def test_are_one_where_there_is_one_moment(self) -> None:
         assert pictures.ticks(since=SINCE, until=SINCE) == [(688.0, SINCE)]
+
+
+class TestCourse:
+    POINTS = ((0.0, 0, 0), (0.1, 50, 1), (1.0, 550, 3), (2.0, 4_000, 60))
+
+    def test_goes_in_steps_by_tens_from_the_first_day_to_the_last(self) -> None:
+        found = course(points=self.POINTS, openings=((0.0, 1), (1.0, 2)), halted_at=2.0)
+
+        corners = [tuple(map(float, corner.split(","))) for corner in found.commanded.split()]
+        assert corners[0] == (COURSE_LEFT, BOTTOM)
+        assert corners[-1] == (RIGHT, found.commanded_y)
+        assert [x for x, _ in corners] == sorted(x for x, _ in corners)
+        assert [words for _, words in found.marks] == ["0", "10", "100", "1,000", "10,000"]
+        heights = [y for y, _ in found.marks]
+        assert heights[0] == BOTTOM
+        assert heights[-1] == COURSE_TOP
+        assert COURSE_TOP < found.commanded_y < found.bad_y < BOTTOM
+        assert found.halted_x == RIGHT
+
+    def test_has_no_mark_of_a_stage_that_opens_right_after_another(self) -> None:
+        openings = ((0.0, 1), (1.0, 2), (1.01, 3), (2.0, 4))
+        found = course(points=self.POINTS, openings=openings, halted_at=None)
+        assert [opened.words for opened in found.openings] == ["1", "2", "4"]
+        assert found.halted_x is None
+
+    @pytest.mark.parametrize(
+        ("until", "words"),
+        [
+            (0.01, ["0 min", "4 min", "7 min", "11 min", "14 min"]),
+            (1.0, ["0 h", "6 h", "12 h", "18 h", "24 h"]),
+            (8.0, ["day 0", "day 2", "day 4", "day 6", "day 8"]),
+        ],
+    )
+    def test_counts_time_in_what_fits(self, until: float, words: list[str]) -> None:
+        found = course(points=((0.0, 0, 0), (until, 5, 1)), openings=(), halted_at=None)
+        assert [each for _, each in found.ticks] == words
+
+    def test_stays_within_the_picture_where_nothing_happened(self) -> None:
+        found = course(points=((0.0, 0, 0),), openings=(), halted_at=None)
+        assert found.commanded_y == found.bad_y == BOTTOM

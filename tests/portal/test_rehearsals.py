@@ -39,7 +39,7 @@ def plan() -> Callable[..., Plan]:
 def run(plan: Plan) -> tuple[dict[str, Any], Steps]:
     """Rehearse here, in the database of the test."""
     steps: Steps = []
-    return rehearse(plan=plan, tell=steps.append), steps
+    return rehearse(plan=plan, tell=lambda step, share=None: steps.append(step)), steps
 
 
 class TestDefectFrom:

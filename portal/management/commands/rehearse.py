@@ -1,23 +1,15 @@
 """What a release would do: its whole rollout, on virtual time, with a stated defect."""
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from argparse import SUPPRESS
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from firmware.models import FirmwareRelease
-from portal import databases, fast_rehearsals, rehearsals
+from portal import databases, fast_rehearsals, rehearsal_processes, rehearsal_runs, rehearsals
 
 HUBS = 100_000
 
@@ -51,11 +43,16 @@ class Command(BaseCommand):
             "--fast", action="store_true", help="in numbers alone, for any number of hubs, without a calendar"
         )
         parser.add_argument("--inside", action="store_true", help=SUPPRESS)
+        parser.add_argument("--asked", type=int, nargs=3, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Rehearse, telling each step on stderr, and print how it went."""
         if options["inside"]:
-            self.stdout.write(json.dumps(inside()))
+            rehearsal_processes.inside()
+            return
+        if options["asked"]:
+            rehearsal, token, parent = options["asked"]
+            rehearsal_runs.run(rehearsal=rehearsal, token=token, parent=parent)
             return
         try:
             plan = self.plan(options)
@@ -63,7 +60,8 @@ class Command(BaseCommand):
                 found = fast_rehearsals.simulate(plan=plan, tell=tell)
                 self.stdout.write(json.dumps(found) if options["json"] else "\n".join(fast_table(found)))
                 return
-            result = outside(plan=plan)
+            with rehearsal_processes.ending_by_signals():
+                result = rehearsal_processes.outside(plan=plan, tell=tell)
         except (rehearsals.UnableToRehearse, databases.UnableToMake) as refusal:
             raise CommandError(str(refusal)) from refusal
         self.stdout.write(json.dumps(result) if options["json"] else "\n".join(table(result)))
@@ -85,85 +83,9 @@ class Command(BaseCommand):
         return rehearsals.of_release(release=release, hubs=hubs, defect=defect, seed=seed)
 
 
-def tell(step: str) -> None:
+def tell(step: str, share: float | None = None) -> None:
     """Say on stderr what is being done, so that stdout holds nothing but the result."""
     print(f"rehearse: {step}", file=sys.stderr, flush=True)
-
-
-def outside(*, plan: rehearsals.Plan) -> dict[str, Any]:
-    """
-    Have a process with a new database rehearse the plan; return what it found, and leave nothing behind.
-
-    :raises UnableToRehearse: if it failed
-    :raises UnableToMake: if there can be no database for it
-    """
-    tell("making a database")
-    with (
-        ending_by_signals(),
-        databases.temporary(purpose="rehearsal") as url,
-        tempfile.TemporaryDirectory() as media,
-    ):
-        environment = os.environ | {
-            "DATABASE_URL": url,
-            "REDIS_URL": settings.REDIS_URL,
-            "HUB_GATEWAY": settings.REHEARSAL_GATEWAY,
-            "MEDIA_ROOT": media,
-            "LOG_LEVEL": "ERROR",
-        }
-        if environment.pop("DEBUG", ""):  # each query would be remembered
-            environment["DEMO"] = "true"
-        child = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "rehearse", "--inside"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            assert child.stdin is not None  # noqa: S101 - a pipe, as asked for
-            assert child.stdout is not None  # noqa: S101 - the same
-            child.stdin.write(plan.as_json() + "\n")
-            child.stdin.flush()  # left open: its end tells the child that we are gone
-            said = child.stdout.read()
-            if child.wait():
-                raise rehearsals.UnableToRehearse(
-                    "The rehearsal ended before it was done; what it said is above. Its database is dropped."
-                )
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-    found: dict[str, Any] = json.loads(said)
-    return found
-
-
-@contextlib.contextmanager
-def ending_by_signals() -> Iterator[None]:
-    """Leave the block also when we are told to end, so that nothing stays behind."""
-    usual = {
-        number: signal.signal(number, lambda number, _frame: sys.exit(128 + number))
-        for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-
-def inside() -> dict[str, Any]:
-    """Rehearse the plan on stdin in the database of this process, which is empty; end with whoever wrote it."""
-    plan = rehearsals.Plan.from_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_our_parent, daemon=True).start()
-    tell("making its tables")
-    call_command("migrate", verbosity=0)
-    return rehearsals.rehearse(plan=plan, tell=tell)
-
-
-def _end_with_our_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 def fast_table(result: Mapping[str, Any]) -> list[str]:
