@@ -12,7 +12,8 @@ class LateLook(models.Model):
     One updated hub that is to be looked at again; gone once it has been found well twice, or bad.
 
     Written by the database itself when a hub succeeds: all hubs of small stages, and a sample of large ones. `looks`
-    are those that found it well, `misses` those in a row in which it did not answer.
+    are those that found it well, and `well_epoch` is the epoch of the tally in which the last of them was; `misses` are
+    those in a row, since `missed_at`, in which it did not answer.
     """
 
     deployment_id = models.BigIntegerField(primary_key=True)
@@ -31,6 +32,8 @@ class LateLook(models.Model):
     looked_at = models.DateTimeField(null=True)
     looks = models.PositiveSmallIntegerField(default=0, db_default=0)
     misses = models.PositiveSmallIntegerField(default=0, db_default=0)
+    missed_at = models.DateTimeField(null=True)
+    well_epoch = models.PositiveIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -48,8 +51,8 @@ class LateTally(models.Model):
     """
     Hubs of a release by what they were when they were last looked at: `well` or `bad`.
 
-    Counted anew with each `epoch`: so many halts of the release, or of parts of it, had been lifted. A hub that was
-    well in an earlier one, and is bad in this, leaves `well` one too low.
+    Counted anew with each `epoch`: so many halts of the release, or of parts of it, had been lifted. A hub counts in
+    each in which it was looked at, once.
     """
 
     release = models.ForeignKey(FirmwareRelease, on_delete=models.CASCADE, related_name="+")

@@ -8,6 +8,7 @@ not followed by the next one before its hubs have been looked at once.
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -31,7 +32,7 @@ PORTIONS = 10
 
 # Where a network is halted nobody asks: what its hubs do is known, and held against nobody.
 DUE = """
-SELECT late.deployment_id, late.hub, version.number
+SELECT late.deployment_id, late.hub, late.looks, late.misses, late.looked_at, version.number
 FROM scheduling_latelook late
 JOIN firmware_firmwarerelease release ON release.id = late.release_id
 JOIN hubs_firmwareversion version ON version.id = release.version_id
@@ -44,37 +45,45 @@ WHERE late.release_id = %(release)s
       WHERE halt.release_id = late.release_id AND halt.lifted_at IS NULL AND halt.network_id = late.network_id)
 ORDER BY late.deployment_id LIMIT %(limit)s
 """
-EPOCH = "(SELECT count(*) FROM firmware_halt halt WHERE halt.release_id = %(release)s AND halt.lifted_at IS NOT NULL)"
-# Only what is still to be looked at counts: a look that comes twice counts once. A hub is well from its first look on,
-# until another one finds it bad.
+GOES_ON = "(seen.found = 'missed' OR (seen.found = 'well' AND seen.looks + 1 < %(enough)s))"
+# A look counts only if nobody else has taken one up since the hubs were asked for: one that comes twice counts once. A
+# hub is well from its first look on, in each epoch in which one finds it so, until another one finds it bad.
 FOUND = f"""
-WITH seen AS (
+WITH epoch AS (
+    SELECT count(*)::int AS number FROM firmware_halt halt
+    WHERE halt.release_id = %(release)s AND halt.lifted_at IS NOT NULL),
+seen AS (
     SELECT late.deployment_id, late.release_id, late.model_id, late.network_id, late.looks,
+           epoch.number AS epoch, late.well_epoch IS NOT DISTINCT FROM epoch.number AS counts_as_well,
            CASE WHEN said.is_well THEN 'well'
                 WHEN said.is_heard OR late.misses + 1 >= %(misses)s THEN 'bad'
                 ELSE 'missed' END AS found
-    FROM unnest(%(deployments)s::bigint[], %(heard)s::boolean[], %(well)s::boolean[])
-        AS said (deployment_id, is_heard, is_well)
-    JOIN scheduling_latelook late USING (deployment_id)
+    FROM unnest(%(deployments)s::bigint[], %(looks)s::int[], %(missed)s::int[], %(looked_at)s::timestamptz[],
+                %(heard)s::boolean[], %(well)s::boolean[])
+        AS said (deployment_id, looks, misses, looked_at, is_heard, is_well)
+    CROSS JOIN epoch
+    JOIN scheduling_latelook late ON late.deployment_id = said.deployment_id AND late.looks = said.looks
+        AND late.misses = said.misses AND late.looked_at IS NOT DISTINCT FROM said.looked_at
     ORDER BY late.deployment_id FOR UPDATE OF late),
 moved AS (
     UPDATE scheduling_latelook late SET
         looked_at = %(now)s,
         looks = late.looks + (seen.found = 'well')::int,
-        misses = CASE seen.found WHEN 'missed' THEN late.misses + 1 ELSE 0 END
-    FROM seen WHERE seen.deployment_id = late.deployment_id AND seen.found <> 'bad'
-      AND NOT (seen.found = 'well' AND late.looks + 1 >= %(looks)s)),
+        misses = CASE seen.found WHEN 'missed' THEN late.misses + 1 ELSE 0 END,
+        missed_at = CASE seen.found WHEN 'missed' THEN coalesce(late.missed_at, %(now)s) END,
+        well_epoch = CASE seen.found WHEN 'well' THEN seen.epoch ELSE late.well_epoch END
+    FROM seen WHERE seen.deployment_id = late.deployment_id AND {GOES_ON}),
 over AS (
     DELETE FROM scheduling_latelook late USING seen
-    WHERE seen.deployment_id = late.deployment_id
-      AND (seen.found = 'bad' OR (seen.found = 'well' AND seen.looks + 1 >= %(looks)s))),
+    WHERE seen.deployment_id = late.deployment_id AND NOT {GOES_ON}),
 counted AS (
     INSERT INTO scheduling_latetally AS tally (release_id, model_id, network_id, epoch, well, bad)
-    SELECT release_id, model_id, network_id, {EPOCH},
-           count(*) FILTER (WHERE found = 'well') - count(*) FILTER (WHERE found = 'bad' AND looks > 0),
+    SELECT release_id, model_id, network_id, epoch,
+           count(*) FILTER (WHERE found = 'well' AND NOT counts_as_well)
+           - count(*) FILTER (WHERE found = 'bad' AND counts_as_well),
            count(*) FILTER (WHERE found = 'bad')
-    FROM seen WHERE (found = 'well' AND looks = 0) OR found = 'bad'
-    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    FROM seen WHERE (found = 'well' AND NOT counts_as_well) OR found = 'bad'
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (release_id, model_id, network_id, epoch) DO UPDATE SET
         well = tally.well + excluded.well, bad = tally.bad + excluded.bad)
 SELECT deployment_id FROM seen WHERE found = 'bad' ORDER BY deployment_id
@@ -100,6 +109,17 @@ ON CONFLICT DO NOTHING
 FORGET = "DELETE FROM scheduling_latelook WHERE release_id = %(release)s"
 
 
+class _Due(NamedTuple):
+    """A hub for which it is time, as it is known before it is looked at; `version` is what it should run."""
+
+    deployment: int
+    hub: int
+    looks: int
+    misses: int
+    looked_at: datetime | None
+    version: int
+
+
 def look(*, gateway: HubGateway, clock: Clock) -> int:
     """
     Look at the updated hubs for which it is time; return how many were found bad.
@@ -122,10 +142,10 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
                     "again": later / AGAIN,
                     "limit": LOOK_LIMIT,
                 }
-                if not (due := sql.rows(DUE, terms)):
+                if not (due := [_Due(*row) for row in sql.rows(DUE, terms)]):
                     break
                 try:
-                    sightings = gateway.look(hubs=[hub for _, hub, _ in due], now=clock())
+                    sightings = gateway.look(hubs=[one.hub for one in due], now=clock())
                 except (GatewayUnavailable, OSError):
                     logger.warning("updated hubs cannot be looked at again", exc_info=True)
                     return bad
@@ -159,21 +179,20 @@ def _later(release: FirmwareRelease, now: datetime) -> timedelta:
 
 
 @transaction.atomic
-def _take_up(
-    release: int, due: Sequence[tuple[int, int, int]], sightings: Sequence[Sighting], now: datetime
-) -> int:
+def _take_up(release: int, due: Sequence[_Due], sightings: Sequence[Sighting], now: datetime) -> int:
     """Write down what was seen of some hubs; return how many of them are bad."""
+    seen = list(zip(due, sightings, strict=True))
     terms = {
         "release": release,
         "now": now,
-        "looks": LOOKS,
+        "enough": LOOKS,
         "misses": MISSES,
-        "deployments": sql.numbers(deployment for deployment, _, _ in due),
-        "heard": [seen.is_heard for seen in sightings],
-        "well": [
-            seen.is_heard and seen.version == version
-            for (_, _, version), seen in zip(due, sightings, strict=True)
-        ],
+        "deployments": sql.numbers(one.deployment for one in due),
+        "looks": sql.numbers(one.looks for one in due),
+        "missed": sql.numbers(one.misses for one in due),
+        "looked_at": sql.array(one.looked_at for one in due),
+        "heard": sql.array(sighting.is_heard for sighting in sightings),
+        "well": sql.array(sighting.is_heard and sighting.version == one.version for one, sighting in seen),
     }
     bad = [deployment for (deployment,) in sql.rows(FOUND, terms)]
     if bad:

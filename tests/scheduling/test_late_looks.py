@@ -89,6 +89,25 @@ def look(world: World, eye: Eye, *, after: timedelta = timedelta(0), times: int 
     return bad
 
 
+def look_together(world: World, eye: Eye, *, times: int) -> list[int]:
+    """Let so many look whose turns were over before the carrier answered; return how many hubs each found bad."""
+    due = [
+        late_looks._Due(late.deployment_id, late.hub, late.looks, late.misses, late.looked_at, NEW)
+        for late in LateLook.objects.order_by("deployment_id")
+    ]
+    seen = eye.look(hubs=[one.hub for one in due], now=world.clock())
+    return [late_looks._take_up(world.release.pk, due, seen, world.clock()) for _ in range(times)]
+
+
+def pause_and_resume(world: World) -> None:
+    """Pause the network, and have two people end that ten minutes later."""
+    part = Part(network=world.network)
+    halt = decisions.halt(release=world.release, by=None, reason="Silent.", now=world.clock(), part=part)
+    world.clock.move(minutes=10)
+    world.resume(reason="It carries again.", halt=halt)
+    stages.cut_off(now=world.clock())
+
+
 class TestWhoIsLookedAt:
     def test_is_every_hub_of_a_small_stage_that_succeeded(self, world: World) -> None:
         stage(world, 60)
@@ -175,13 +194,32 @@ class TestLook:
 
     def test_counts_once_what_comes_twice(self, done: World, eye: Eye) -> None:
         done.clock.moment += DAY
-        due = [(late.deployment_id, late.hub, NEW) for late in LateLook.objects.all()]
         eye.fallen_back = set(hubs()[:3])
-        seen = eye.look(hubs=[hub for _, hub, _ in due], now=done.clock())
-        for bad in (3, 0):
-            assert late_looks._take_up(done.release.pk, due, seen, done.clock()) == bad
-        assert tally()[1] == 3
+        assert look_together(done, eye, times=2) == [3, 0]
+        assert tally() == (47, 3)
         assert BadHub.objects.count() == 3
+        assert set(LateLook.objects.values_list("looks", "misses")) == {(1, 0)}
+
+    def test_counts_a_miss_once_that_comes_twice(self, done: World, eye: Eye) -> None:
+        done.clock.moment += DAY
+        eye.silent = set(hubs()[:3])
+        assert look_together(done, eye, times=late_looks.MISSES) == [0] * late_looks.MISSES
+        assert set(LateLook.objects.values_list("looks", "misses")) == {(1, 0), (0, 1)}
+
+    def test_counts_hubs_anew_after_a_resumption(self, done: World, eye: Eye) -> None:
+        """Those that are well as much as those that are bad: else a few of many would be all of them."""
+        look(done, eye, after=DAY)
+        pause_and_resume(done)
+        eye.silent = set(hubs()[:2])
+        look(done, eye, after=DAY, times=3)
+        assert list(LateTally.objects.order_by("epoch").values_list("well", "bad")) == [(50, 0), (48, 2)]
+
+    def test_takes_nothing_back_that_counted_in_another_epoch(self, done: World, eye: Eye) -> None:
+        look(done, eye, after=DAY)
+        pause_and_resume(done)
+        eye.fallen_back = set(hubs())
+        assert look(done, eye, after=DAY) == 50
+        assert list(LateTally.objects.order_by("epoch").values_list("well", "bad")) == [(50, 0), (0, 50)]
 
     def test_is_left_to_one_at_a_time(self, done: World, eye: Eye) -> None:
         done.clock.moment += DAY
