@@ -9,7 +9,7 @@ from hubs.models import Network
 
 class Control(models.Model):
     """
-    A hub, by CHF ID, that no release is bound for, and that is looked at again and again.
+    A hub, by CHF ID, that no release touches or has touched lately, and that is looked at again and again.
 
     `heard_at` is when it last answered; `misses` are the looks since then in a row in which it did not.
     """

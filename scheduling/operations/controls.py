@@ -31,30 +31,46 @@ TURN = timedelta(minutes=1)
 KEPT = timedelta(days=90)
 """Looks are kept so long."""
 
-# Whoever is being updated is none, nor one that has been silent for a day, or was never heard: it says nothing new.
-LEAVE = """
+TRIED = controls.MEASURED_OVER
+"""
+A hub is no control for so long after its update: what it does then may be the release's doing.
+
+It is looked at for two days (`late_looks`), and more where its network was paused meanwhile; and it must not be among
+what is measured as usual.
+"""
+# A hub that is booked and was commanded nothing yet is one like any other: else a network whose hubs are all booked
+# would have no controls. The OFFSET has it asked of one hub after the other, not of all deployments.
+TOUCHED = """EXISTS (
+    SELECT FROM scheduling_deployment touched WHERE touched.hub_id = {hub}
+      AND ((touched.ended_at IS NULL AND (touched.attempt > 0 OR touched.stage > 0))
+           OR (touched.ended_at > %(now)s - %(tried)s AND touched.stage > 0)) OFFSET 0)"""
+# Whoever is being updated, or was lately, is none, nor one that has been silent for a day, or was never heard: it says
+# nothing new.
+LEAVE = f"""
 DELETE FROM scheduling_control control
 WHERE network_id = %(network)s AND (
     (heard_at IS NULL AND misses >= %(misses)s) OR heard_at < %(now)s - interval '1 day'
     OR NOT EXISTS (SELECT FROM hubs_communicationshub hub
                    WHERE hub.chf_id = control.hub AND hub.network_id = control.network_id
                      AND hub.status = ANY (%(bookable)s))
-    OR EXISTS (SELECT FROM scheduling_deployment open WHERE open.hub_id = control.hub AND open.ended_at IS NULL))
-"""
+    OR {TOUCHED.format(hub="control.hub")})
+"""  # noqa: S608 - our own constant
 # A sample of pages: to look at every hub for a few hundred would take seconds on a whole fleet. Of a small one all
-# pages are looked at.
-COME = """
+# pages are looked at. What was done to the hubs is asked of as many of the sample as it takes.
+COME = f"""
+WITH sample AS MATERIALIZED (
+    SELECT chf_id, network_id FROM hubs_communicationshub TABLESAMPLE SYSTEM (%(percent)s)
+    WHERE network_id = %(network)s AND status = ANY (%(bookable)s)
+    ORDER BY hashint8(chf_id))
 INSERT INTO scheduling_control (hub, network_id, chosen_at, misses)
 SELECT hub.chf_id, hub.network_id, %(now)s, 0
-FROM hubs_communicationshub hub TABLESAMPLE SYSTEM (%(percent)s)
-WHERE hub.network_id = %(network)s AND hub.status = ANY (%(bookable)s)
-  AND NOT EXISTS (
-      SELECT FROM scheduling_deployment open WHERE open.hub_id = hub.chf_id AND open.ended_at IS NULL)
-  AND NOT EXISTS (SELECT FROM scheduling_control known WHERE known.hub = hub.chf_id)
-ORDER BY hashint8(hub.chf_id) LIMIT greatest(%(size)s - (
+FROM sample hub
+WHERE NOT EXISTS (SELECT FROM scheduling_control known WHERE known.hub = hub.chf_id OFFSET 0)
+  AND NOT {TOUCHED.format(hub="hub.chf_id")}
+LIMIT greatest(%(size)s - (
     SELECT count(*) FROM scheduling_control known WHERE known.network_id = %(network)s), 0)
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - our own constant
 FLEET = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'hubs_communicationshub'::regclass"
 SAMPLED = 200
 """Hubs in the sample for each control that is wanted: most are of other networks, or about to be updated."""
@@ -97,6 +113,7 @@ def _renew(network: int, now: datetime) -> None:
         "network": network,
         "now": now,
         "misses": controls.MISSES,
+        "tried": TRIED,
         "bookable": [int(status) for status in BOOKABLE],
         "size": SIZE,
         "percent": min(100.0, 100.0 * SIZE * SAMPLED / fleet) if fleet else 100.0,

@@ -18,6 +18,7 @@ from scheduling.models import Control, ControlLook, Deployment
 from scheduling.operations import controls, halts
 from scheduling.queries import controls as questions
 from scheduling.queries import evidence
+from tests import factories
 from tests.scheduling.test_early_warning import activate, end, silence, stage
 from tests.scheduling.world import World
 
@@ -69,21 +70,51 @@ def look(world: World, eye: Eye, *, times: int = 1) -> int:
     return paused
 
 
+def chosen() -> set[int]:
+    """Return the hubs that are controls."""
+    return set(Control.objects.values_list("hub", flat=True))
+
+
 def state(world: World) -> str:
     return FirmwareRelease.objects.get(pk=world.release.pk).state
 
 
 class TestChoosing:
-    def test_takes_hubs_that_no_release_is_bound_for(self, world: World, eye: Eye) -> None:
-        world.hubs(10)
-        world.slot(start=timedelta(hours=5), room=400)
-        world.book(world.choose())
-        booked = set(Deployment.objects.values_list("hub_id", flat=True))
-        assert booked
+    def test_takes_hubs_of_the_network(self, world: World, eye: Eye) -> None:
+        world.hubs(10, network=factories.NetworkFactory.create())
         look(world, eye)
-        chosen = set(Control.objects.values_list("hub", flat=True))
-        assert not chosen & booked
-        assert chosen <= set(CommunicationsHub.objects.values_list("chf_id", flat=True))
+        here = CommunicationsHub.objects.filter(network=world.network)
+        assert chosen() == set(here.values_list("chf_id", flat=True))
+
+    def test_takes_hubs_that_are_booked_until_they_are_commanded(self, world: World, eye: Eye) -> None:
+        world.hubs(10)
+        world.slot(start=timedelta(hours=5), room=10)
+        world.book()
+        booked = set(Deployment.objects.values_list("hub_id", flat=True))
+        assert len(booked) == 10
+        look(world, eye)
+        assert booked <= chosen()
+        world.clock.move(hours=2)  # their staging has begun
+        world.work(rounds=1)
+        commanded = set(Deployment.objects.filter(attempt__gt=0).values_list("hub_id", flat=True))
+        assert commanded == booked
+        look(world, eye)
+        assert not booked & chosen()
+        assert len(chosen()) == HUBS
+
+    def test_takes_no_hub_that_was_updated_within_a_week(self, world: World, eye: Eye) -> None:
+        stage(world, 60)
+        activate(50)
+        look(world, eye)
+        updated = set(Deployment.objects.filter(stage=1).values_list("hub_id", flat=True))
+        assert not updated & chosen()
+        end(50, world=world, state=State.SUCCEEDED)
+        world.clock.move(days=6)
+        look(world, eye)
+        assert not updated & chosen()
+        world.clock.move(days=1)
+        look(world, eye)
+        assert updated <= chosen()
 
     def test_takes_no_more_than_are_wanted(
         self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
@@ -103,6 +134,7 @@ class TestChoosing:
         hub.update(status=HubStatus.COMMISSIONED)
         world.slot(start=timedelta(hours=5), room=400)
         world.book(world.choose_ids(f"{updated.hub & 0xFFFFFFFFFFFFFFFF:016X}\n"))
+        Deployment.objects.update(attempt=1)
         Control.objects.filter(pk=silent.pk).update(
             chosen_at=world.clock() - timedelta(days=3), heard_at=world.clock() - timedelta(days=2)
         )
@@ -237,6 +269,16 @@ class TestTheRelease:
         silence(20)
         assert halts.watch(now=going.clock()) == 1
         assert state(going) == ReleaseState.HALTED
+
+    def test_alone_is_blamed_for_what_its_hubs_do_hours_later(self, going: World, eye: Eye) -> None:
+        activate(50)
+        end(50, world=going, state=State.SUCCEEDED)
+        look(going, eye)
+        going.clock.move(hours=6)
+        look(going, eye)
+        eye.blind = set(Deployment.objects.filter(stage=1).values_list("hub_id", flat=True))
+        assert look(going, eye, times=4) == 0
+        assert {one.silent for one in ControlLook.objects.all()} == {0}
 
     def test_is_judged_anew_once_the_network_is_resumed(self, going: World, eye: Eye) -> None:
         look(going, eye)
