@@ -30,6 +30,7 @@ SEEN_EVERY = 10
 SEEN_CLOSELY = 240
 """Minutes in which each is looked at: on compressed time they are all that there is."""
 ANSWER = simulation.Fleet().answer
+LATE_BY = simulation.Defect().late_by
 USUAL_DEADLINE = simulation.Terms().deadline
 """Hubs answer as fast beside a shorter deadline as they do beside this one: such a policy is one on compressed time."""
 LATER = timedelta(days=1)
@@ -51,7 +52,7 @@ def simulate(*, plan: Plan, tell: Tell) -> dict[str, Any]:
         terms = _terms(policy)
     except ValueError as refusal:
         raise UnableToRehearse(str(refusal)) from refusal
-    defect, fleet = _defect(plan), _fleet(plan, terms.deadline)
+    defect, fleet = _defect(plan, terms.deadline), _fleet(plan, terms.deadline)
     rule = simulation.EarlyWarning(
         tolerated=float(policy.tolerated_bad_percent) / 100,
         # as many as the portal watches: each model twice, since it is looked at again later
@@ -191,7 +192,7 @@ def _fleet(plan: Plan, deadline: int) -> simulation.Fleet:
     )
 
 
-def _defect(plan: Plan) -> simulation.Defect:
+def _defect(plan: Plan, deadline: int) -> simulation.Defect:
     if (defect := plan.defect) is None:
         return simulation.Defect()
     names = [model.name for model in plan.models]
@@ -199,6 +200,7 @@ def _defect(plan: Plan) -> simulation.Defect:
         share=defect.share,
         is_silent=defect.kind == "silent",
         is_late=defect.kind == "late",
+        late_by=min(LATE_BY, max(1, LATE_BY * deadline // USUAL_DEADLINE)),
         network=None if defect.network is None else list(plan.networks).index(defect.network),
         model=None if defect.model is None else names.index(defect.model),
     )

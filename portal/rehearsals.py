@@ -281,9 +281,7 @@ def of_release(*, release: FirmwareRelease, hubs: int | None, defect: Defect | N
             for row in found
         ],
         suppliers=[(row["lead__name"], row["total"]) for row in leads],
-        published_at=min(
-            release.policy.notice_before_opening.before(period.start_at) for period in release.periods.all()
-        ).isoformat(),
+        published_at=_in_time(release).isoformat(),
         periods={
             period.network.code: (period.start_at.isoformat(), period.end_at.isoformat())
             for period in release.periods.select_related("network")
@@ -303,6 +301,16 @@ def of_release(*, release: FirmwareRelease, hubs: int | None, defect: Defect | N
             for code, network in networks.items()
         },
     )
+
+
+def _in_time(release: FirmwareRelease) -> datetime:
+    """Return the last full hour at which the release could be published, by the notice that its policy owes."""
+    notice = release.policy.notice_before_opening
+    opens = min(period.start_at for period in release.periods.all())
+    moment = notice.before(opens).replace(minute=0, second=0, microsecond=0) - HOUR
+    while notice.after(moment) > opens:  # of the night before a day that is no working day
+        moment -= HOUR
+    return moment
 
 
 def _policy_of(policy: RolloutPolicy) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("visible", "Visible: the hub says that it failed"),
                             ("silent", "Silent: the hub is not heard of again"),
-                            ("late", "Late: the hub answers well, and falls silent later"),
+                            ("late", "Late: the hub answers well, and falls silent three hours later"),
                         ],
                         max_length=7,
                     ),

@@ -32,7 +32,7 @@ class Rehearsal(models.Model):
 
         VISIBLE = "visible", "Visible: the hub says that it failed"
         SILENT = "silent", "Silent: the hub is not heard of again"
-        LATE = "late", "Late: the hub answers well, and falls silent later"
+        LATE = "late", "Late: the hub answers well, and falls silent three hours later"
 
     release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, related_name="rehearsals")
     revision = models.PositiveIntegerField()

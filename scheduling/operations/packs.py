@@ -24,7 +24,9 @@ from portal.ground import audit, sql
 from portal.ground.uk_time import Span
 from scheduling import packs, sheets
 from scheduling.lifecycle import State
+from scheduling.models import Rehearsal
 from scheduling.queries import reports
+from scheduling.queries.asked_rehearsals import told
 from scheduling.queries.reports import Report
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ def make(*, release: FirmwareRelease, file: IO[bytes], by: "User", now: datetime
                 part.write(_page(report, packs.as_digits(key=signer.public_key())).encode())
             with pack.add(name="release.json") as part:
                 part.write(_json(_facts(report)))
+            with pack.add(name="rehearsals.json") as part:
+                part.write(
+                    _json([_rehearsal(one) for one in reports.every_rehearsal(release=report.release)])
+                )
             _write_table(pack, "bookings.csv", BOOKING, _bookings(report.release))
             _write_table(pack, "evidence.csv", EVIDENCE, _evidence(report.release))
             _write_table(pack, "people.csv", PERSON, _people(people | _named(report)))
@@ -148,6 +154,17 @@ def _facts(report: Report) -> dict[str, Any]:
     }
 
 
+def _rehearsal(one: Rehearsal) -> dict[str, Any]:
+    """Return a rehearsal as it was asked for and what it came to; how it was held is nobody's business any more."""
+    held = ("step", "progress", "token", "attempts", "lease_until")
+    facts = {name: value for name, value in _columns(one).items() if name not in held}
+    return facts | {
+        "network": one.network and one.network.code,
+        "model": one.model and one.model.name,
+        "in_words": told(rehearsal=one).headline,
+    }
+
+
 def _columns(row: models.Model) -> dict[str, Any]:
     """Return a row as it lies in its table, but for files, which have no place in a pack."""
     return {
@@ -212,6 +229,7 @@ def _named(report: Report) -> set[int]:
     release = report.release
     found: set[int | None] = {release.author_id, release.submitter_id}
     found |= {one.sign_off.signed_by_id for one in report.sign_offs}
+    found |= {one.rehearsal.asked_by_id for one in report.rehearsals}
     for story in report.halts:
         found |= {story.halt.halted_by_id, story.halt.lifted_by_id}
     return {person for person in found if person is not None}

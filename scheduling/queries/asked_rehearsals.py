@@ -181,8 +181,8 @@ def _facts(rehearsal: Rehearsal, result: Mapping[str, Any]) -> list[Fact]:
 
 def _beside(words: str, spread: Mapping[str, float | None], write: Any) -> str:
     """Name the 95th percentile beside a mean, where there is one."""
-    p95 = spread["p95"]
-    return words if p95 is None else f"{words}; at most {write(p95)} in 19 of 20"
+    mean, p95 = spread["mean"], spread["p95"]
+    return words if p95 is None or write(p95) == write(mean) else f"{words}; at most {write(p95)} in 19 of 20"
 
 
 def _count(number: float) -> str:

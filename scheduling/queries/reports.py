@@ -30,9 +30,10 @@ from firmware.models import (
 from hubs.models import HubModel, Network, Supplier
 from portal.ground.models import AuditEntry
 from scheduling import packs
-from scheduling.models import Booking, Consent, Evidence, Lot, Objection, Stage
+from scheduling.models import Booking, Consent, Evidence, Lot, Objection, Rehearsal, Stage
 from scheduling.packs import Finding
-from scheduling.queries import cohorts, control_room, progress
+from scheduling.queries import asked_rehearsals, cohorts, control_room, progress
+from scheduling.queries.asked_rehearsals import Told
 from scheduling.queries.cohorts import InCommon
 from scheduling.queries.control_room import History, Situation
 from scheduling.queries.progress import Progress
@@ -147,6 +148,7 @@ class Report:
     consents: Consents
     stages: Sequence[Stage]
     halts: Sequence[HaltStory]
+    rehearsals: Sequence[Told]
 
     @property
     def booked(self) -> int:
@@ -187,6 +189,7 @@ def of_release(*, release: FirmwareRelease, now: datetime) -> Report:
         consents=_consents(release),
         stages=stages,
         halts=_halts(release, stages),
+        rehearsals=asked_rehearsals.of_release(release=release),
     )
 
 
@@ -330,6 +333,12 @@ def every_seen(*, release: FirmwareRelease) -> Iterator[Seen]:
     names = _names()
     for kept in Evidence.objects.filter(release=release).order_by("at", "pk").iterator(PAGE):
         yield _seen(kept, names)
+
+
+def every_rehearsal(*, release: FirmwareRelease) -> Iterator[Rehearsal]:
+    """Yield the rehearsals of a release, the first one first."""
+    asked = Rehearsal.objects.filter(release=release).select_related("network", "model").order_by("id")
+    yield from asked.iterator(chunk_size=10)
 
 
 def every_booking(*, release: FirmwareRelease) -> Iterator[tuple[Booking, Progress]]:

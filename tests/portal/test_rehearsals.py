@@ -5,21 +5,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 
-from firmware.models import FirmwareRelease, Halt
+from firmware import policies
+from firmware.models import AvailabilityPeriod, FirmwareRelease, Halt, RolloutPolicy
 from hubs.modelled_fleet.models import CommandLog, FleetHub
 from hubs.models import FleetCount
 from portal import databases
 from portal.rehearsals import Defect, Plan, UnableToRehearse, defect_from, nobodys, of_release, rehearse
 from scheduling.models import CapacityPattern, Deployment
+from tests.factories import HubModelFactory, NetworkFactory
 from tests.scheduling.world import World
 from tests.scheduling.world import make as make_world
 
@@ -167,6 +170,77 @@ class TestRehearse:
         assert set(FleetHub.objects.filter(pk__in=broken).values_list("network__code", flat=True)) == {
             "south"
         }
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRehearseARelease:
+    """One of the portal's own, as `rehearse --release` and the admin do it: here once the portal's rows are gone."""
+
+    @pytest.fixture
+    def portals(self) -> World:
+        """A release for two models on two networks, with a policy as in production and slots every night."""
+        world = make_world(now=datetime.fromisoformat("2027-02-01T09:00:00+00:00"))
+        other, south = HubModelFactory.create(name="Other"), NetworkFactory.create(code="south")
+        world.release.hub_models.add(other)
+        period = world.release.periods.get()
+        opens = datetime.fromisoformat("2027-03-08T00:00:00+00:00")
+        world.release.periods.update(start_at=opens, end_at=opens + timedelta(days=42))
+        AvailabilityPeriod.objects.create(
+            release=world.release, network=south, start_at=opens, end_at=opens + timedelta(days=42)
+        )
+        RolloutPolicy.objects.update(
+            **policies.BY_URGENCY["normal"],
+            soak="24 hours",
+            stage_sizes=[20, 60],
+            silence_deadline="120 minutes",
+            tolerated_bad_percent="0.75",
+        )
+        for network in (period.network, south):
+            for weekday in range(7):
+                CapacityPattern.objects.create(
+                    network=network,
+                    weekday=weekday,
+                    starts="00:00",
+                    ends="06:00",
+                    slot_minutes=180,
+                    capacity=20,
+                )
+            for model, lead, hubs in ((world.model, world.northern, 40), (other, world.southern, 25)):
+                FleetCount.objects.create(
+                    lead=lead, network=network, model=model, status=4, payment_mode=1, hubs=hubs,
+                    installed_version=world.release.predecessors.get().version, hardware_version=1,
+                    counted_at=world.clock(),
+                )  # fmt: skip
+        world.release.refresh_from_db()
+        return world
+
+    def rehearsed(self, world: World, defect: Defect | None) -> dict[str, Any]:
+        plan = of_release(
+            release=FirmwareRelease.objects.get(pk=world.release.pk), hubs=None, defect=defect, seed=2
+        )
+        call_command("flush", verbosity=0, interactive=False)
+        return run(plan)[0]
+
+    def test_runs_to_its_end_in_stages_of_each_model(self, portals: World) -> None:
+        found = self.rehearsed(portals, None)
+        assert found["hubs"] == 130
+        assert found["halt"] is None
+        assert found["commanded"] + found["untried"] >= 125
+        assert {(stage["model"], stage["number"]) for stage in found["stages"]} >= {
+            (name, 1) for name in (str(portals.model), "Other")
+        }
+        assert found["period_days"] == 42
+        assert {use["network"] for use in found["capacity"]} == {str(portals.network), "South"}
+        days, commanded, bad = found["course"][-1]
+        assert commanded == found["commanded"]
+        assert bad == found["bad"]
+        assert 0 < days < 42
+
+    def test_halts_for_a_defect_of_one_model(self, portals: World) -> None:
+        found = self.rehearsed(portals, Defect(0.8, "silent", model="Other"))
+        assert found["halt"]["admitted_after"] == 0
+        assert "of model Other" in found["halt"]["reason"]
+        assert found["commanded"] < 60
 
 
 class TestTemporary:

@@ -20,9 +20,11 @@ from scheduling import packs
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking
 from scheduling.operations import halts
+from scheduling.operations.asked_rehearsals import digest_of, finish
 from tests.factories import UserFactory
 from tests.portal.test_access import assert_obeys_policy
 from tests.scheduling import world as worlds
+from tests.scheduling.test_asked_rehearsals import FOUND, taken
 from tests.scheduling.test_early_warning import activate, end, stage
 from tests.scheduling.test_packs import rolled_out
 from tests.scheduling.world import World
@@ -36,7 +38,9 @@ def world(db: None) -> World:
 
 def auditor() -> User:
     """Return somebody who may read everything, and decide nothing."""
-    person = UserFactory.create(email="auditor@dcc.example")
+    person = User.objects.filter(email="auditor@dcc.example").first() or UserFactory.create(
+        email="auditor@dcc.example"
+    )
     person.groups.add(Group.objects.get(name=AUDITORS))
     return person
 
@@ -109,6 +113,18 @@ class TestPage:
         assert "50 hubs had been commanded to activate." in page
         assert f"by {world.staff}: network {world.network}</h3>" in page
         assert f"what had been commanded to activate of network {world.network}." in page
+
+    def test_tells_of_what_was_rehearsed(self, world: World, client: Client) -> None:
+        assert "Nobody rehearsed it." in read(client, world)
+        rehearsal = taken(world)
+        finish(rehearsal=rehearsal.pk, token=1, result=FOUND, now=world.clock())
+
+        page = read(client, world)
+
+        assert "A silent defect in 2 % of the hubs, to 1,000 hubs, in numbers alone, seed 1" in page
+        assert "It halts by itself after 42.5 hours on average" in page
+        assert f"{digest_of(result=FOUND)[:12]}…" in page
+        assert f'href="{reverse("rehearsals", args=[world.release.pk])}"' in page
 
     def test_counts_consents_and_objections(self, world: World, client: Client) -> None:
         world.shared(3)

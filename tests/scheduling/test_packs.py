@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +31,10 @@ from scheduling.lifecycle import Ending, State
 from scheduling.models import Booking, Cohort
 from scheduling.operations import halts
 from scheduling.operations import packs as making
+from scheduling.operations.asked_rehearsals import digest_of, finish
 from tests.scheduling import world as worlds
+from tests.scheduling.test_asked_rehearsals import FOUND
+from tests.scheduling.test_asked_rehearsals import taken as taken_up
 from tests.scheduling.test_early_warning import activate, end, stage
 from tests.scheduling.world import World
 
@@ -311,7 +315,7 @@ class TestMake:
         files = unpacked(file.read())
 
         assert set(files) == {
-            *("report.html", "release.json", "bookings.csv", "evidence.csv", "people.csv"),
+            *("report.html", "release.json", "rehearsals.json", "bookings.csv", "evidence.csv", "people.csv"),
             *(packs.DECISIONS, packs.MANIFEST, packs.SIGNATURE),
         }
         manifest = json.loads(files[packs.MANIFEST])
@@ -338,6 +342,28 @@ class TestMake:
         assert {row["email"] for row in table(files, "people.csv")} == {
             *(world.staff.email, world.approver.email, world.person.email)
         }
+
+    def test_holds_what_was_rehearsed_with_the_hash_that_is_on_record(
+        self, transactional_db: None, now: datetime
+    ) -> None:
+        world = worlds.make(now=now)
+        rehearsal = taken_up(world, percent=Decimal("2.5"), network=world.network)
+        finish(rehearsal=rehearsal.pk, token=1, result=FOUND, now=world.clock())
+        file = io.BytesIO()
+        making.make(release=world.release, file=file, by=world.staff, now=world.clock())
+        files = unpacked(file.getvalue())
+
+        [kept] = json.loads(files["rehearsals.json"])
+        assert kept["percent"] == "2.500"
+        assert kept["network"] == world.network.code
+        assert kept["plan"] == {"of": "it"}
+        assert kept["in_words"].startswith("It halts by itself after 42.5 hours on average")
+        assert "token" not in kept
+        assert kept["digest"] == digest_of(result=kept["result"])
+        recorded = [json.loads(line) for line in packs.lines(file=file)]
+        [entry] = [entry for entry in recorded if entry["verb"] == "release.rehearsed"]
+        assert entry["facts"]["result_sha256"] == kept["digest"]
+        assert kept["in_words"] in " ".join(files["report.html"].decode().split())
 
     def test_holds_every_decision_about_the_release_and_its_bookings(
         self, taken: tuple[World, IO[bytes]]
@@ -443,7 +469,7 @@ class TestVerifyEvidence:
         said = verify(file)
 
         assert "Holds: The signature holds" in said
-        assert "Holds: All 6 files that manifest.json names are there, and no other." in said
+        assert "Holds: All 7 files that manifest.json names are there, and no other." in said
         assert "Holds: 'report.html' is unchanged" in said
         assert "Holds: The audit still has all" in said
         assert "DIFFERS" not in said
