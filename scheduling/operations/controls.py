@@ -19,8 +19,8 @@ from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, W
 from hubs.models import BOOKABLE, Network
 from portal.ground import sql, turns
 from portal.ground.clock import Clock
-from scheduling.models import ControlLook
-from scheduling.queries import controls
+from scheduling.models import Control, ControlLook
+from scheduling.queries import controls, windows
 from scheduling.queries.controls import Standing
 
 logger = logging.getLogger(__name__)
@@ -87,12 +87,15 @@ def watch(*, gateway: HubGateway, clock: Clock) -> int:
     """
     Look at the controls of each network where that is due; return how many releases were paused on one.
 
-    One process at a time. A carrier that cannot be asked, or cannot say, leaves everything as it is.
+    One process at a time. A carrier that cannot be asked, or cannot say, leaves everything as it is. Networks that DCC
+    has closed are not looked at.
     """
     if not isinstance(gateway, Watchful):
         return 0
     paused = 0
     with turns.turn(name="controls", lease=TURN, clock=clock) as is_ours:
+        if is_ours:
+            _forgive(clock())
         for network in controls.due(now=clock()) if is_ours else ():
             _renew(network, clock())
             hubs = controls.panel(network=network)
@@ -103,6 +106,12 @@ def watch(*, gateway: HubGateway, clock: Clock) -> int:
                 continue
             paused += _take_up(network, sightings, clock())
     return paused
+
+
+def _forgive(now: datetime) -> None:
+    """Count no silence from before a network was closed: after that, hubs get as long as ever to answer."""
+    if closed := windows.closed_networks(now=now):
+        Control.objects.filter(network__in=closed, misses__gt=0).update(misses=0)
 
 
 @transaction.atomic

@@ -12,6 +12,7 @@ from hubs.models import Network
 from portal.ground import sql
 from scheduling import breaker
 from scheduling.models import Control, ControlLook
+from scheduling.queries import windows
 
 LOOKS = 24
 """So often within the shortest silence deadline: controls have to be known long before hubs count as silent."""
@@ -34,7 +35,11 @@ MEASURED_FROM = 20_000
 
 
 def due(*, now: datetime) -> list[int]:
-    """Return the networks, by id, on which a release may be activated now and whose controls are to be looked at."""
+    """
+    Return the networks, by id, on which a release may be activated now and whose controls are to be looked at.
+
+    None that DCC has closed is among them: its hubs may be silent on purpose.
+    """
     deadlines: dict[int, timedelta] = {}
     periods = AvailabilityPeriod.objects.filter(
         start_at__lte=now, end_at__gt=now, release__state=ReleaseState.PUBLISHED
@@ -43,10 +48,12 @@ def due(*, now: datetime) -> list[int]:
         deadline = period.release.policy.silence_deadline.after(now) - now
         deadlines[period.network_id] = min(deadline, deadlines.get(period.network_id, deadline))
     last = {look.network_id: look.at for look in latest()}
+    closed = windows.closed_networks(now=now)
     return sorted(
         network
         for network, deadline in deadlines.items()
-        if network not in last or last[network] + min(max(deadline / LOOKS, EVERY[0]), EVERY[1]) <= now
+        if network not in closed
+        and (network not in last or last[network] + min(max(deadline / LOOKS, EVERY[0]), EVERY[1]) <= now)
     )
 
 

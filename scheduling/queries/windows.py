@@ -86,6 +86,17 @@ def by_dcc(
     return found
 
 
+def closed_networks(*, now: datetime) -> set[int]:
+    """Return the networks, by id, that DCC has closed at this moment: whoever is silent there is so on purpose."""
+    maintained = Maintenance.objects.filter(start_at__lte=now, end_at__gt=now)
+    troubled = Incident.objects.filter(
+        Q(closed_at=None) | Q(closed_at__gt=now), category__in=Incident.CLOSING, opened_at__lte=now
+    )
+    return set(
+        maintained.values_list("network_id", flat=True).union(troubled.values_list("network_id", flat=True))
+    )
+
+
 def closures(
     *, supplier: Supplier, networks: Collection[int], start: datetime, end: datetime
 ) -> list[Closure]:

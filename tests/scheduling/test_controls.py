@@ -14,7 +14,7 @@ from hubs.gateway import GatewayUnavailable, Sighting, connect
 from hubs.modelled_fleet.models import NetworkProfile, Outage
 from hubs.models import CommunicationsHub, HubStatus
 from scheduling.lifecycle import State
-from scheduling.models import Control, ControlLook, Deployment
+from scheduling.models import Control, ControlLook, Deployment, Incident, Maintenance
 from scheduling.operations import controls, halts
 from scheduling.queries import controls as questions
 from scheduling.queries import evidence
@@ -241,6 +241,50 @@ class TestSilence:
         look(world, eye, times=9)
         measured = questions.baseline(network=world.network.pk, now=world.clock())
         assert measured == pytest.approx(3 * 7 / (HUBS * 10))
+
+
+class TestClosedNetwork:
+    """DCC has closed the network: hubs on it may be silent on purpose."""
+
+    def test_is_not_looked_at(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        Maintenance.objects.create(
+            network=world.network,
+            start_at=world.clock(),
+            end_at=world.clock() + timedelta(minutes=20),
+            reason="New masts.",
+        )
+        eye.blind = chosen()
+        assert look(world, eye, times=4) == 0
+        assert len(eye.asked) == 1
+        eye.blind = set()
+        assert look(world, eye, times=4) == 0
+        assert len(eye.asked) == 5
+
+    def test_has_as_many_looks_as_ever_to_come_back(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = chosen()
+        look(world, eye, times=2)
+        incident = Incident.objects.create(
+            network=world.network, category=1, summary="The masts burn.", opened_at=world.clock()
+        )
+        assert look(world, eye, times=3) == 0
+        incident.closed_at = world.clock()
+        incident.save()
+        assert look(world, eye, times=2) == 0
+        assert look(world, eye) == 1
+
+    def test_leaves_the_others_alone(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        Incident.objects.create(
+            network=factories.NetworkFactory.create(),
+            category=1,
+            summary="The masts burn.",
+            opened_at=world.clock(),
+        )
+        eye.blind = chosen()
+        assert look(world, eye, times=2) == 0
+        assert look(world, eye) == 1
 
 
 class TestTheRelease:

@@ -29,6 +29,7 @@ from scheduling.queries import plans, previews, slots, windows
 from tests.scheduling.world import World
 
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 Scope = ProtectedWindow.Scope
 PREPAYMENT = {"scope": Scope.PAYMENT_MODE, "payment_mode": PaymentMode.PREPAYMENT}
 
@@ -534,3 +535,27 @@ class TestStops:
         )
 
         assert (answer.now.everything, answer.slot.everything) == (False, False)
+
+
+class TestClosedNetworks:
+    def test_are_those_in_maintenance_from_its_first_moment_to_its_last(self, world: World) -> None:
+        maintain(world, start=HOUR)
+        here = {world.network.pk}
+        begins = world.clock() + HOUR
+        moments = (begins - SECOND, begins, begins + HOUR - SECOND, begins + HOUR)
+        assert [windows.closed_networks(now=moment) for moment in moments] == [set(), here, here, set()]
+
+    def test_are_those_with_an_open_incident_that_closes(self, world: World) -> None:
+        begins = world.clock()
+        incident = break_down(world, category=2, expected_end_at=begins + HOUR)
+        here = {world.network.pk}
+        assert windows.closed_networks(now=begins - SECOND) == set()
+        assert windows.closed_networks(now=begins + 9 * HOUR) == here
+        incident.closed_at = begins + 2 * HOUR
+        incident.save()
+        assert windows.closed_networks(now=begins + 2 * HOUR - SECOND) == here
+        assert windows.closed_networks(now=begins + 2 * HOUR) == set()
+
+    def test_are_none_with_a_small_incident(self, world: World) -> None:
+        break_down(world, category=3)
+        assert windows.closed_networks(now=world.clock()) == set()
