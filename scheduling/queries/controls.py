@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 
 from firmware.models import AvailabilityPeriod, ReleaseState
 from hubs.models import Network
 from portal.ground import sql
 from scheduling import breaker
-from scheduling.models import Control, ControlLook
+from scheduling.models import Control, ControlLook, LateLook
 from scheduling.queries import windows
 
 LOOKS = 24
@@ -36,13 +36,16 @@ MEASURED_FROM = 20_000
 
 def due(*, now: datetime) -> list[int]:
     """
-    Return the networks, by id, on which a release may be activated now and whose controls are to be looked at.
+    Return the networks, by id, whose controls are to be looked at.
 
-    None that DCC has closed is among them: its hubs may be silent on purpose.
+    A release may be activated there now, or was, and its hubs are still looked at again: so are controls, which say
+    whether it is the network.
+    None that DCC has closed is among them, since its hubs may be silent on purpose.
     """
     deadlines: dict[int, timedelta] = {}
+    looked_at_again = LateLook.objects.filter(release=OuterRef("release"), network=OuterRef("network"))
     periods = AvailabilityPeriod.objects.filter(
-        start_at__lte=now, end_at__gt=now, release__state=ReleaseState.PUBLISHED
+        Q(end_at__gt=now) | Exists(looked_at_again), start_at__lte=now, release__state=ReleaseState.PUBLISHED
     ).select_related("release__policy")
     for period in periods:
         deadline = period.release.policy.silence_deadline.after(now) - now

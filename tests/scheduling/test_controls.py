@@ -9,12 +9,12 @@ import pytest
 from django.db import IntegrityError
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
+from firmware.models import AvailabilityPeriod, FirmwareRelease, Halt, Part, ReleaseState
 from hubs.gateway import GatewayUnavailable, Sighting, connect
 from hubs.modelled_fleet.models import NetworkProfile, Outage
 from hubs.models import CommunicationsHub, HubStatus
 from scheduling.lifecycle import State
-from scheduling.models import Control, ControlLook, Deployment, Incident, Maintenance
+from scheduling.models import Control, ControlLook, Deployment, Incident, LateLook, Maintenance
 from scheduling.operations import controls, halts
 from scheduling.queries import controls as questions
 from scheduling.queries import evidence
@@ -159,6 +159,18 @@ class TestLooking:
         world.clock.move(seconds=1)
         assert questions.due(now=world.clock()) == [world.network.pk]
         world.clock.move(days=60)
+        assert questions.due(now=world.clock()) == []
+
+    def test_goes_on_after_the_period_while_hubs_are_looked_at_again(self, world: World, eye: Eye) -> None:
+        stage(world, 60)
+        activate(50)
+        end(50, world=world, state=State.SUCCEEDED)
+        look(world, eye)
+        world.clock.moment = AvailabilityPeriod.objects.get().end_at + timedelta(hours=30)
+        assert questions.due(now=world.clock()) == [world.network.pk]
+        LateLook.objects.filter(deployment_id__gt=LateLook.objects.order_by("pk")[0].pk).delete()
+        assert questions.due(now=world.clock()) == [world.network.pk]
+        LateLook.objects.all().delete()
         assert questions.due(now=world.clock()) == []
 
     def test_comes_long_before_hubs_count_as_silent(self, world: World, eye: Eye) -> None:
