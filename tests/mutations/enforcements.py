@@ -401,8 +401,8 @@ FITTING = (
         "hub.model_id = ANY (%(models)s) AND ",
         "",
         ELIGIBLE,
-        f"{FACTS}::test_commands_the_right_ones_and_no_other",
     ),
+    gate(7, "Gate: model that was booked", "AND hub.model_id = deployment.model_id ", "", ELIGIBLE),
     gate(
         7,
         "Gate: network",
@@ -1060,6 +1060,22 @@ THE_HALT = (
             ("hub model", "AND halt.model_id IS NOT NULL),", "AND false),"),
             ("version", "AND halt.installed_version_id IS NOT NULL)", "AND false)"),
         )
+    ),
+    edit(
+        11,
+        "halted is also what a hub's model was corrected to",
+        HALTED,
+        "               OR hub.model_id = ANY (%(models_halted)s::bigint[])",
+        "               OR false",
+        f"{HALTED_PARTS}::TestTheGate::test_holds_the_part_and_admits_the_rest",
+    ),
+    edit(
+        11,
+        "halted is what a hub was booked as",
+        HALTED,
+        "OR deployment.model_id = ANY (%(models_halted)s::bigint[])",
+        "",
+        f"{HALTED_PARTS}::TestTheGate::test_holds_also_what_was_booked_as_of_the_part",
     ),
     rule(
         11,

@@ -593,6 +593,12 @@ class TestEligibility:
                 hubs.update(gas_supplier=world.southern)
             case "model":
                 hubs.update(model=factories.HubModelFactory.create())
+            case "model for another of the release":
+                other = factories.HubModelFactory.create()
+                world.release.hub_models.add(other)
+                hubs.update(model=other)
+            case "models of the release":
+                world.release.hub_models.set([factories.HubModelFactory.create()])
             case "network":
                 hubs.update(network=factories.NetworkFactory.create(code="south"))
             case "hardware too old":
@@ -612,6 +618,8 @@ class TestEligibility:
             ("lead", Ending.NO_LONGER_ELIGIBLE),
             ("other", Ending.NO_CONSENT),
             ("model", Ending.NO_LONGER_ELIGIBLE),
+            ("model for another of the release", Ending.NO_LONGER_ELIGIBLE),
+            ("models of the release", Ending.NO_LONGER_ELIGIBLE),
             ("network", Ending.NO_LONGER_ELIGIBLE),
             ("hardware too old", Ending.NO_LONGER_ELIGIBLE),
             ("hardware too new", Ending.NO_LONGER_ELIGIBLE),

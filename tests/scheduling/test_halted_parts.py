@@ -27,17 +27,19 @@ MINUTE = timedelta(minutes=1)
 ASTRAY = 0x0000_0042
 """A version that the release is not for, which some hubs run."""
 KINDS = ("network", "model", "installed_version")
+AT_THE_GATE = (*KINDS, "corrected model")
+"""What a part can be for the Gate: hubs count also as of the model that the inventory has corrected theirs to."""
 
 
 def one_half(world: World, kind: str) -> Part:
     """Make every second hub unlike the others, and return the part of the release that the others are."""
     mine = CommunicationsHub.objects.order_by("chf_id")
     others = [hub.chf_id for hub in mine][1::2]
-    if kind == "model":
+    if "model" in kind:
         other = factories.HubModelFactory.create()
         world.release.hub_models.add(other)
         mine.filter(chf_id__in=others).update(model=other)
-        return Part(model=world.model)
+        return Part(model=world.model if kind == "model" else other)
     if kind == "installed_version":
         factories.FirmwareVersionFactory.create(number=ASTRAY)
         mine.filter(chf_id__in=others).update(installed_version=FirmwareVersion.objects.get(number=ASTRAY))
@@ -56,10 +58,12 @@ def halves(world: World) -> Callable[[str], Part]:
 
     def make(kind: str) -> Part:
         world.hubs(10)
-        part = one_half(world, "network") if kind == "installed_version" else one_half(world, kind)
+        # all ran a predecessor when they were booked, and were of one model
+        later = kind in ("installed_version", "corrected model")
+        part = one_half(world, "network" if later else kind)
         world.slot(start=SLOT_AT, room=10)
         world.book()
-        if kind == "installed_version":  # booked while all ran a predecessor
+        if later:
             part = one_half(world, kind)
         world.clock.move(seconds=SLOT_AT.total_seconds())
         return part
@@ -75,7 +79,7 @@ def in_part(part: Part) -> set[int]:
 
 @pytest.mark.django_db(transaction=True)
 class TestTheGate:
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", AT_THE_GATE)
     @pytest.mark.parametrize(
         ("row", "phase"),
         [
@@ -95,14 +99,14 @@ class TestTheGate:
         assert admit(world) == {(key, phase) for key in laid if key not in stopped}
         assert {key for key, (state, _) in states().items() if state == State.HELD} == stopped
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", AT_THE_GATE)
     def test_reads_back_what_has_begun(self, world: World, halves: Callable[[str], Part], kind: str) -> None:
         part = halves(kind)
         laid = lay_out(world, [Row(State.ACTIVATING, Phase.VERIFY)] * 10)
         stop(world, part)
         assert admit(world) == {(key, Phase.VERIFY) for key in laid}
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", AT_THE_GATE)
     def test_takes_back_what_has_not_left(
         self, world: World, halves: Callable[[str], Part], kind: str
     ) -> None:
@@ -117,7 +121,7 @@ class TestTheGate:
         )
         assert taken_back == {key for key in in_part(part) if laid[key].phase == Phase.ACTIVATE}
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", AT_THE_GATE)
     def test_says_of_the_part_that_its_slot_passed_in_the_halt(
         self, world: World, halves: Callable[[str], Part], kind: str
     ) -> None:
@@ -141,6 +145,28 @@ class TestTheGate:
         assert {phase for _, phase in admit(world)} >= {Phase.READ}
         assert State.HELD not in {state for state, _ in states().values()}
 
+    def test_holds_also_what_was_booked_as_of_the_part(
+        self, world: World, halves: Callable[[str], Part]
+    ) -> None:
+        halves("corrected model")
+        lay_out(world, [Row(State.STAGED, Phase.ACTIVATE)] * 10)
+        stop(world, Part(model=world.model))
+        assert admit(world) == set()
+        assert {state for state, _ in states().values()} == {State.HELD}
+
+    def test_ends_what_is_of_another_model_than_was_booked_once_that_is_resumed(
+        self, world: World, halves: Callable[[str], Part]
+    ) -> None:
+        part = halves("corrected model")
+        lay_out(world, [Row(State.STAGED, Phase.ACTIVATE)] * 10)
+        halt = stop(world, part)
+        admit(world)
+        world.clock.move(minutes=1)
+        world.resume(reason="Mended.", halt=halt)
+        admit(world)
+        ended = {key for key, (_, ending) in states().items() if ending == Ending.NO_LONGER_ELIGIBLE}
+        assert ended == in_part(part)
+
     def test_wakes_lots_once_for_each_change(self, world: World, halves: Callable[[str], Part]) -> None:
         part = halves("model")
         lay_out(world, [Row(State.STAGED, Phase.ACTIVATE, is_due=False)] * 10)
@@ -158,7 +184,7 @@ class TestTheGate:
 
 @pytest.mark.django_db(transaction=True)
 class TestTheSender:
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", AT_THE_GATE)
     def test_hands_over_nothing_of_the_part_that_another_had_admitted(
         self, world: World, halves: Callable[[str], Part], kind: str
     ) -> None:

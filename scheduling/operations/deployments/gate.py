@@ -101,9 +101,10 @@ UPDATE scheduling_deployment deployment SET state = 'held', awaiting = false, ne
 WHERE {OURS} AND (%(halted)s OR {IN_HALTED_PART})
   AND (state IN ('provisional', 'booked', 'staged') OR (state = 'staging' AND NOT awaiting))
 """  # noqa: S608 - our own constants
+# A hub whose model was corrected is not what was booked: its counts, its stage and its evidence are another model's.
 STILL_ELIGIBLE = """(
     (hub.lead_id = %(supplier)s OR hub.other_id IS NOT DISTINCT FROM %(supplier)s)
-    AND hub.model_id = ANY (%(models)s) AND hub.network_id = %(network)s
+    AND hub.model_id = ANY (%(models)s) AND hub.model_id = deployment.model_id AND hub.network_id = %(network)s
     AND hub.hardware_version BETWEEN %(minimum_hardware)s AND %(maximum_hardware)s
     AND hub.status = ANY (%(bookable)s))"""
 # Only who was asked can have agreed. An inventory can name another Supplier beside the one that booked, and whoever

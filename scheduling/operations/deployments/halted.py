@@ -19,10 +19,12 @@ PARTS = """
        ARRAY(SELECT halt.installed_version_id FROM firmware_halt halt WHERE halt.release_id = release.id
                AND halt.lifted_at IS NULL AND halt.installed_version_id IS NOT NULL)"""
 """Of a release, and the network of a lot: its standing halts, how often that changed, and what they stop of the lot."""
+# Of the model that it was booked as, or of that of which the inventory says that it is.
 IN_HALTED_PART = """(%(network_halted)s OR deployment.model_id = ANY (%(models_halted)s::bigint[])
-    OR (%(versions_are_halted)s AND EXISTS (
+    OR (%(some_are_halted)s AND EXISTS (
         SELECT FROM hubs_communicationshub hub WHERE hub.chf_id = deployment.hub_id
-          AND hub.installed_version_id = ANY (%(versions_halted)s::bigint[]))))"""
+          AND (hub.installed_version_id = ANY (%(versions_halted)s::bigint[])
+               OR hub.model_id = ANY (%(models_halted)s::bigint[])))))"""
 """A hub is in a part of its release that is halted."""
 
 
@@ -47,5 +49,5 @@ class Parts(NamedTuple):
             "network_halted": self.network_halted,
             "models_halted": self.models_halted,
             "versions_halted": self.versions_halted,
-            "versions_are_halted": bool(self.versions_halted),
+            "some_are_halted": bool(self.versions_halted or self.models_halted),
         }
