@@ -231,8 +231,9 @@ def halt(
     What has begun in a halted part is still read back, since the rest of the release waits for its outcomes. A part
     can be halted while the whole release is: it stays so when that is resumed.
 
-    Needs the database and nothing else. Halting what is halted already changes nothing and returns the
-    halt that stands. `by` is None where the portal itself halts, for the numbers in `facts`.
+    Needs the database and nothing else. Halting what is halted already returns the halt that stands; a person's reason
+    is kept with it, and whoever agreed to its end without that reason has to agree again. `by` is None where the portal
+    itself halts, for the numbers in `facts`.
 
     :raises UnableToHalt: if the release is not published, has no such part, no reason is given, or it is not
         theirs to halt
@@ -246,7 +247,7 @@ def halt(
     if part != WHOLE:
         return _halt_part(locked, part, by, reason, now, facts)
     if standing := queries.standing_halt(release=locked):
-        return standing
+        return _halt_again(locked, standing, by, reason, now)
     if locked.state != ReleaseState.PUBLISHED:
         raise UnableToHalt(f"Only a published release can be halted; this one is {_state(locked)}.")
     _move(locked, ReleaseState.HALTED, UnableToHalt)
@@ -277,8 +278,29 @@ def _halt_part(
         lifted_at=None,
         defaults={"reason": reason, "halted_by": by, "halted_at": now, "facts": dict(facts or {})},
     )
-    if is_new:
-        _record(locked, "release.part_halted", by, now, reason, {"part": str(part)} | dict(facts or {}))
+    if not is_new:
+        return _halt_again(locked, standing, by, reason, now)
+    _record(locked, "release.part_halted", by, now, reason, {"part": str(part)} | dict(facts or {}))
+    return standing
+
+
+def _halt_again(
+    locked: FirmwareRelease, standing: Halt, by: "User | None", reason: str, now: datetime
+) -> Halt:
+    """Keep a person's reason with a halt that stands, and void the agreement to its end that did not know of it."""
+    if by is None:
+        return standing
+    said = standing.facts.get("again", [])
+    is_known = (by.pk, reason) == (standing.halted_by_id, standing.reason)
+    is_known |= any((one["by"], one["reason"]) == (str(by), reason) for one in said)
+    agreed = SignOff.objects.filter(halt=standing, act=SignedAct.RESUME, voided_at=None)
+    if not agreed.update(voided_at=now) and is_known:  # pressed twice
+        return standing
+    standing.facts = standing.facts | {
+        "again": [*said, {"by": str(by), "reason": reason, "at": now.isoformat()}]
+    }
+    Halt.objects.filter(pk=standing.pk).update(facts=standing.facts)
+    _record(locked, "release.halted_again", by, now, reason, {"part": str(standing.part)})
     return standing
 
 
@@ -301,10 +323,9 @@ def resume(
         raise UnableToResume("Say in a few words why it is safe to go on.")
     standing = _standing(locked, halt)
     if standing is None:
-        raise UnableToResume(
-            f"Only what is halted can be resumed: the release is {_state(locked)}"
-            + ("." if halt is None else f", and {halt.part} is halted no longer.")
-        )
+        has_ended = locked.state not in OPEN_TO_SUPPLIERS
+        beside = "" if halt is None or has_ended else f", and {halt.part} is halted no longer"
+        raise UnableToResume(f"Only what is halted can be resumed: the release is {_state(locked)}{beside}.")
     signed = queries.standing_sign_off(release=locked, act=SignedAct.RESUME, halt=standing)
     if signed is None or signed.signed_at < standing.halted_at:
         raise UnableToResume("A DCC approver has to sign off the resumption of this halt first.")
@@ -412,7 +433,9 @@ def extend_period(
 
 
 def _standing(locked: FirmwareRelease, halt: Halt | None) -> Halt | None:
-    """Return a halt if it still stands on the release, or, without one, that of the whole release."""
+    """Return a halt if it still stands on a release that has not ended, or, without one, that of the whole release."""
+    if locked.state not in OPEN_TO_SUPPLIERS:
+        return None
     if halt is None or halt.is_whole:
         return queries.standing_halt(release=locked) if locked.state == ReleaseState.HALTED else None
     return queries.halted_parts(release=locked).filter(pk=halt.pk).first()

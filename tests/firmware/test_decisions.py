@@ -310,6 +310,29 @@ class TestHalt:
         assert first == second
         assert AuditEntry.objects.filter(verb="release.halted").count() == 1
 
+    def test_keeps_the_reason_of_each_who_halts_it_again_and_asks_for_another_sign_off(
+        self, published: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        decisions.halt(release=published, by=None, reason="Evidence.", now=now)
+        sign(published, approver, now + HOUR, SignedAct.RESUME)
+        for _ in range(2):  # pressed twice
+            decisions.halt(release=published, by=author, reason="They burn.", now=now + 2 * HOUR)
+
+        again = {"by": str(author), "reason": "They burn.", "at": (now + 2 * HOUR).isoformat()}
+        assert Halt.objects.get().facts["again"] == [again]
+        assert last_entry() == ("release.halted_again", f"release:{published.pk}", author, "They burn.")
+        with pytest.raises(decisions.UnableToResume, match="sign off the resumption"):
+            decisions.resume(release=published, by=author, reason="Mended.", now=now + 3 * HOUR)
+
+    def test_takes_nothing_back_when_the_portal_halts_it_again(
+        self, published: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        decisions.halt(release=published, by=author, reason="Odd.", now=now)
+        sign(published, approver, now + HOUR, SignedAct.RESUME)
+        decisions.halt(release=published, by=None, reason="Evidence.", now=now + 2 * HOUR)
+        decisions.resume(release=published, by=author, reason="Mended.", now=now + 3 * HOUR)
+        assert published.state == ReleaseState.PUBLISHED
+
     def test_needs_a_reason_the_permission_and_a_published_release(
         self,
         published: FirmwareRelease,
@@ -351,14 +374,33 @@ class TestHaltOfAPart:
         assert queries.standing_halt(release=published) is None
         assert [halt.part for halt in queries.halted_parts(release=published)] == [*parts_of(published)]
 
-    def test_changes_nothing_the_second_time(
-        self, published: FirmwareRelease, approver: User, now: datetime
+    def test_stands_once_with_the_reasons_of_all_who_halt_it(
+        self, published: FirmwareRelease, author: User, approver: User, now: datetime
     ) -> None:
         part = parts_of(published)[1]
         first = decisions.halt(release=published, by=None, reason="Odd.", now=now, part=part)
-        second = decisions.halt(release=published, by=approver, reason="Again.", now=now + HOUR, part=part)
-        assert first == second
+        sign(published, approver, now + HOUR, SignedAct.RESUME, halt=first)
+        second = decisions.halt(
+            release=published, by=author, reason="They burn.", now=now + 2 * HOUR, part=part
+        )
+        assert first == second == Halt.objects.get()
+        assert [one["reason"] for one in Halt.objects.get().facts["again"]] == ["They burn."]
         assert AuditEntry.objects.filter(verb="release.part_halted").count() == 1
+        assert last_entry() == ("release.halted_again", f"release:{published.pk}", author, "They burn.")
+        assert AuditEntry.objects.order_by("-pk")[0].facts["part"] == str(part)
+        with pytest.raises(decisions.UnableToResume, match="sign off the resumption"):
+            decisions.resume(release=published, by=author, reason="Calm.", now=now + 3 * HOUR, halt=first)
+
+    def test_is_not_lifted_once_the_release_was_withdrawn(
+        self, published: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        halt = decisions.halt(release=published, by=None, reason="Odd.", now=now, part=parts_of(published)[0])
+        sign(published, approver, now + HOUR, SignedAct.RESUME, halt=halt)
+        decisions.withdraw(release=published, by=author, reason="Bad.", now=now + HOUR)
+        with pytest.raises(decisions.UnableToSignOff, match="the release is withdrawn"):
+            sign(published, approver, now + 2 * HOUR, SignedAct.RESUME, halt=halt)
+        with pytest.raises(decisions.UnableToResume, match=r"the release is withdrawn\.$"):
+            decisions.resume(release=published, by=author, reason="Mended.", now=now + 3 * HOUR, halt=halt)
 
     def test_stands_beside_a_halt_of_the_whole_release(
         self, halted: FirmwareRelease, approver: User, now: datetime
@@ -412,6 +454,26 @@ class TestResumeWithoutAPart:
         assert release.state == ReleaseState.PUBLISHED
         [halt] = queries.halted_parts(release=release)
         assert (halt.part, halt.halted_at, halt.halted_by) == (Part(model=other), now + 3 * HOUR, author)
+
+    def test_voids_what_was_agreed_of_those_parts_before(
+        self, halted: FirmwareRelease, author: User, approver: User, now: datetime
+    ) -> None:
+        """Of two parts that were halted with it, one is left out, and of the other nothing is said."""
+        halted.hub_models.add(other := HubModelFactory.create())
+        left, beside = Part(model=other), parts_of(halted)[0]
+        halts = [
+            decisions.halt(release=halted, by=author, reason="Worst.", now=now + HOUR, part=part)
+            for part in (left, beside)
+        ]
+        for halt in halts:
+            sign(halted, approver, now + 2 * HOUR, SignedAct.RESUME, halt=halt)
+        sign(halted, approver, now + 3 * HOUR, SignedAct.RESUME, leaves_out=[left])
+        decisions.resume(release=halted, by=author, reason="Without it.", now=now + 4 * HOUR)
+
+        with pytest.raises(decisions.UnableToResume, match="sign off the resumption"):
+            decisions.resume(release=halted, by=author, reason="It, too.", now=now + 5 * HOUR, halt=halts[0])
+        decisions.resume(release=halted, by=author, reason="This.", now=now + 5 * HOUR, halt=halts[1])
+        assert [halt.part for halt in queries.halted_parts(release=halted)] == [left]
 
     def test_takes_nothing_but_the_parts_of_the_release(
         self, halted: FirmwareRelease, approver: User, now: datetime

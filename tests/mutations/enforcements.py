@@ -696,6 +696,23 @@ TWO_PEOPLE = (
     ),
     edit(
         10,
+        "resumed with all reasons known",
+        DECISIONS,
+        "    if not agreed.update(voided_at=now) and is_known:",
+        "    if is_known:",
+        f"{DECIDED}::TestHaltOfAPart::test_stands_once_with_the_reasons_of_all_who_halt_it",
+        f"{DECIDED}::TestResumeWithoutAPart::test_voids_what_was_agreed_of_those_parts_before",
+    ),
+    edit(
+        10,
+        "nothing is resumed of what has ended",
+        DECISIONS,
+        "    if locked.state not in OPEN_TO_SUPPLIERS:\n        return None\n",
+        "",
+        f"{DECIDED}::TestHaltOfAPart::test_is_not_lifted_once_the_release_was_withdrawn",
+    ),
+    edit(
+        10,
         "resumed by another than who signed",
         DECISIONS,
         "    if signed.signed_by_id == by.pk:",
