@@ -4,6 +4,7 @@ Luck that can be repeated: every draw is a pure function of the seed, the hub an
 The mixing is splitmix64 (Steele, Lea and Flood, 2014).
 """
 
+from functools import cache
 from math import exp
 from statistics import NormalDist
 
@@ -20,14 +21,18 @@ def splitmix64(number: int) -> int:
     return number ^ (number >> 31)
 
 
+@cache
+def _seeded(seed: int) -> int:
+    return splitmix64(seed & _MASK)
+
+
 class Draws:
     """The draws of one command, told apart by salt; with phase and attempt 0, those of the hub itself."""
 
     __slots__ = ("_state",)
 
     def __init__(self, *, seed: int, chf_id: int, phase: int = 0, attempt: int = 0) -> None:
-        state = splitmix64(seed & _MASK)
-        state = splitmix64(state ^ (chf_id & _MASK))
+        state = splitmix64(_seeded(seed) ^ (chf_id & _MASK))
         self._state = splitmix64(state ^ (phase << 32 | attempt))
 
     def uniform(self, *, salt: int) -> float:

@@ -9,6 +9,7 @@ acts, never by when somebody asks.
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -26,7 +27,7 @@ from hubs.gateway import (
 )
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
-from hubs.modelled_fleet.models import Defect, FleetHub, FleetImage, NetworkProfile, Outage
+from hubs.modelled_fleet.models import Defect, FleetHub, FleetImage, Outage
 from portal.ground import sql
 
 SEND_LIMIT = 50
@@ -34,25 +35,27 @@ BATCH = 1_000
 ROUNDS = 20
 """Batches of due commands that one `collect` lets act, so that it returns within a second or so."""
 
+_PROFILES = (
+    f"SELECT {', '.join(field.name for field in fields(behaviour.Profile))}, network_id "  # noqa: S608 - our own names
+    "FROM modelled_fleet_networkprofile"
+)
+_NETWORKS = "SELECT chf_id, network_id FROM modelled_fleet_fleethub WHERE chf_id = ANY (%(hubs)s::bigint[])"
 # The row of the lot stays locked until the commands are logged: a command with an older token cannot
 # slip in behind a newer one.
-_SHOW_TOKENS = """
-    INSERT INTO modelled_fleet_fleetlottoken AS known (lot, token)
-    SELECT lot, token FROM (SELECT pg_advisory_xact_lock_shared(%s)) AS logging,
-        unnest(%s::bigint[], %s::bigint[]) AS shown (lot, token) ORDER BY lot
-    ON CONFLICT (lot) DO UPDATE SET token = greatest(known.token, excluded.token)
-    RETURNING lot, token
-"""
-_COUNT_REFUSED = """
-    UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
-    FROM unnest(%s::bigint[], %s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot
-"""
 _LOG = """
+WITH newest AS (
+    INSERT INTO modelled_fleet_fleetlottoken AS known (lot, token)
+    SELECT lot, token FROM (SELECT pg_advisory_xact_lock_shared(%(logging)s)) AS logging,
+        unnest(%(lots)s::bigint[], %(tokens)s::bigint[]) AS shown (lot, token) ORDER BY lot
+    ON CONFLICT (lot) DO UPDATE SET token = greatest(known.token, excluded.token)
+    RETURNING lot, token),
+logged AS (
     INSERT INTO modelled_fleet_commandlog AS known
         (deployment, phase, attempt, hub, lot, token, digest, version, received_at, valid_until, acts_at,
          verdict, outcome, acted_at, repeats)
-    SELECT deployment, phase, attempt, hub, lot, token, digest, version, %(now)s, valid_until, acts_at,
-           verdict, outcome, CASE WHEN verdict = %(expired)s THEN %(now)s::timestamptz END, repeats
+    SELECT sent.deployment, sent.phase, sent.attempt, sent.hub, sent.lot, newest.token, sent.digest, sent.version,
+           %(now)s, sent.valid_until, sent.acts_at, sent.verdict, sent.outcome,
+           CASE WHEN sent.verdict = %(expired)s THEN %(now)s::timestamptz END, sent.repeats
     FROM unnest(
         %(deployment)s::bigint[], %(phase)s::smallint[], %(attempt)s::smallint[], %(hub)s::bigint[],
         %(lot)s::bigint[], %(token)s::bigint[], %(digest)s::text[], %(version)s::bigint[],
@@ -60,9 +63,15 @@ _LOG = """
         %(outcome)s::smallint[], %(repeats)s::int[]
     ) AS sent (deployment, phase, attempt, hub, lot, token, digest, version, valid_until, acts_at, verdict,
                outcome, repeats)
-    ORDER BY deployment, phase, attempt
+    JOIN newest ON newest.lot = sent.lot AND newest.token = sent.token
+    ORDER BY sent.deployment, sent.phase, sent.attempt
     ON CONFLICT (deployment, phase, attempt) DO UPDATE SET repeats = known.repeats + excluded.repeats + 1
-    RETURNING deployment, phase, attempt, verdict
+    RETURNING deployment, phase, attempt, verdict)
+SELECT deployment, phase, attempt, verdict FROM logged
+"""
+_COUNT_REFUSED = """
+    UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
+    FROM unnest(%(lots)s::bigint[], %(commands)s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot
 """
 # A hub acts on its commands one after the other: the NOT EXISTS keeps a later one back, also while
 # another process holds the earlier one.
@@ -125,8 +134,9 @@ _RECEIVED = """
 """
 
 _NEXT_AT = """
-    SELECT least((SELECT min(acts_at) FROM modelled_fleet_commandlog WHERE acted_at IS NULL),
-                 (SELECT min(due_at) FROM modelled_fleet_fleetreport))
+    SELECT least((SELECT min(acts_at) FROM modelled_fleet_commandlog
+                  WHERE acted_at IS NULL AND phase = ANY (%(phases)s::smallint[])),
+                 (SELECT min(due_at) FROM modelled_fleet_fleetreport WHERE phase = ANY (%(phases)s::smallint[])))
 """
 # A hub that was not contacted is as it was; one that is quiet went wrong whatever it had said before.
 _ACTIVATED = """
@@ -137,10 +147,7 @@ _ACTIVATED = """
     WHERE log.phase = %s
 """
 
-_PROFILE_FIELDS = [field.name for field in fields(behaviour.Profile)]
 _DEFAULT_PROFILE = behaviour.Profile()
-
-Key = tuple[int, int, int]
 
 
 class ModelledFleet:
@@ -157,18 +164,13 @@ class ModelledFleet:
         if not commands:
             return []
         with transaction.atomic(durable=True):
-            newest = _show_tokens(commands)
-            fresh: dict[Key, list[Command]] = {}
-            for command in commands:
-                if command.token >= newest[command.lot]:
-                    fresh.setdefault(_key(command), []).append(command)
-            verdicts = _log(fresh, now=now)
+            said = _log(commands, now=now)
         return [
             Receipt(
                 command.deployment,
                 command.phase,
                 command.attempt,
-                verdicts[_key(command)] if command.token >= newest[command.lot] else Verdict.STALE_TOKEN,
+                said.get(_key(command), Verdict.STALE_TOKEN),
             )
             for command in commands
         ]
@@ -225,10 +227,10 @@ class ModelledFleet:
                 ) in cursor.fetchall()
             ]
 
-    def next_at(self) -> datetime | None:
-        """Return when a hub acts or a report arrives next; None where nothing is under way."""
+    def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
+        """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""
         with connection.cursor() as cursor:
-            cursor.execute(_NEXT_AT)
+            cursor.execute(_NEXT_AT, {"phases": sql.numbers(phase.value for phase in phases)})
             moment: datetime | None = cursor.fetchall()[0][0]
         return moment
 
@@ -284,80 +286,72 @@ class ModelledFleet:
         ]
 
 
-def _key(command: Command) -> Key:
-    return command.deployment, command.phase, command.attempt
+def _key(command: Command) -> tuple[int, int, int, int]:
+    return command.deployment, command.phase, command.attempt, command.token
 
 
-def _show_tokens(commands: Sequence[Command]) -> dict[int, int]:
-    """Keep and return the newest token of each lot; count the commands that come with an older one."""
-    shown: dict[int, int] = {}
+def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, int, int], Verdict]:
+    """
+    Log each key once with the moment at which its hub will act; return what was first said of each.
+
+    The newest token of each lot is kept. Commands that come with an older one are counted, and nothing is said of them.
+    """
+    newest: dict[int, int] = {}
     for command in commands:
-        shown[command.lot] = max(command.token, shown.get(command.lot, command.token))
-    with connection.cursor() as cursor:
-        cursor.execute(_SHOW_TOKENS, [_LOG_LOCK, list(shown), list(shown.values())])
-        newest = dict(cursor.fetchall())
-        stale: dict[int, int] = {}
-        for command in commands:
-            if command.token < newest[command.lot]:
-                stale[command.lot] = stale.get(command.lot, 0) + 1
-        if stale:
-            cursor.execute(_COUNT_REFUSED, [list(stale), list(stale.values())])
-    return newest
-
-
-def _log(fresh: dict[Key, list[Command]], *, now: datetime) -> dict[Key, Verdict]:
-    """Log each key once with the moment at which its hub will act; return what was first said of each."""
-    if not fresh:
-        return {}
-    commands = [copies[0] for copies in fresh.values()]
-    profiles = _profiles()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT chf_id, network_id FROM modelled_fleet_fleethub WHERE chf_id = ANY(%s::bigint[])",
-            [sql.array(command.hub for command in commands)],
-        )
-        network_of = dict(cursor.fetchall())
-        acts_at, verdicts, outcomes = [], [], []
-        for command in commands:
-            is_late = now > command.valid_until
-            moment = now
-            if not is_late and command.hub in network_of:
-                profile = profiles.get(network_of[command.hub], _DEFAULT_PROFILE)
-                draws = Draws(
-                    seed=profile.seed,
-                    chf_id=command.hub,
-                    phase=command.phase.value,
-                    attempt=command.attempt,
-                )
-                moment += behaviour.delay(phase=command.phase, profile=profile, draws=draws)
-            # who would come too late gives up when the time is over
-            verdicts.append((Verdict.EXPIRED if is_late else Verdict.ACCEPTED).value)
-            outcomes.append(Outcome.EXPIRED.value if moment > command.valid_until else None)
-            acts_at.append(now if is_late else min(moment, command.valid_until))
-        cursor.execute(
-            _LOG,
-            {
-                "now": now,
-                "expired": Verdict.EXPIRED.value,
-                "deployment": sql.array(command.deployment for command in commands),
-                "phase": sql.array(command.phase.value for command in commands),
-                "attempt": sql.array(command.attempt for command in commands),
-                "hub": sql.array(command.hub for command in commands),
-                "lot": sql.array(command.lot for command in commands),
-                "token": sql.array(command.token for command in commands),
-                "digest": [command.digest for command in commands],
-                "version": sql.array(command.version for command in commands),
-                "valid_until": sql.array(command.valid_until for command in commands),
-                "acts_at": sql.array(acts_at),
-                "verdict": sql.array(verdicts),
-                "outcome": sql.array(outcomes),
-                "repeats": sql.array(len(copies) - 1 for copies in fresh.values()),
-            },
-        )
-        return {
-            (deployment, phase, attempt): Verdict(verdict)
-            for deployment, phase, attempt, verdict in cursor.fetchall()
-        }
+        newest[command.lot] = max(command.token, newest.get(command.lot, command.token))
+    fresh: dict[tuple[int, int, int, int], list[Command]] = {}
+    for command in commands:
+        if command.token == newest[command.lot]:
+            fresh.setdefault(_key(command), []).append(command)
+    first = [copies[0] for copies in fresh.values()]
+    found = sql.several([_PROFILES, _NETWORKS], {"hubs": sql.numbers(command.hub for command in first)})
+    profiles, network_of = _by_network(found[0]), dict(found[1])
+    acts_at, verdicts, outcomes = [], [], []
+    for command in first:
+        is_late = now > command.valid_until
+        moment = now
+        if not is_late and command.hub in network_of:
+            profile = profiles.get(network_of[command.hub], _DEFAULT_PROFILE)
+            draws = Draws(
+                seed=profile.seed,
+                chf_id=command.hub,
+                phase=command.phase.value,
+                attempt=command.attempt,
+            )
+            moment += behaviour.delay(phase=command.phase, profile=profile, draws=draws)
+        # who would come too late gives up when the time is over
+        verdicts.append((Verdict.EXPIRED if is_late else Verdict.ACCEPTED).value)
+        outcomes.append(Outcome.EXPIRED.value if moment > command.valid_until else None)
+        acts_at.append(now if is_late else min(moment, command.valid_until))
+    terms = {
+        "logging": _LOG_LOCK,
+        "lots": sql.numbers(newest),
+        "tokens": sql.numbers(newest.values()),
+        "now": now,
+        "expired": Verdict.EXPIRED.value,
+        "deployment": sql.numbers([command.deployment for command in first]),
+        "phase": sql.numbers([command.phase.value for command in first]),
+        "attempt": sql.numbers([command.attempt for command in first]),
+        "hub": sql.numbers([command.hub for command in first]),
+        "lot": sql.numbers([command.lot for command in first]),
+        "token": sql.numbers([command.token for command in first]),
+        "digest": [command.digest for command in first],
+        "version": sql.numbers([command.version for command in first]),
+        "valid_until": sql.array(command.valid_until for command in first),
+        "acts_at": sql.array(acts_at),
+        "verdict": sql.numbers(verdicts),
+        "outcome": sql.array(outcomes),
+        "repeats": sql.numbers([len(copies) - 1 for copies in fresh.values()]),
+    }
+    said = {tuple(key): Verdict(verdict) for *key, verdict in sql.rows(_LOG, terms)}
+    verdict_of = {key: said[key[:3]] for key in fresh if key[:3] in said}
+    stale: dict[int, int] = {}
+    for command in commands:
+        if _key(command) not in verdict_of:
+            stale[command.lot] = stale.get(command.lot, 0) + 1
+    if stale:
+        sql.run(_COUNT_REFUSED, {"lots": list(stale), "commands": list(stale.values())})
+    return verdict_of
 
 
 def _act(*, now: datetime) -> int:
@@ -426,10 +420,11 @@ def _act(*, now: datetime) -> int:
 
 
 def _profiles() -> dict[int, behaviour.Profile]:
-    return {
-        network: behaviour.Profile(*values)
-        for network, *values in NetworkProfile.objects.values_list("network_id", *_PROFILE_FIELDS)
-    }
+    return _by_network(sql.rows(_PROFILES, {}))
+
+
+def _by_network(rows: Sequence[tuple[Any, ...]]) -> dict[int, behaviour.Profile]:
+    return {network: behaviour.Profile(*values) for *values, network in rows}
 
 
 def _faults() -> list[behaviour.Fault]:
