@@ -11,7 +11,7 @@ from scheduling.models import Cohort
 from scheduling.queries import cohorts
 
 logger = logging.getLogger(__name__)
-EVERY = timedelta(minutes=1)
+EVERY = timedelta(minutes=10)
 """How long what was found stands, where no further hub is bad."""
 PATIENCE = 2_000
 """Milliseconds for each question on the way of a halt, which waits for nobody."""

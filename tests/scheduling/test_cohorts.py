@@ -310,13 +310,13 @@ class TestKeep:
         fail(3, mixed)
         began = mixed.clock()
         keeping.keep(release=mixed.release.pk, now=began)
-        keeping.keep(release=mixed.release.pk, now=mixed.clock.move(seconds=30))
+        keeping.keep(release=mixed.release.pk, now=mixed.clock.move(minutes=9))
         assert {one.seen_at for one in Cohort.objects.all()} == {began}
 
         fail(1, mixed)
         keeping.keep(release=mixed.release.pk, now=mixed.clock())
         assert {one.seen_at for one in Cohort.objects.all()} == {mixed.clock()}
-        keeping.keep(release=mixed.release.pk, now=mixed.clock.move(minutes=1))
+        keeping.keep(release=mixed.release.pk, now=mixed.clock.move(minutes=10))
         assert {one.seen_at for one in Cohort.objects.all()} == {mixed.clock()}
 
     def test_forgets_what_was_found_before_the_evidence_began_anew(self, mixed: World) -> None:
