@@ -2676,7 +2676,8 @@ ADMISSION = (
 
 LOOKED = f"{GATE_TESTS}::TestOneLook"
 ONE_LOOK = (
-    gate(16, "looked: what is awaited", "\n        or found.awaiting\n", "\n", f"{GATE_TESTS}::TestSilence"),
+    gate(16, "looked: what is overdue", "\n        or found.overdue\n", "\n", f"{GATE_TESTS}::TestSilence"),
+    gate(11, "looked: what was not received", "\n        or found.unreceived\n", "\n", RECALLED),
     gate(1, "looked: what was missed", "\n        or found.missed\n", "\n", GRACE),
     gate(11, "looked: what is held", "\n        or found.held\n", "\n", LOOKED),
     gate(1, "looked: the slot is over", '\n        or terms["is_over"]\n', "\n", LOOKED),

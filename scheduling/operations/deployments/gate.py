@@ -173,8 +173,12 @@ LOOK = f"""
 SELECT count(*) FILTER (WHERE next_at <= %(now)s),
        count(*) FILTER (WHERE next_at <= %(now)s AND state IN ('booked', 'staging', 'staged') AND NOT awaiting),
        count(*) FILTER (WHERE next_at <= %(now)s AND state = 'staged' AND phase = %(activate)s),
-       count(*) FILTER (WHERE awaiting),
-       count(*) FILTER (WHERE first_miss_at IS NOT NULL),
+       count(*) FILTER (WHERE awaiting AND next_at <= %(now)s),
+       count(*) FILTER (WHERE awaiting AND EXISTS (
+           SELECT FROM scheduling_command command
+           WHERE command.deployment_id = deployment.id AND command.phase = deployment.phase
+             AND command.attempt = deployment.attempt AND {NOT_RECEIVED})),
+       count(*) FILTER (WHERE first_miss_at <= %(grace_began)s),
        count(*) FILTER (WHERE state = 'held')
 FROM scheduling_deployment deployment WHERE {OURS} AND ended_at IS NULL
 """  # noqa: S608 - our own constant
@@ -209,8 +213,12 @@ class _Look(NamedTuple):
     to_begin: int
     """Due, and not activated yet."""
     to_activate: int
-    awaiting: int
+    overdue: int
+    """Without an answer, for too long."""
+    unreceived: int
+    """With a command of which nobody knows whether the carrier has it."""
     missed: int
+    """Not reached since the grace began, if they are still to be activated."""
     held: int
 
 
@@ -233,7 +241,8 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         not terms["published"]
         or terms["part_halted"]
         or terms["is_over"]
-        or found.awaiting
+        or found.overdue
+        or found.unreceived
         or found.missed
         or found.held
     ):
@@ -259,7 +268,7 @@ def admit(*, claimed: Claim, image_whole: bool, clock: Clock, stamps: bool = Fal
         leaving=Leaving(
             _instructions(claimed, commands, terms) if stamps else (), now, terms["stops"], is_whole=True
         ),
-        may_be_more=first.awaiting > 0 or not stamps,
+        may_be_more=first.unreceived > 0 or not stamps,
     )
 
 
@@ -339,6 +348,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
         "release": lot.release_id,
         "network": lot.network_id,
         "now": now,
+        "grace_began": policy.grace.before(now),
         "consent": lot.consent_id,
         "asked": Consent.State.ASKED,
     }
@@ -363,7 +373,6 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
         # a command must not be followed in a window that begins after it is given; nothing is activated after its
         # silence was taken for an answer
         "activate_until": min(until, stops["clear_until"], silent_at),
-        "grace_began": policy.grace.before(now),
         "silent_at": silent_at,
         "answer_by": silent_at + LAST_WORD,
         "later": now + LOOK_AGAIN,
