@@ -830,6 +830,20 @@ class TestBudgets:
         else:
             assert lot.due_at <= world.clock()
 
+    def test_that_wait_are_not_woken_while_every_stage_is_full(self, world: World, lay: Lay) -> None:
+        self.limit(world, in_flight=2)
+        lay(self.ROWS)
+        claimed = deployments.claim(now=world.clock())
+        assert claimed
+        admission = deployments.admit(claimed=claimed, image_whole=True, clock=world.clock)
+        hand_back(claimed=claimed, now=world.clock(), waits=admission.waits)
+        Stage.objects.update(size=F("admitted"))
+        wake_waiting(release=world.release.pk, ended=2, now=world.clock())
+        assert Lot.objects.get().waits
+        Stage.objects.update(size=F("admitted") + 1)
+        wake_waiting(release=world.release.pk, ended=2, now=world.clock())
+        assert not Lot.objects.get().waits
+
     def test_are_for_the_first_hubs_of_the_open_stage_alone(self, world: World, lay: Lay) -> None:
         """Whoever comes before them, and whoever was chosen for the stage before."""
         self.limit(world, sizes=(3, 50))

@@ -20,12 +20,13 @@ from scheduling.queries import quarantine
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 LOOK_AGAIN = timedelta(seconds=30)
 """When somebody looks again at what could not go on: not admitted, no carrier, set aside."""
-WAITS_AT_MOST = timedelta(minutes=10)
+WAITS_AT_MOST = timedelta(hours=1)
 """
 When somebody looks again at what waits for room in flight or in a stage, whom nobody has woken.
 
 Whoever makes room wakes some of those that wait, and the timetable does where room is left all the same. Thousands of
-lots can wait at a time: if each were looked at every half minute, nothing else would be carried out.
+lots can wait at a time, a whole night long for a stage that soaks: if each were looked at every few minutes, nothing
+else would be carried out.
 """
 DEATHS = 2
 """Holders that may die with a lot before it is taken in halves, until the hub is found on which they die."""

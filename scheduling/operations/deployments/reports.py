@@ -102,11 +102,14 @@ UPDATE scheduling_lot lot SET
 FROM unnest(%(lots)s::bigint[], %(nexts)s::timestamptz[]) AS moved (lot_id, next_at)
 WHERE lot.id = moved.lot_id
 """
-# those that have waited longest, and as many as can use the room; who is being looked at sees it anyway
+# Those that have waited longest, and as many as can use the room; who is being looked at sees it anyway. Where every
+# stage is full, room in flight is of no use: the next stage wakes them when it opens.
 WAKE_WAITING = """
 UPDATE scheduling_lot SET due_at = %(now)s, waits = false
-WHERE id IN (SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND waits ORDER BY id
-             LIMIT %(lots)s FOR UPDATE SKIP LOCKED)
+WHERE id IN (SELECT id FROM scheduling_lot WHERE release_id = %(release)s AND waits AND EXISTS (
+                 SELECT FROM scheduling_stage WHERE release_id = %(release)s AND closed_at IS NULL
+                   AND (size IS NULL OR admitted < size))
+             ORDER BY id LIMIT %(lots)s FOR UPDATE SKIP LOCKED)
 """
 UNREADABLE = """
 INSERT INTO scheduling_oddreport AS known (reason, text, first_at, last_at, times)
@@ -255,7 +258,7 @@ def record_reports(*, reports: Sequence[Report], now: datetime, known: Known | N
 
 
 def wake_waiting(*, release: int, ended: int, now: datetime) -> None:
-    """Wake as many of the lots that wait for room in flight as can use what hubs that `ended` have left."""
+    """Wake as many of the lots that wait for room as can use what hubs that `ended` have left in flight."""
     sql.run(WAKE_WAITING, {"release": release, "now": now, "lots": 1 + ended // LOT_SIZE})
 
 
