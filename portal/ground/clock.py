@@ -58,7 +58,7 @@ def now_and_rows(
     For what is asked very often (see `sql.often`).
     """
     if clock is not _DATABASES:
-        return clock(), sql.rows(statement, parameters)
+        return clock(), sql.often(statement, parameters)
     told = f"SELECT true AS is_there, answer.* FROM ({statement}) answer"  # noqa: S608 - the caller's own statement
     asked = sql.often(
         f"SELECT clock_timestamp(), asked.* FROM (SELECT) always LEFT JOIN ({told}) asked ON true",  # noqa: S608 - as above
