@@ -209,8 +209,8 @@ class Activated(NamedTuple):
 class Foreseeable(HubGateway, Accountable, Protocol):
     """What the model of a carrier offers besides, so that a rollout can be rehearsed on virtual time."""
 
-    def next_at(self) -> datetime | None:
-        """Return when a hub acts or a report arrives next; None where nothing is under way."""
+    def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
+        """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""
 
     def last_position(self) -> int:
         """Return the place of the last command in the carrier's log; nought where it received none."""

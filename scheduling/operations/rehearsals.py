@@ -2,9 +2,10 @@
 Roll a release out on virtual time, through all that workers and the timetable do, and say how it went.
 
 For a database of its own: time passes here that has not passed elsewhere. Nothing is simplified but the waiting. From
-one moment at which anything is due it goes on to the next one; while hubs are in flight that is never less than a
-minute later, in place of the two seconds of the timetable. What nobody sees in the figures is left out: e-mails,
-files, the reconciler.
+one moment at which anything is due it goes on to the next one, but never by less than a step of minutes, in place of
+the two seconds of the timetable. At each moment what came back is held against the limits before anybody is admitted,
+so that a longer step costs a rollout time, and lets no more hubs through: no more than may be in flight. What nobody
+sees in the figures is left out: e-mails, files, the reconciler.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, Halt
-from hubs.gateway import Foreseeable
+from hubs.gateway import Foreseeable, Phase
 from hubs.models import Supplier
 from portal.ground import sql
 from portal.ground.clock import VirtualClock
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
     from portal.models import User
 
 Tell = Callable[[str], None]
-IN_FLIGHT_STEP = timedelta(minutes=1)
-"""The least time between two looks while hubs are being activated in a stage that the policy names."""
-TRANCHE_STEP = timedelta(minutes=4)
-"""The same in the tranches after them: by then a look more or less is one hub in thousands."""
-IDLE_STEP = timedelta(minutes=15)
-"""The same where no evidence can come: while images are on their way and nothing else, and after a halt."""
+IN_FLIGHT_STEP = timedelta(minutes=2)
+"""The least time between two looks at hubs that are activated in a stage that the policy names."""
+TRANCHE_STEP = timedelta(minutes=10)
+"""The same in the tranches after them: a night is longer than a tranche takes all the same."""
+IDLE_STEP = timedelta(minutes=30)
+"""The same for what is no evidence: images on their way, hubs that are looked at later, all of it after a halt."""
 TURNS = timedelta(minutes=15)
 """The least time between two looks at who has no turn in a slot; they are moved in the hour before they are staged."""
 AFTERMATH = timedelta(hours=6)
@@ -149,17 +150,28 @@ class Moment:
     open: int
     due_at: datetime | None
     """When a lot is due next."""
+    activates_at: datetime | None
+    """When one is due next in which hubs are activated, or may be."""
+    ends_at: datetime | None
+    """When the slot is over in which hubs wait for a turn."""
     is_early: bool
     """Whether a stage is open that the policy names."""
 
 
+# What is due although everything was done was woken for room that a full stage has not: it is none of these.
 LOOK = """
 SELECT coalesce((SELECT activating FROM scheduling_inflight WHERE release_id = %(release)s), 0),
-       coalesce(sum(provisional + booked + staging + staged + activating + held), 0)::bigint, min(due_at),
+       coalesce(sum(provisional + booked + staging + staged + activating + held), 0)::bigint,
+       min(due_at) FILTER (WHERE due_at > %(now)s),
+       least(min(due_at) FILTER (WHERE due_at > %(now)s AND (
+                 activating > 0 OR (staged > 0 AND start_at <= %(now)s AND NOT waits))),
+             min(start_at) FILTER (WHERE staged > 0 AND start_at > %(now)s)),
+       min(end_at) FILTER (WHERE staged > 0 AND start_at <= %(now)s AND end_at > %(now)s),
        EXISTS (SELECT FROM scheduling_stage
                WHERE release_id = %(release)s AND closed_at IS NULL AND step <= %(sizes)s)
-FROM scheduling_lot WHERE release_id = %(release)s
+FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id WHERE lot.release_id = %(release)s
 """
+ACTIVATION = (Phase.ACTIVATE, Phase.VERIFY)
 
 
 @dataclass(slots=True)
@@ -249,28 +261,22 @@ class _Rollout:
         return now > max(moments) and is_working_day(now.astimezone(LONDON).date())
 
     def _look(self) -> Moment:
-        terms = {"release": self.release.pk, "sizes": len(self.release.policy.stage_sizes)}
+        now = self.clock()
+        terms = {"release": self.release.pk, "now": now, "sizes": len(self.release.policy.stage_sizes)}
         [counts] = sql.rows(LOOK, terms)
-        return Moment(self.clock(), *counts)
+        return Moment(now, *counts)
 
     def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
         """Let time pass until something is due, at whole minutes."""
-        coming = [daily, until]
-        if found.due_at is not None and found.due_at - 2 * TURNS > found.at:
-            coming.append(found.due_at - 2 * TURNS)
-        # what is due although everything was done was woken for room that a full stage has not
-        if found.due_at is not None and found.due_at > found.at:
-            coming.append(found.due_at)
-        if (next_at := self.gateway.next_at()) is not None:
-            coming.append(next_at)
-        coming += self._soaked()
-        if (looked := late_looks.next_at(release=self.release, now=found.at)) is not None:
-            coming.append(looked)
-        step = IDLE_STEP
-        if found.in_flight and self._halt is None:
-            step = IN_FLIGHT_STEP if found.is_early else TRANCHE_STEP
-        target = max(min(coming), found.at + step)
-        self.clock.move_on(to=_whole_minute(target))
+        step = IN_FLIGHT_STEP if found.is_early else TRANCHE_STEP
+        coming = [daily, until, *self._soaked()]
+        activated_at = (found.activates_at, self.gateway.next_at(phases=ACTIVATION))
+        coming += [max(at, found.at + (IDLE_STEP if self._halt else step)) for at in activated_at if at]
+        idle = [found.due_at, self.gateway.next_at(), late_looks.next_at(release=self.release, now=found.at)]
+        # before hubs are staged, and before a slot is over, they are moved that have no turn in it
+        idle += [at - 2 * TURNS for at in (found.due_at, found.ends_at) if at and at - 2 * TURNS > found.at]
+        coming += [max(at, found.at + IDLE_STEP) for at in idle if at]
+        self.clock.move_on(to=_whole_minute(max(min(coming), found.at + IN_FLIGHT_STEP)))
 
     def _soaked(self) -> Iterator[datetime]:
         """Yield when the open stages that have nothing else to wait for have soaked."""

@@ -113,6 +113,16 @@ class TestWhatItForesees:
         assert arrives_at is not None
         assert arrives_at >= acts_at
 
+    def test_tells_phases_apart(self, fleet: Foreseeable, hub: int) -> None:
+        fleet.send(commands=[command(phase=Phase.READ, hub=hub)], now=NOW)
+        acts_at = fleet.next_at(phases=[Phase.READ, Phase.STAGE])
+        assert acts_at == fleet.next_at()
+        assert fleet.next_at(phases=[Phase.ACTIVATE, Phase.VERIFY]) is None
+        assert acts_at is not None
+        fleet.collect(limit=10, now=acts_at)
+        assert fleet.next_at(phases=[Phase.READ]) == fleet.next_at()
+        assert fleet.next_at(phases=[Phase.ACTIVATE]) is None
+
     def test_counts_who_was_told_to_activate_and_went_wrong(self, fleet: Foreseeable, hub: int) -> None:
         assert fleet.activated() == Activated(0, 0)
         activate = command(phase=Phase.ACTIVATE, hub=hub)
