@@ -212,6 +212,13 @@ class Foreseeable(HubGateway, Accountable, Protocol):
     def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
         """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""
 
+    def act(self, *, now: datetime) -> int:
+        """
+        Let the hubs act whose time has come; return how many commands they carried out.
+
+        Several may ask at once: they share what there is.
+        """
+
     def last_position(self) -> int:
         """Return the place of the last command in the carrier's log; nought where it received none."""
 

@@ -133,7 +133,7 @@ def inside() -> None:
     _say_step("making its tables")
     call_command("migrate", verbosity=0)
     try:
-        _say({"result": rehearsals.rehearse(plan=plan, tell=_say_step)})
+        _say({"result": rehearsals.rehearse(plan=plan, tell=_say_step, has_helper=True)})
     except rehearsals.UnableToRehearse as refusal:
         _say({"refusal": str(refusal)})
 

@@ -371,11 +371,11 @@ def _placed(defect: Defect | None, networks: Mapping[str, str], models: Sequence
     return defect
 
 
-def rehearse(*, plan: Plan, tell: Tell) -> dict[str, Any]:
+def rehearse(*, plan: Plan, tell: Tell, has_helper: bool = False) -> dict[str, Any]:
     """
     Make what the plan says in an empty, migrated database, roll the release out, and return how it went.
 
-    `tell` is given each step.
+    `tell` is given each step. A helper makes it faster, outside of transactions (`rehearsals.roll_out`).
 
     :raises UnableToRehearse: if there can be no such release
     """
@@ -401,6 +401,7 @@ def rehearse(*, plan: Plan, tell: Tell) -> dict[str, Any]:
         clock=clock,
         until=max(period.end_at for period in release.periods.all()),
         tell=teller,
+        has_helper=has_helper,
     )
     done = stopwatch.perf_counter()
     found = _outcome(plan, release, course, unplaced, carrier.activated())

@@ -73,8 +73,8 @@ _COUNT_REFUSED = """
     UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
     FROM unnest(%(lots)s::bigint[], %(commands)s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot
 """
-# A hub acts on its commands one after the other: the NOT EXISTS keeps a later one back, also while
-# another process holds the earlier one.
+# A hub acts on its commands one after the other: a later one is kept back, also while another process holds the earlier
+# one. Asked for each command by itself: whoever joins goes through all that wait, which may be a hundred thousand.
 _DUE = """
     SELECT due.id, due.deployment, due.phase, due.attempt, due.hub, due.lot, due.token, due.valid_until,
            due.digest, due.version, due.acts_at, due.outcome,
@@ -83,10 +83,10 @@ _DUE = """
     FROM modelled_fleet_commandlog AS due
     LEFT JOIN modelled_fleet_fleethub AS hub ON hub.chf_id = due.hub
     WHERE due.acted_at IS NULL AND due.acts_at <= %s
-      AND NOT EXISTS (
-        SELECT FROM modelled_fleet_commandlog AS earlier
-        WHERE earlier.acted_at IS NULL AND earlier.hub = due.hub
-          AND (earlier.acts_at, earlier.id) < (due.acts_at, due.id)
+      AND due.id = (
+        SELECT earliest.id FROM modelled_fleet_commandlog AS earliest
+        WHERE earliest.acted_at IS NULL AND earliest.hub = due.hub
+        ORDER BY earliest.acts_at, earliest.id LIMIT 1
       )
     ORDER BY due.acts_at, due.id
     LIMIT %s
@@ -226,6 +226,13 @@ class ModelledFleet:
                     verdict,
                 ) in cursor.fetchall()
             ]
+
+    def act(self, *, now: datetime) -> int:
+        """Let the hubs act whose time has come, as `collect` does first; return how many commands they carried out."""
+        total = 0
+        while acted := _act(now=now):
+            total += acted
+        return total
 
     def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
         """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""

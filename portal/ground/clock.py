@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from django.db import connection
@@ -27,16 +28,19 @@ class VirtualClock:
     """
     A clock for rehearsals: its time stands still but for a microsecond whenever somebody asks.
 
-    So no two moments are the same, as with a real clock, and what came after what can be told from the stamps.
+    So no two moments are the same, as with a real clock, and what came after what can be told from the stamps; also
+    where several threads ask.
     """
 
     def __init__(self, *, moment: datetime) -> None:
         self._moment = moment
+        self._lock = Lock()
 
     def __call__(self) -> datetime:
         """Return the present moment."""
-        self._moment += timedelta(microseconds=1)
-        return self._moment
+        with self._lock:
+            self._moment += timedelta(microseconds=1)
+            return self._moment
 
     def move_on(self, *, to: datetime) -> None:
         """

@@ -8,10 +8,14 @@ so that a longer step costs a rollout time, and lets no more hubs through: no mo
 sees in the figures is left out: e-mails, files, the reconciler.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
+
+from django.db import connection
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, Halt
@@ -123,22 +127,41 @@ def roll_out(
     clock: VirtualClock,
     until: datetime,
     tell: Callable[["Moment"], None],
+    has_helper: bool = False,
 ) -> Course:
     """
     Carry a release out from now until nothing is left to do, it was halted, or its last period is over.
 
-    `tell` is given each moment at which something was due.
+    `tell` is given each moment at which something was due. With a helper, tranches are carried out by two at once,
+    whose order is left to chance, as with the portal's workers; it has a connection of its own, so nothing may be in a
+    transaction here.
     """
-    rollout = _Rollout(release, gateway, clock)
     course = Course(began_at=clock(), over_at=clock())
-    for moment in rollout.moments(until):
-        course.looks += 1
-        if moment.in_flight and course.first_at is None:
-            course.first_at = moment.at
-        tell(moment)
+    with contextlib.ExitStack() as ending:
+        helper = ending.enter_context(_helper()) if has_helper else None
+        rollout = _Rollout(release, gateway, clock, helper)
+        for moment in rollout.moments(until):
+            course.looks += 1
+            if moment.in_flight and course.first_at is None:
+                course.first_at = moment.at
+            tell(moment)
     course.over_at = clock()
     course.halted = rollout.halted()
     return course
+
+
+@contextlib.contextmanager
+def _helper() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread to help with, whose connection to the database is closed in the end."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rehearsal") as helper:
+        try:
+            yield helper
+        finally:
+            helper.submit(_close).result()
+
+
+def _close() -> None:
+    connection.close()  # asked for here, since each thread has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +204,11 @@ class _Rollout:
     release: FirmwareRelease
     gateway: Foreseeable
     clock: VirtualClock
+    helper: ThreadPoolExecutor | None = None
     known: Known = field(default_factory=Known)
+    _known_to_helper: Known = field(default_factory=Known)
+    _is_early: bool = True
+    """Whether a stage is open that the policy names: then the order of things is left to nobody's chance."""
     turns_at: datetime = field(init=False)
     """When it is looked at next who has no turn in a slot, and who is to be looked at again."""
     _halt: Halt | None = None
@@ -241,11 +268,33 @@ class _Rollout:
                 deployments.wake_stopped(now=self.clock())
 
     def _carry_out(self) -> None:
-        done = True
+        """
+        Let hubs act, record what they say, and send what is due, in turn, until nothing is.
+
+        Nobody sends while anybody records: what is sent after a halt can be told by its stamp then.
+        """
+        done = 1
         while done:
-            came = deployments.collect_all(gateway=self.gateway, clock=self.clock, known=self.known)
-            lots = deployments.carry_out(gateway=self.gateway, clock=self.clock, lots=LOTS, known=self.known)
-            done = bool(came or lots)
+            self._at_once(self._let_act)
+            done = deployments.collect_all(gateway=self.gateway, clock=self.clock, known=self.known)
+            done += self._at_once(self._send)
+
+    def _let_act(self, _: Known) -> int:
+        return self.gateway.act(now=self.clock())
+
+    def _send(self, known: Known) -> int:
+        return deployments.carry_out(gateway=self.gateway, clock=self.clock, lots=LOTS, known=known)
+
+    def _at_once(self, act: Callable[[Known], int]) -> int:
+        """Do something with the helper's help, where there is one and it is time for it; return how much was done."""
+        if self.helper is None or self._is_early:
+            return act(self.known)
+        helped = self.helper.submit(act, self._known_to_helper)
+        try:
+            done = act(self.known)
+        finally:
+            helped.exception()  # nobody goes on alone
+        return done + helped.result()
 
     def _do_daily(self) -> bool:
         """Do what the timetable does now and then; say whether the remaining hubs had their allocation."""
@@ -264,7 +313,9 @@ class _Rollout:
         now = self.clock()
         terms = {"release": self.release.pk, "now": now, "sizes": len(self.release.policy.stage_sizes)}
         [counts] = sql.rows(LOOK, terms)
-        return Moment(now, *counts)
+        found = Moment(now, *counts)
+        self._is_early = found.is_early
+        return found
 
     def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
         """Let time pass until something is due, at whole minutes."""

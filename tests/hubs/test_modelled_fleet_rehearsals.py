@@ -1,6 +1,7 @@
 """The fleet of a rehearsal: every hub may take the release, and the seed says which ones it breaks."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -112,6 +113,16 @@ class TestWhatItForesees:
         arrives_at = fleet.next_at()
         assert arrives_at is not None
         assert arrives_at >= acts_at
+
+    def test_lets_hubs_act_before_anybody_collects(self, fleet: Foreseeable, hub: int) -> None:
+        fleet.send(commands=[command(phase=Phase.READ, hub=hub)], now=NOW)
+        assert fleet.act(now=NOW) == 0
+        acts_at = fleet.next_at()
+        assert acts_at is not None
+        assert fleet.act(now=acts_at) == 1
+        assert fleet.act(now=acts_at) == 0
+        [report] = fleet.collect(limit=10, now=acts_at + timedelta(hours=1))
+        assert report.observed_at == acts_at
 
     def test_tells_phases_apart(self, fleet: Foreseeable, hub: int) -> None:
         fleet.send(commands=[command(phase=Phase.READ, hub=hub)], now=NOW)

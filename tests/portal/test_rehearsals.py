@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,6 +164,15 @@ class TestRehearse:
         assert sum(network["taken"] for network in found["capacity"]) >= 115
         assert {network["network"] for network in found["capacity"]} == {"North", "Central", "South"}
         assert any("booked" in step for step in steps)
+
+    def test_comes_to_an_end_with_two_at_work_in_the_tranches(self, plan: Callable[..., Plan]) -> None:
+        policy = {"stage_sizes": [15], "soak": "1 hours"}
+        found = rehearse(plan=replace(plan(hubs=90), policy=policy), tell=lambda *_: None, has_helper=True)
+        assert found["halt"] is None
+        assert len(found["stages"]) >= 4
+        assert not Deployment.objects.filter(ended_at=None).exists()
+        assert found["commanded"] == FleetHub.objects.filter(activations__gt=0).count() + found["bad"]
+        assert CommandLog.objects.filter(repeats__gt=0).count() == 0
 
     def test_spares_the_networks_that_a_defect_is_not_in(self, plan: Callable[..., Plan]) -> None:
         run(plan(Defect(1.0, "visible", network="south")))
