@@ -39,6 +39,9 @@ class ControlLook(models.Model):
     as a natural logarithm, and `threshold` where the network is paused.
     """
 
+    LEAST = 50
+    """Fewer hubs say nothing about a network: they may stand in one street."""
+
     network = models.ForeignKey(Network, on_delete=models.CASCADE, related_name="+")
     at = models.DateTimeField(db_default=Now())
     hubs = models.PositiveIntegerField()
@@ -57,6 +60,11 @@ class ControlLook(models.Model):
         return f"{self.silent} of {self.hubs} controls silent"
 
     @property
+    def is_of_too_few(self) -> bool:
+        """Whether the hubs are too few to say anything about their network."""
+        return self.hubs < self.LEAST
+
+    @property
     def share(self) -> float:
-        """How much of its limit the evidence has reached, from 0; 1 and more pauses the network."""
+        """How much of its limit the evidence has reached, from 0; from 1 on, enough hubs pause the network."""
         return max(self.evidence, 0.0) / self.threshold

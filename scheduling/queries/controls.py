@@ -98,7 +98,7 @@ class Standing:
     @property
     def stops(self) -> bool:
         """Whether the network is in trouble, whatever is being updated on it."""
-        return self.evidence >= LIMIT
+        return self.hubs >= ControlLook.LEAST and self.evidence >= LIMIT
 
 
 COUNTED = f"""

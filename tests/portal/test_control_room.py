@@ -13,7 +13,7 @@ from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
 from scheduling.lifecycle import Ending, State
-from scheduling.models import Stage
+from scheduling.models import ControlLook, Stage
 from scheduling.operations import halts, stages
 from scheduling.queries import control_room
 from tests.factories import UserFactory
@@ -63,6 +63,26 @@ class TestPage:
         assert "Up to 0.75 % bad hubs are tolerated" in page
         assert f"/admin/firmware/firmwarerelease/{staged.release.pk}/decide/halt/" in page
         assert "From the first activated hub on, a picture here" in page
+
+    @pytest.mark.parametrize(("hubs", "words"), [(49, "Too few to tell"), (50, "50 % of the limit")])
+    def test_says_which_networks_have_too_few_controls(
+        self, staged: World, client: Client, hubs: int, words: str
+    ) -> None:
+        ControlLook.objects.create(
+            network=staged.network,
+            at=staged.clock(),
+            hubs=hubs,
+            silent=1,
+            usual=0.005,
+            evidence=5,
+            threshold=10,
+        )
+
+        page = room(client, staged)
+
+        controls = page.partition('id="controls"')[2].partition("</section>")[0]
+        assert words in controls
+        assert ("Too few" in controls) is (hubs < ControlLook.LEAST)
 
     def test_shows_the_evidence_over_time_with_the_same_numbers(self, staged: World, client: Client) -> None:
         activate(50)

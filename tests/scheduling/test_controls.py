@@ -236,6 +236,19 @@ class TestSilence:
         assert look(world, eye, times=5) == 0
         assert {one.hubs for one in ControlLook.objects.all()} == {0}
 
+    @pytest.mark.parametrize(("hubs", "paused"), [(49, 0), (50, 1)])
+    def test_of_fewer_than_fifty_hubs_says_nothing(
+        self, world: World, eye: Eye, hubs: int, paused: int
+    ) -> None:
+        keep = CommunicationsHub.objects.order_by("chf_id").values_list("chf_id", flat=True)[:hubs]
+        CommunicationsHub.objects.exclude(chf_id__in=list(keep)).update(status=HubStatus.DECOMMISSIONED)
+        look(world, eye)
+        eye.blind = chosen()
+        assert look(world, eye, times=3) == paused
+        last = ControlLook.objects.latest("at")
+        assert (last.hubs, last.silent) == (hubs, hubs)
+        assert last.is_of_too_few is not bool(paused)
+
     def test_pauses_again_what_was_resumed_too_soon(self, world: World, eye: Eye) -> None:
         look(world, eye)
         eye.blind = set(Control.objects.values_list("hub", flat=True))
