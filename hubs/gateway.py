@@ -150,6 +150,10 @@ class GatewayUnavailable(Exception):
     """The carrier cannot be reached, or gave no answer that can be believed; nothing was learned."""
 
 
+class UnableToLook(GatewayUnavailable):
+    """The carrier says that it cannot look at hubs: to ask again later changes nothing."""
+
+
 class AnswerForged(GatewayUnavailable):
     """An answer came that the carrier did not sign, or that it gave to something else; it was not read."""
 
@@ -241,6 +245,7 @@ class Watchful(Protocol):
         A hub that the carrier does not know is not heard. It changes nothing, so it may be asked as often as wanted.
 
         :raises GatewayUnavailable: if nothing was learned
+        :raises UnableToLook: if the carrier says that it offers no such thing, today or ever
         """
 
 

@@ -45,6 +45,7 @@ from hubs.gateway import (
     ReceivedCommand,
     Report,
     Sighting,
+    UnableToLook,
     UnreadableReport,
 )
 from portal.ground import clock
@@ -57,6 +58,8 @@ MAY_PASS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 """Refusals that, like 5xx, mean nothing but: not now."""
 AT_FAULT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """Refusals that mean what was sent."""
+NOT_OFFERED = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+"""Refusals that mean that a carrier does without what was asked for, where it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class Patience:
 
 class _NotNow(Exception):
     """The try failed in a way that another one may not."""
+
+
+class _NotOffered(GatewayUnavailable):
+    """The carrier itself says that it does without what it was asked for."""
 
 
 class HttpCarrier:
@@ -144,12 +151,16 @@ class HttpCarrier:
         """
         Say of at most 1,000 hubs whether each answers now; return one sighting each, in order.
 
-        :raises GatewayUnavailable: if nothing was learned, or the carrier cannot say
+        :raises GatewayUnavailable: if nothing was learned
+        :raises UnableToLook: if the carrier, and nobody in its place, says that it does without
         """
         self._tell(now)
         if not hubs:
             return []
-        answer = self._ask_plainly("POST", "/v1/looks", wire.write_hubs(hubs))
+        try:
+            answer = self._ask_plainly("POST", "/v1/looks", wire.write_hubs(hubs))
+        except _NotOffered as refusal:
+            raise UnableToLook(f"{refusal}") from None
         try:
             sightings = wire.read_sightings(answer)
         except wire.Unreadable as refusal:
@@ -222,9 +233,11 @@ class HttpCarrier:
             raise AnswerForged(f"An answer {status} was not the carrier's: {forged}.") from None
         if status == HTTPStatus.OK:
             return answer
+        said = f"The carrier answered {status}: {wire.read_refusal(answer)}"
+        if status in NOT_OFFERED:
+            raise _NotOffered(said)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in MAY_PASS:
             raise _NotNow(f"answered {status}")
-        said = f"The carrier answered {status}: {wire.read_refusal(answer)}"
         raise CommandRefused(said) if status in AT_FAULT else GatewayUnavailable(said)
 
     def _exchange(

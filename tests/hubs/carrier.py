@@ -75,6 +75,11 @@ def broken(line: Line, environ: dict[str, Any], handle: Callable[[], Answer]) ->
     return "502 Bad Gateway", [("Content-Length", "3")], b"no\n"
 
 
+def missing(line: Line, environ: dict[str, Any], handle: Callable[[], Answer]) -> Answer:
+    """Answer as a proxy does that knows no such path."""
+    return "404 Not Found", [("Content-Length", "3")], b"no\n"
+
+
 def failed(line: Line, environ: dict[str, Any], handle: Callable[[], Answer]) -> Answer:
     """Fail after carrying it out, and say so, signed."""
     handle()

@@ -26,6 +26,7 @@ from hubs.gateway import (
     HubGateway,
     Outcome,
     Phase,
+    UnableToLook,
     UnreadableReport,
     Verdict,
     connect,
@@ -350,11 +351,25 @@ class TestReceived:
 class TestLook:
     SEEN = b'{"hub": "00-DB-12-34-56-78-90-A%d", "is_heard": true, "version": 1}\n'
 
-    def test_says_that_a_carrier_cannot_look(self, gateway, line):
-        line.faults.append(carrier.saying("404 Not Found", b""))
+    @pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
+    def test_says_that_a_carrier_cannot_look(self, gateway, line, status):
+        line.faults.append(carrier.saying(status, b""))
 
-        with pytest.raises(GatewayUnavailable, match="404"):
+        with pytest.raises(UnableToLook, match=status[:3]):
             gateway.look(hubs=[1], now=NOW)
+
+        assert len(line.asked) == 1
+
+    @pytest.mark.parametrize(
+        "fault", [carrier.missing, carrier.failed, carrier.broken, carrier.saying("422 Wrong", b"")]
+    )
+    def test_does_not_say_so_where_the_carrier_itself_did_not(self, impatient, line, fault):
+        line.faults.append(fault)
+
+        with pytest.raises(GatewayUnavailable) as raised:
+            impatient.look(hubs=[1], now=NOW)
+
+        assert not isinstance(raised.value, UnableToLook)
 
     @pytest.mark.parametrize("numbers", [(0,), (1, 0), (0, 1, 2)])
     def test_believes_nothing_of_other_hubs_than_it_asked_for(self, gateway, line, numbers):
