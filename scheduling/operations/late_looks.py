@@ -1,8 +1,9 @@
 """
 Look at updated hubs again, a day and two days later: whoever answered well may fall silent, or fall back.
 
-The carrier says whether a hub is in contact and what it runs; nothing is commanded. A stage that the policy names is
-not followed by the next one before its hubs have been looked at once.
+The carrier says whether a hub is in contact and what it runs; nothing is commanded. One that has been taken out of
+service since, or runs something newer, says nothing about the release, and is looked at no more. A stage that the
+policy names is not followed by the next one before its hubs have been looked at once.
 """
 
 import logging
@@ -13,14 +14,15 @@ from typing import NamedTuple
 from django.db import transaction
 
 from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease
-from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, Watchful
+from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, UnableToLook, Watchful
+from hubs.models import BOOKABLE
 from portal.ground import sql, turns
 from portal.ground.clock import Clock
 from scheduling.models import LateLook
+from scheduling.queries import late_looks
+from scheduling.queries.late_looks import IN_HALTED_PART
 
 logger = logging.getLogger(__name__)
-LATER = timedelta(hours=24)
-"""After so long, and after twice that; earlier where the stages of a release soak for less."""
 LOOKS = 2
 MISSES = 3
 """Looks in a row in which a hub did not answer, until it counts as bad."""
@@ -30,21 +32,34 @@ TURN = timedelta(minutes=1)
 PORTIONS = 10
 """Times that the carrier is asked by one call."""
 
-# Where a network is halted nobody asks: what its hubs do is known, and held against nobody.
-DUE = """
+IS_DUE = f"""
+    late.release_id = %(release)s
+    AND ((late.looks = 0 AND late.succeeded_at <= %(now)s - %(later)s)
+         OR (late.looks = 1 AND late.succeeded_at <= %(now)s - 2 * %(later)s))
+    AND (late.looked_at IS NULL OR late.misses = 0 OR late.looked_at <= %(now)s - %(again)s)
+    AND NOT {IN_HALTED_PART}"""
+# Of a hub that was taken out of service, or moved to another network, nobody knows what to expect; one that another
+# release has reached since is that release's.
+LEAVE = f"""
+DELETE FROM scheduling_latelook late
+WHERE {IS_DUE} AND (
+    NOT EXISTS (
+        SELECT FROM hubs_communicationshub hub
+        WHERE hub.chf_id = late.hub AND hub.network_id = late.network_id AND hub.model_id = late.model_id
+          AND hub.status = ANY (%(bookable)s))
+    OR EXISTS (
+        SELECT FROM scheduling_deployment newer JOIN scheduling_lot lot ON lot.id = newer.id >> 11
+        WHERE newer.hub_id = late.hub AND (newer.ended_at IS NULL OR newer.ended_at > late.succeeded_at)
+          AND newer.stage > 0 AND lot.release_id <> late.release_id))
+"""  # noqa: S608 - our own constants
+DUE = f"""
 SELECT late.deployment_id, late.hub, late.looks, late.misses, late.looked_at, version.number
 FROM scheduling_latelook late
 JOIN firmware_firmwarerelease release ON release.id = late.release_id
 JOIN hubs_firmwareversion version ON version.id = release.version_id
-WHERE late.release_id = %(release)s
-  AND ((late.looks = 0 AND late.succeeded_at <= %(now)s - %(later)s)
-       OR (late.looks = 1 AND late.succeeded_at <= %(now)s - 2 * %(later)s))
-  AND (late.looked_at IS NULL OR late.misses = 0 OR late.looked_at <= %(now)s - %(again)s)
-  AND NOT EXISTS (
-      SELECT FROM firmware_halt halt
-      WHERE halt.release_id = late.release_id AND halt.lifted_at IS NULL AND halt.network_id = late.network_id)
+WHERE {IS_DUE}
 ORDER BY late.deployment_id LIMIT %(limit)s
-"""
+"""  # noqa: S608 - our own constant
 GOES_ON = "(seen.found = 'missed' OR (seen.found = 'well' AND seen.looks + 1 < %(enough)s))"
 # A look counts only if nobody else has taken one up since the hubs were asked for: one that comes twice counts once. A
 # hub is well from its first look on, in each epoch in which one finds it so, until another one finds it bad.
@@ -55,12 +70,13 @@ WITH epoch AS (
 seen AS (
     SELECT late.deployment_id, late.release_id, late.model_id, late.network_id, late.looks,
            epoch.number AS epoch, late.well_epoch IS NOT DISTINCT FROM epoch.number AS counts_as_well,
-           CASE WHEN said.is_well THEN 'well'
+           CASE WHEN said.is_beyond THEN 'gone'
+                WHEN said.is_well THEN 'well'
                 WHEN said.is_heard OR late.misses + 1 >= %(misses)s THEN 'bad'
                 ELSE 'missed' END AS found
     FROM unnest(%(deployments)s::bigint[], %(looks)s::int[], %(missed)s::int[], %(looked_at)s::timestamptz[],
-                %(heard)s::boolean[], %(well)s::boolean[])
-        AS said (deployment_id, looks, misses, looked_at, is_heard, is_well)
+                %(heard)s::boolean[], %(well)s::boolean[], %(beyond)s::boolean[])
+        AS said (deployment_id, looks, misses, looked_at, is_heard, is_well, is_beyond)
     CROSS JOIN epoch
     JOIN scheduling_latelook late ON late.deployment_id = said.deployment_id AND late.looks = said.looks
         AND late.misses = said.misses AND late.looked_at IS NOT DISTINCT FROM said.looked_at
@@ -133,19 +149,24 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
             if not isinstance(gateway, Watchful):
                 sql.run(FORGET, {"release": release.pk})
                 continue
-            later = _later(release, clock())
+            later = late_looks.later(release=release, now=clock())
+            terms = {
+                "release": release.pk,
+                "now": clock(),
+                "later": later,
+                "again": later / AGAIN,
+                "bookable": [int(status) for status in BOOKABLE],
+                "limit": LOOK_LIMIT,
+            }
+            sql.run(LEAVE, terms)
             for _ in range(PORTIONS):
-                terms = {
-                    "release": release.pk,
-                    "now": clock(),
-                    "later": later,
-                    "again": later / AGAIN,
-                    "limit": LOOK_LIMIT,
-                }
                 if not (due := [_Due(*row) for row in sql.rows(DUE, terms)]):
                     break
                 try:
                     sightings = gateway.look(hubs=[one.hub for one in due], now=clock())
+                except UnableToLook:
+                    sql.run(FORGET, {"release": release.pk})
+                    break
                 except (GatewayUnavailable, OSError):
                     logger.warning("updated hubs cannot be looked at again", exc_info=True)
                     return bad
@@ -155,7 +176,7 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
 
 def next_at(*, release: FirmwareRelease, now: datetime) -> datetime | None:
     """Return when the next hub of a release is to be looked at again; None where none is left."""
-    later = _later(release, now)
+    later = late_looks.later(release=release, now=now)
     moments = [
         late.succeeded_at + (looks + 1) * later
         if late.misses == 0 or late.looked_at is None
@@ -172,12 +193,6 @@ def _rolling_out() -> Sequence[FirmwareRelease]:
     )
 
 
-def _later(release: FirmwareRelease, now: datetime) -> timedelta:
-    """Return after how long the hubs of a release are looked at again: a day, or as long as its stages soak."""
-    soak = release.policy.soak.after(now) - now
-    return min(soak, LATER) if soak else LATER
-
-
 @transaction.atomic
 def _take_up(release: int, due: Sequence[_Due], sightings: Sequence[Sighting], now: datetime) -> int:
     """Write down what was seen of some hubs; return how many of them are bad."""
@@ -192,7 +207,13 @@ def _take_up(release: int, due: Sequence[_Due], sightings: Sequence[Sighting], n
         "missed": sql.numbers(one.misses for one in due),
         "looked_at": sql.array(one.looked_at for one in due),
         "heard": sql.array(sighting.is_heard for sighting in sightings),
-        "well": sql.array(sighting.is_heard and sighting.version == one.version for one, sighting in seen),
+        # one that answers and does not say what it runs has not fallen silent
+        "well": sql.array(
+            sighting.is_heard and sighting.version in (None, one.version) for one, sighting in seen
+        ),
+        "beyond": sql.array(
+            sighting.is_heard and (sighting.version or 0) > one.version for one, sighting in seen
+        ),
     }
     bad = [deployment for (deployment,) in sql.rows(FOUND, terms)]
     if bad:

@@ -16,6 +16,7 @@ from portal.ground.uk_time import Span
 from scheduling.models import LOT_SIZE, InFlight, Stage
 from scheduling.queries import evidence
 from scheduling.queries.evidence import MODEL_HALTED, RESUMED_SINCE
+from scheduling.queries.late_looks import IN_HALTED_PART
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -133,13 +134,11 @@ WHERE id IN (
     WHERE release_id IN (SELECT release_id FROM known) AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE}
     ORDER BY id FOR NO KEY UPDATE)
 """  # noqa: S608 - our own constant
-# All that the soak was for is to see what fails late; where a network is halted nobody looks.
-TO_BE_LOOKED_AT = """EXISTS (
+# All that the soak was for is to see what fails late; where nobody looks, nobody is waited for.
+TO_BE_LOOKED_AT = f"""EXISTS (
     SELECT FROM scheduling_latelook late
     WHERE late.release_id = stage.release_id AND late.model_id = stage.model_id AND late.stage = stage.number
-      AND late.looks = 0 AND NOT EXISTS (
-          SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at IS NULL
-            AND halt.network_id = late.network_id))"""
+      AND late.looks = 0 AND NOT {IN_HALTED_PART})"""
 # Those of a release or model that is halted wait until it is resumed.
 RESOLVED = f"""
 SELECT stage.id, stage.release_id, stage.full_at,

@@ -9,15 +9,19 @@ import pytest
 
 from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
 from firmware.operations import decisions
-from hubs.gateway import GatewayUnavailable, Sighting, connect
+from hubs.gateway import GatewayUnavailable, Outcome, Phase, Sighting, UnableToLook, Verdict, connect
+from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.models import Defect, NetworkProfile
+from hubs.models import CommunicationsHub, FirmwareVersion, HubStatus
 from scheduling import breaker
 from scheduling.lifecycle import State
 from scheduling.models import BadHub, Deployment, LateLook, LateTally, Stage
 from scheduling.operations import halts, late_looks, stages
 from scheduling.queries import evidence
+from tests import factories
+from tests.scheduling.rows import add_command
 from tests.scheduling.test_early_warning import activate, end, stage
-from tests.scheduling.world import NEW, OLD, World
+from tests.scheduling.world import NEW, OLD, World, publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
@@ -29,19 +33,25 @@ class Eye:
     def __init__(self) -> None:
         self.silent: set[int] = set()
         self.fallen_back: set[int] = set()
-        self.is_there = True
+        self.beyond: set[int] = set()
+        self.dumb: set[int] = set()
+        self.refusal: GatewayUnavailable | None = None
         self.asked: list[Sequence[int]] = []
 
     def look(self, *, hubs: Sequence[int], now: datetime) -> list[Sighting]:
-        if not self.is_there:
-            raise GatewayUnavailable("nobody answers")
+        if self.refusal:
+            raise self.refusal
         self.asked.append(hubs)
         return [
-            Sighting(hub, False)
-            if hub in self.silent
-            else Sighting(hub, True, OLD if hub in self.fallen_back else NEW)
+            Sighting(hub, False) if hub in self.silent else Sighting(hub, True, self.version_of(hub))
             for hub in hubs
         ]
+
+    def version_of(self, hub: int) -> int | None:
+        """Return what a hub says that it runs."""
+        if hub in self.dumb:
+            return None
+        return OLD if hub in self.fallen_back else NEW + (hub in self.beyond)
 
     def send(self, **_: Any) -> Any:
         raise AssertionError("a look commands nothing")
@@ -106,6 +116,45 @@ def pause_and_resume(world: World) -> None:
     world.clock.move(minutes=10)
     world.resume(reason="It carries again.", halt=halt)
     stages.cut_off(now=world.clock())
+
+
+def answered(world: World, *, version: int) -> dict[str, Any]:
+    """Return what a command has that was answered with a version."""
+    now = world.clock()
+    return {
+        "sent_at": now,
+        "verdict": Verdict.ACCEPTED,
+        "answered_at": now,
+        "outcome": Outcome.DONE,
+        "version": version,
+    }
+
+
+def reach_with_another(world: World, hubs: Sequence[int], *, state: State) -> None:
+    """Bring these hubs so far in another release, for the same model and network."""
+    factories.FirmwareVersionFactory.create(number=NEW + 1)
+    other = publish(
+        model=world.model,
+        network=world.network,
+        staff=world.staff,
+        approver=world.approver,
+        now=world.clock(),
+        version=NEW + 1,
+    )
+    world.slot(start=timedelta(hours=9), room=len(hubs))
+    mine, world.release = world.release, other
+    world.book(world.choose_ids("".join(f"{format_eui64(hub)}\n" for hub in hubs)))
+    world.release = mine
+    stages.open_first(release=other.pk, now=world.clock())
+    keys = list(Deployment.objects.filter(state=State.BOOKED).values_list("id", flat=True))
+    assert len(keys) == len(hubs)
+    reached = Deployment.objects.filter(pk__in=keys)
+    for step in (State.STAGING, State.STAGED):
+        reached.update(state=step)
+    if state != State.STAGED:
+        reached.update(state=State.ACTIVATING, stage=1)
+    if state == State.SUCCEEDED:
+        reached.update(state=state, ended_at=world.clock() + timedelta(hours=1), next_at=None)
 
 
 class TestWhoIsLookedAt:
@@ -228,14 +277,84 @@ class TestLook:
         assert not eye.asked
 
     def test_waits_for_a_carrier_that_cannot_be_asked(self, done: World, eye: Eye) -> None:
-        eye.is_there = False
+        eye.refusal = GatewayUnavailable("nobody answers")
         assert look(done, eye, after=DAY, times=5) == 0
         assert set(LateLook.objects.values_list("looks", "misses")) == {(0, 0)}
+        assert stages.advance(now=done.clock()) == 0
 
     def test_awaits_nothing_of_a_carrier_that_cannot_look(self, done: World) -> None:
         blind: Any = SimpleNamespace(send=None, collect=None, acknowledge=None)
         late_looks.look(gateway=blind, clock=done.clock)
         assert not LateLook.objects.exists()
+
+    def test_awaits_nothing_of_a_carrier_that_says_that_it_cannot_look(self, done: World, eye: Eye) -> None:
+        eye.refusal = UnableToLook("nobody here looks at hubs")
+        look(done, eye, after=DAY)
+        assert not LateLook.objects.exists()
+        assert stages.advance(now=done.clock()) == 1
+
+    def test_passes_over_a_hub_that_runs_something_newer(self, done: World, eye: Eye) -> None:
+        eye.beyond = set(hubs()[:5])
+        assert look(done, eye, after=DAY) == 0
+        assert tally() == (45, 0)
+        assert LateLook.objects.count() == 45
+
+    def test_takes_it_for_well_that_a_hub_answers_and_does_not_say_what_it_runs(
+        self, done: World, eye: Eye
+    ) -> None:
+        eye.dumb = set(hubs()[:5])
+        assert look(done, eye, after=DAY) == 0
+        assert tally() == (50, 0)
+
+    @pytest.mark.parametrize("state", [State.ACTIVATING, State.SUCCEEDED])
+    def test_leaves_hubs_that_another_release_has_reached_to_that(
+        self, done: World, eye: Eye, state: State
+    ) -> None:
+        reach_with_another(done, hubs()[:5], state=state)
+        eye.silent = set(hubs()[:6])
+        assert look(done, eye, after=DAY, times=3) == 1
+        assert tally() == (44, 1)
+
+    def test_is_not_put_off_by_a_release_that_has_reached_nobody_yet(self, done: World, eye: Eye) -> None:
+        reach_with_another(done, hubs()[:5], state=State.STAGED)
+        assert look(done, eye, after=DAY) == 0
+        assert tally() == (50, 0)
+
+    @pytest.mark.parametrize("what", ["status", "network", "model"])
+    def test_passes_over_hubs_that_are_no_longer_what_was_updated(
+        self, done: World, eye: Eye, what: str
+    ) -> None:
+        now = {
+            "status": lambda: HubStatus.DECOMMISSIONED,
+            "network": factories.NetworkFactory.create,
+            "model": factories.HubModelFactory.create,
+        }
+        CommunicationsHub.objects.filter(chf_id__in=hubs()[:5]).update(**{what: now[what]()})
+        eye.silent = set(hubs()[:5])
+        assert look(done, eye, after=DAY, times=3) == 0
+        assert tally() == (45, 0)
+        assert LateLook.objects.count() == 45
+
+    def test_passes_over_hubs_of_a_version_that_was_left_out(self, done: World, eye: Eye) -> None:
+        """Their stage does not wait for them either."""
+        eye.silent = set(hubs()[:8])
+        other = factories.FirmwareVersionFactory.create(number=0x01000000)
+        CommunicationsHub.objects.exclude(chf_id__in=eye.silent).update(installed_version=other)
+        part = Part(installed_version=FirmwareVersion.objects.get(number=OLD))
+        decisions.halt(release=done.release, by=done.staff, reason="Known.", now=done.clock(), part=part)
+        assert look(done, eye, after=DAY, times=3) == 0
+        assert tally() == (42, 0)
+        assert stages.advance(now=done.clock()) == 1
+
+    def test_goes_by_what_a_hub_said_that_it_ran(self, done: World, eye: Eye) -> None:
+        """By now the inventory has the new version."""
+        CommunicationsHub.objects.update(installed_version=done.release.version)
+        for late in LateLook.objects.order_by("deployment_id")[:8]:
+            add_command(done, late.deployment_id, Phase.READ, 1, **answered(done, version=OLD))
+        part = Part(installed_version=FirmwareVersion.objects.get(number=OLD))
+        decisions.halt(release=done.release, by=done.staff, reason="Known.", now=done.clock(), part=part)
+        look(done, eye, after=DAY)
+        assert tally() == (42, 0)
 
     def test_asks_nobody_on_a_network_that_is_halted(self, done: World, eye: Eye) -> None:
         part = Part(network=done.network)
