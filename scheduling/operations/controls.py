@@ -45,11 +45,17 @@ TOUCHED = """EXISTS (
       AND ((touched.ended_at IS NULL AND (touched.attempt > 0 OR touched.stage > 0))
            OR (touched.ended_at > %(now)s - %(tried)s AND touched.stage > 0)) OFFSET 0)"""
 # Whoever is being updated, or was lately, is none, nor one that has been silent for a day, or was never heard: it says
-# nothing new.
+# nothing new. Those with which a network was paused stay until it is resumed, and a day longer: they are the ones that
+# can tell whether it carries again.
 LEAVE = f"""
 DELETE FROM scheduling_control control
 WHERE network_id = %(network)s AND (
-    (heard_at IS NULL AND misses >= %(misses)s) OR heard_at < %(now)s - interval '1 day'
+    (heard_at IS NULL AND misses >= %(misses)s)
+    OR (heard_at < %(now)s - interval '1 day' AND NOT EXISTS (
+        SELECT FROM firmware_halt halt
+        WHERE halt.network_id = control.network_id AND halt.halted_by_id IS NULL
+          AND halt.halted_at > control.heard_at
+          AND (halt.lifted_at IS NULL OR halt.lifted_at > %(now)s - interval '1 day')))
     OR NOT EXISTS (SELECT FROM hubs_communicationshub hub
                    WHERE hub.chf_id = control.hub AND hub.network_id = control.network_id
                      AND hub.status = ANY (%(bookable)s))

@@ -256,6 +256,45 @@ class TestSilence:
         world.resume(reason="It carries again.", halt=Halt.objects.get())
         assert look(world, eye) == 1
 
+    def test_pauses_again_what_was_resumed_too_soon_days_later(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = chosen()
+        assert look(world, eye, times=3) == 1
+        world.clock.move(days=3)
+        look(world, eye)
+        world.resume(reason="It carries again.", halt=Halt.objects.get())
+        assert look(world, eye) == 1
+
+    def test_is_kept_in_mind_for_a_day_after_the_network_was_resumed(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = chosen()
+        look(world, eye, times=3)
+        for_good = set(sorted(chosen())[:2])
+        eye.blind = for_good
+        world.clock.move(days=3)
+        world.resume(reason="It carries again.", halt=Halt.objects.get())
+        assert look(world, eye) == 0
+        kept = Control.objects.filter(hub__in=for_good, misses__gte=questions.MISSES)
+        world.clock.move(hours=23)
+        look(world, eye)
+        assert kept.count() == 2
+        world.clock.move(hours=1)
+        look(world, eye)
+        assert not kept.exists()
+
+    def test_that_begins_after_the_pause_is_forgotten_after_a_day(self, world: World, eye: Eye) -> None:
+        look(world, eye)
+        eye.blind = chosen()
+        look(world, eye, times=3)
+        eye.blind = set()
+        look(world, eye)
+        eye.blind = set(sorted(chosen())[:2])
+        look(world, eye, times=3)
+        assert Control.objects.filter(misses=3).count() == 2
+        world.clock.move(days=1)
+        look(world, eye)
+        assert not Control.objects.filter(hub__in=eye.blind, misses__gte=questions.MISSES).exists()
+
     def test_is_measured_once_there_is_enough_of_it(
         self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
     ) -> None:
