@@ -35,7 +35,7 @@ from firmware.models import (
 )
 from firmware.operations import decisions, releases, stored_images
 from firmware.uploads import CappedUpload
-from portal.ground import clock
+from portal.ground import clock, once
 from portal.ground.uk_time import LONDON
 
 if TYPE_CHECKING:
@@ -379,7 +379,9 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
     ) -> HttpResponse:
         """Turn what an operation refuses after the form was found valid into a sentence."""
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return once.claim(request=request) or super().changeform_view(
+                request, object_id, form_url, extra_context
+            )
         except (releases.UnableToUpload, releases.UnableToChange, stored_images.ImageUnusable) as refusal:
             self.message_user(request, str(refusal), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())

@@ -58,8 +58,9 @@ TIMETABLE: dict[str, Entry] = {
     "open slots": every(60, "open_slots"),
     "reconcile": every(120, "reconcile"),
     "count fleet": every(60, "count_fleet"),
-    "chain decisions": every(5, "chain_decisions"),
+    "chain decisions": every(5, "chain_decisions", app="portal"),
     "start rehearsals": every(5, "start_rehearsals", app="portal"),
+    "forget requests": every(600, "forget_requests", app="portal"),
 }
 
 

@@ -1,11 +1,11 @@
-"""What the timetable wakes at the top: what needs more than the scheduling app knows."""
+"""What the timetable wakes at the top: what needs more than the scheduling app knows, or has nothing to do with it."""
 
 import logging
 
 from celery import shared_task
 
 from portal import rehearsal_processes
-from portal.ground import clock
+from portal.ground import chain, clock, once, stopping
 from scheduling.operations import asked_rehearsals
 
 logger = logging.getLogger(__name__)
@@ -23,3 +23,19 @@ def start_rehearsals(**_: object) -> None:
         except OSError:
             logger.exception("rehearsal %s cannot be started", taken.pk)
             asked_rehearsals.hand_back(rehearsal=taken.pk, token=taken.token)
+
+
+@shared_task
+def chain_decisions(**_: object) -> None:
+    """Chain the decisions that were recorded; the log keeps where the chain ends."""
+    head = None
+    while stopping.keep_going() and (longer := chain.extend(now=clock.now())):
+        head = longer
+    if head:
+        logger.info("the chain of decisions ends with %s", head)
+
+
+@shared_task
+def forget_requests(**_: object) -> None:
+    """Forget the keys of requests that nobody sends again by now."""
+    once.forget(now=clock.now())

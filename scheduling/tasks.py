@@ -14,7 +14,7 @@ from celery import Task, shared_task
 from kombu.exceptions import OperationalError
 
 from hubs import gateway
-from portal.ground import chain, clock, stopping
+from portal.ground import clock, stopping
 from scheduling.operations import (
     allocations,
     bookings,
@@ -73,16 +73,6 @@ def carry_out(**_: object) -> None:
     )
     if more:
         wake_soon(task=carry_out)
-
-
-@shared_task
-def chain_decisions(**_: object) -> None:
-    """Chain the decisions that were recorded; the log keeps where the chain ends."""
-    head = None
-    while stopping.keep_going() and (longer := chain.extend(now=clock.now())):
-        head = longer
-    if head:
-        logger.info("the chain of decisions ends with %s", head)
 
 
 @shared_task

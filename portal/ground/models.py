@@ -69,6 +69,31 @@ class AuditHead(models.Model):
         return f"{self.number}"
 
 
+class RequestKey(models.Model):
+    """
+    A request that acted, or is about to, under the key that its form carried: `portal.ground.once` alone writes it.
+
+    `body` is the SHA-256 of what it brought; `status` and `location` are the answer, once there is one.
+    """
+
+    pk = models.CompositePrimaryKey("user_id", "key")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
+    )
+    key = models.UUIDField()
+    path = models.TextField()
+    body = models.BinaryField()
+    begun_at = models.DateTimeField()
+    status = models.PositiveSmallIntegerField(null=True)
+    location = models.TextField(blank=True, db_default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["begun_at"], name="request_key_by_age")]
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
 class Turn(models.Model):
     """
     Who is at something that one process does at a time: nobody, once `until` is over, by the database's clock.

@@ -20,7 +20,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import clock
+from portal.ground import clock, once
 from portal.ground.uk_time import LONDON
 from scheduling import forms, planning
 from scheduling.forms import ChooseForm, PlanForm, plan_fields
@@ -59,7 +59,7 @@ class BookView(SupplierPage, FormView[ChooseForm]):
 
     @method_decorator(csrf_protect)
     def _protected(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return super().dispatch(request, *args, **kwargs)
+        return once.claim(request=request) or super().dispatch(request, *args, **kwargs)
 
     def find(self) -> None:
         """Fetch the release, open to this Supplier."""

@@ -6,6 +6,7 @@ timetable needs its line here.
 """
 
 import io
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, time, timedelta
@@ -29,7 +30,7 @@ from hubs.modelled_fleet.models import CommandLog
 from hubs.models import ChangeOfSupplier, CommunicationsHub, FleetCount
 from hubs.operations import count_fleet
 from portal.celery import TIMETABLE, app
-from portal.ground.models import AuditEntry, AuditLink
+from portal.ground.models import AuditEntry, AuditLink, RequestKey
 from portal.models import User
 from scheduling.models import (
     Booking,
@@ -193,6 +194,19 @@ def decisions_unchained(world: World) -> None:
     booked(world)
 
 
+def keys_forgotten(world: World) -> None:
+    RequestKey.objects.bulk_create(
+        RequestKey(
+            user=world.person,
+            key=uuid.UUID(int=days),
+            path="/",
+            body=b"",
+            begun_at=world.clock() - timedelta(days=days),
+        )
+        for days in range(4)
+    )
+
+
 def pattern_new(world: World) -> None:
     for weekday in Weekday.values:
         CapacityPattern.objects.create(
@@ -276,6 +290,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "reconcile": [command_from_elsewhere],
     "chain_decisions": [decisions_unchained],
     "start_rehearsals": [rehearsals_asked_for],
+    "forget_requests": [keys_forgotten],
 }
 
 
@@ -321,6 +336,8 @@ def picture() -> Picture:
             FleetCount,
             AuditEntry,
             AuditLink,
+            RequestKey,
+            RequestKey,
             CommandLog,
         ),
     ]
