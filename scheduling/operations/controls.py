@@ -80,12 +80,19 @@ ON CONFLICT DO NOTHING
 FLEET = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'hubs_communicationshub'::regclass"
 SAMPLED = 200
 """Hubs in the sample for each control that is wanted: most are of other networks, or about to be updated."""
+# Of those alone that are as they were when the carrier was asked: somebody else may have looked at them meanwhile.
 SEEN = """
+WITH still AS (
+    SELECT control.hub, seen.is_heard
+    FROM unnest(%(hubs)s::bigint[], %(heard)s::boolean[], %(heard_at)s::timestamptz[], %(misses)s::int[])
+        AS seen (hub, is_heard, heard_at, misses)
+    JOIN scheduling_control control ON control.hub = seen.hub AND control.misses = seen.misses
+        AND control.heard_at IS NOT DISTINCT FROM seen.heard_at
+    ORDER BY control.hub FOR UPDATE OF control)
 UPDATE scheduling_control control SET
-    heard_at = CASE WHEN seen.is_heard THEN %(now)s ELSE control.heard_at END,
-    misses = CASE WHEN seen.is_heard THEN 0 ELSE control.misses + 1 END
-FROM unnest(%(hubs)s::bigint[], %(heard)s::boolean[]) AS seen (hub, is_heard)
-WHERE control.hub = seen.hub
+    heard_at = CASE WHEN still.is_heard THEN %(now)s ELSE control.heard_at END,
+    misses = CASE WHEN still.is_heard THEN 0 ELSE control.misses + 1 END
+FROM still WHERE control.hub = still.hub
 """
 
 
@@ -104,13 +111,13 @@ def watch(*, gateway: HubGateway, clock: Clock) -> int:
             _forgive(clock())
         for network in controls.due(now=clock()) if is_ours else ():
             _renew(network, clock())
-            hubs = controls.panel(network=network)
+            panel = controls.panel(network=network)
             try:
-                sightings = gateway.look(hubs=hubs, now=clock()) if hubs else ()
+                sightings = gateway.look(hubs=[one.hub for one in panel], now=clock()) if panel else ()
             except (GatewayUnavailable, OSError):
                 logger.warning("the controls of network %s cannot be looked at", network, exc_info=True)
                 continue
-            paused += _take_up(network, sightings, clock())
+            paused += _take_up(network, panel, sightings, clock())
     return paused
 
 
@@ -138,14 +145,17 @@ def _renew(network: int, now: datetime) -> None:
 
 
 @transaction.atomic
-def _take_up(network: int, sightings: Sequence[Sighting], now: datetime) -> int:
-    """Write down what was seen, and pause the network where it says so."""
+def _take_up(network: int, panel: Sequence[Control], sightings: Sequence[Sighting], now: datetime) -> int:
+    """Write down what was seen of controls as they were read, and pause the network where it says so."""
     terms = {
-        "hubs": sql.numbers(seen.hub for seen in sightings),
+        "hubs": sql.numbers(one.hub for one in panel),
         "heard": [seen.is_heard for seen in sightings],
+        "heard_at": sql.array(one.heard_at for one in panel),
+        "misses": sql.numbers(one.misses for one in panel),
         "now": now,
     }
-    sql.run(SEEN, terms)
+    if not sql.run(SEEN, terms) and panel:  # somebody else has looked at all of them meanwhile
+        return 0
     found = controls.standing(network=network, now=now)
     ControlLook.objects.create(
         network_id=network,

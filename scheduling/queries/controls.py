@@ -71,9 +71,9 @@ def latest() -> Sequence[ControlLook]:
     )
 
 
-def panel(*, network: int) -> list[int]:
-    """Return the controls of a network, by CHF ID."""
-    return list(Control.objects.filter(network=network).order_by("hub").values_list("hub", flat=True))
+def panel(*, network: int) -> Sequence[Control]:
+    """Return the controls of a network, in the order of their CHF IDs."""
+    return list(Control.objects.filter(network=network).order_by("hub"))
 
 
 def baseline(*, network: int, now: datetime) -> float:

@@ -1,6 +1,6 @@
 """Controls: a network on which hubs fall silent that nobody updates is paused, and the release is not blamed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from scheduling.queries import controls as questions
 from scheduling.queries import evidence
 from tests import factories
 from tests.scheduling.test_early_warning import activate, end, silence, stage
-from tests.scheduling.world import World
+from tests.scheduling.world import Clock, World
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HUBS = 300
@@ -44,6 +44,20 @@ class Eye:
         raise AssertionError("a look commands nothing")
 
     collect = acknowledge = send
+
+
+class SlowEye(Eye):
+    """A carrier that answers when the turn of whoever asked is over, and somebody else has looked."""
+
+    def __init__(self, *, meanwhile: Callable[[], object], clock: Clock) -> None:
+        super().__init__()
+        self.meanwhile, self.clock = meanwhile, clock
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> list[Sighting]:
+        seen = super().look(hubs=hubs, now=now)
+        self.clock.move(seconds=controls.TURN.total_seconds())
+        self.meanwhile()
+        return seen
 
 
 @pytest.fixture
@@ -184,6 +198,19 @@ class TestLooking:
         with controls.turns.turn(name="controls", lease=controls.TURN, clock=world.clock):
             assert controls.watch(gateway=eye, clock=world.clock) == 0
         assert not eye.asked
+
+    def test_counts_once_where_another_looks_before_the_carrier_has_answered(
+        self, world: World, eye: Eye
+    ) -> None:
+        look(world, eye)
+        eye.blind = chosen()
+        slow = SlowEye(meanwhile=lambda: controls.watch(gateway=eye, clock=world.clock), clock=world.clock)
+        slow.blind = eye.blind
+        assert controls.watch(gateway=slow, clock=world.clock) == 0
+        assert len(slow.asked) == 1
+        assert len(eye.asked) == 2
+        assert set(Control.objects.values_list("misses", flat=True)) == {1}
+        assert ControlLook.objects.count() == 2
 
     def test_leaves_everything_where_the_carrier_cannot_be_asked(self, world: World, eye: Eye) -> None:
         look(world, eye)
