@@ -30,6 +30,8 @@ MISSES = 3
 """Looks in a row in which a hub does not answer, until it counts as bad."""
 AGAIN = 48
 """A hub that did not answer is looked at again after this part of the time until the first look."""
+CONTROLS_FIRST = (12, 10)
+"""But not before this part of the deadline, or so many minutes where that is more: controls need twice that."""
 
 RAN_TO_ITS_END = -1
 """Instead of the stream that stopped a rollout: nothing did."""
@@ -379,7 +381,9 @@ class _Looks:
         if not defect.is_late:
             return None
         looks = [look for look in (1, 2) if defect.late_by <= look * terms.later]
-        found_after = looks[0] * terms.later + (MISSES - 1) * (terms.later // AGAIN) if looks else 0
+        part, most = CONTROLS_FIRST
+        again = max(terms.later // AGAIN, min(math.ceil(terms.deadline / part), most))
+        found_after = looks[0] * terms.later + (MISSES - 1) * again if looks else 0
         return cls(terms.later, found_after, is_first_well=looks[:1] != [1])
 
 

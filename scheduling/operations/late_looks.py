@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import transaction
+from django.db.models import Min
 
 from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease
 from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, UnableToLook, Watchful
@@ -19,15 +20,11 @@ from hubs.models import BOOKABLE
 from portal.ground import sql, turns
 from portal.ground.clock import Clock
 from scheduling.models import LateLook
-from scheduling.queries import late_looks
+from scheduling.queries import late_looks, windows
 from scheduling.queries.late_looks import IN_HALTED_PART
 
 logger = logging.getLogger(__name__)
 LOOKS = 2
-MISSES = 3
-"""Looks in a row in which a hub did not answer, until it counts as bad."""
-AGAIN = 48
-"""A hub that did not answer is looked at again after this part of that time: half an hour, as a rule."""
 TURN = timedelta(minutes=1)
 PORTIONS = 10
 """Times that the carrier is asked by one call."""
@@ -37,7 +34,15 @@ IS_DUE = f"""
     AND ((late.looks = 0 AND late.succeeded_at <= %(now)s - %(later)s)
          OR (late.looks = 1 AND late.succeeded_at <= %(now)s - 2 * %(later)s))
     AND (late.looked_at IS NULL OR late.misses = 0 OR late.looked_at <= %(now)s - %(again)s)
-    AND NOT {IN_HALTED_PART}"""
+    AND late.network_id <> ALL (%(closed)s) AND NOT {IN_HALTED_PART}"""
+# What was silent before a network was closed or halted may have been for the same reason.
+BEGIN_ANEW = """
+UPDATE scheduling_latelook late SET misses = 0, missed_at = NULL
+WHERE late.release_id = %(release)s AND late.misses > 0 AND (
+    late.network_id = ANY (%(closed)s)
+    OR EXISTS (SELECT FROM firmware_halt halt WHERE halt.release_id = late.release_id
+                 AND halt.network_id = late.network_id AND halt.lifted_at IS NULL))
+"""
 # Of a hub that was taken out of service, or moved to another network, nobody knows what to expect; one that another
 # release has reached since is that release's.
 LEAVE = f"""
@@ -72,7 +77,8 @@ seen AS (
            epoch.number AS epoch, late.well_epoch IS NOT DISTINCT FROM epoch.number AS counts_as_well,
            CASE WHEN said.is_beyond THEN 'gone'
                 WHEN said.is_well THEN 'well'
-                WHEN said.is_heard OR late.misses + 1 >= %(misses)s THEN 'bad'
+                WHEN said.is_heard THEN 'bad'
+                WHEN late.misses + 1 >= %(misses)s AND late.missed_at <= %(now)s - %(controls_know)s THEN 'bad'
                 ELSE 'missed' END AS found
     FROM unnest(%(deployments)s::bigint[], %(looks)s::int[], %(missed)s::int[], %(looked_at)s::timestamptz[],
                 %(heard)s::boolean[], %(well)s::boolean[], %(beyond)s::boolean[])
@@ -141,23 +147,25 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
     Look at the updated hubs for which it is time; return how many were found bad.
 
     One process at a time. A carrier that cannot be asked is asked later; of one that cannot look at hubs nothing is
-    awaited.
+    awaited. Where a network is closed or halted nobody asks: what is silent there says nothing.
     """
     bad = 0
+    closed = sorted(windows.closed_networks(now=clock()))
     with turns.turn(name="late looks", lease=TURN, clock=clock) as is_ours:
         for release in _rolling_out() if is_ours else ():
             if not isinstance(gateway, Watchful):
                 sql.run(FORGET, {"release": release.pk})
                 continue
-            later = late_looks.later(release=release, now=clock())
             terms = {
                 "release": release.pk,
                 "now": clock(),
-                "later": later,
-                "again": later / AGAIN,
+                "later": late_looks.later(release=release, now=clock()),
+                "again": late_looks.again(release=release, now=clock()),
+                "closed": closed,
                 "bookable": [int(status) for status in BOOKABLE],
                 "limit": LOOK_LIMIT,
             }
+            sql.run(BEGIN_ANEW, terms)
             sql.run(LEAVE, terms)
             for _ in range(PORTIONS):
                 if not (due := [_Due(*row) for row in sql.rows(DUE, terms)]):
@@ -170,20 +178,23 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
                 except (GatewayUnavailable, OSError):
                     logger.warning("updated hubs cannot be looked at again", exc_info=True)
                     return bad
-                bad += _take_up(release.pk, due, sightings, clock())
+                bad += _take_up(release, due, sightings, clock())
     return bad
 
 
 def next_at(*, release: FirmwareRelease, now: datetime) -> datetime | None:
     """Return when the next hub of a release is to be looked at again; None where none is left."""
     later = late_looks.later(release=release, now=now)
+    mine = LateLook.objects.filter(release=release)
     moments = [
-        late.succeeded_at + (looks + 1) * later
-        if late.misses == 0 or late.looked_at is None
-        else late.looked_at + later / AGAIN
+        succeeded_at + (looks + 1) * later
         for looks in range(LOOKS)
-        for late in LateLook.objects.filter(release=release, looks=looks).order_by("succeeded_at")[:1]
+        for succeeded_at in mine.filter(looks=looks, misses=0)
+        .order_by("succeeded_at")
+        .values_list("succeeded_at", flat=True)[:1]
     ]
+    if missed := mine.filter(misses__gt=0).aggregate(first=Min("looked_at"))["first"]:
+        moments.append(missed + late_looks.again(release=release, now=now))
     return min(moments, default=None)
 
 
@@ -194,14 +205,17 @@ def _rolling_out() -> Sequence[FirmwareRelease]:
 
 
 @transaction.atomic
-def _take_up(release: int, due: Sequence[_Due], sightings: Sequence[Sighting], now: datetime) -> int:
+def _take_up(
+    release: FirmwareRelease, due: Sequence[_Due], sightings: Sequence[Sighting], now: datetime
+) -> int:
     """Write down what was seen of some hubs; return how many of them are bad."""
     seen = list(zip(due, sightings, strict=True))
     terms = {
-        "release": release,
+        "release": release.pk,
         "now": now,
         "enough": LOOKS,
-        "misses": MISSES,
+        "misses": late_looks.MISSES,
+        "controls_know": late_looks.controls_know(release=release, now=now),
         "deployments": sql.numbers(one.deployment for one in due),
         "looks": sql.numbers(one.looks for one in due),
         "missed": sql.numbers(one.misses for one in due),

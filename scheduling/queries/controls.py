@@ -56,8 +56,13 @@ def due(*, now: datetime) -> list[int]:
         network
         for network, deadline in deadlines.items()
         if network not in closed
-        and (network not in last or last[network] + min(max(deadline / LOOKS, EVERY[0]), EVERY[1]) <= now)
+        and (network not in last or last[network] + interval(deadline=deadline) <= now)
     )
+
+
+def interval(*, deadline: timedelta) -> timedelta:
+    """Return how often controls are looked at beside a release whose hubs are silent after a deadline."""
+    return min(max(deadline / LOOKS, EVERY[0]), EVERY[1])
 
 
 def latest() -> Sequence[ControlLook]:

@@ -3,9 +3,14 @@
 from datetime import datetime, timedelta
 
 from firmware.models import FirmwareRelease
+from scheduling.queries import controls
 
 LATER = timedelta(hours=24)
 """After so long, and after twice that; earlier where the stages of a release soak for less."""
+MISSES = 3
+"""Looks in a row in which a hub did not answer, until it counts as bad."""
+AGAIN = 48
+"""A hub that did not answer is looked at again after this part of that time: half an hour, as a rule."""
 
 # What it ran before is what it said before it was staged; the inventory is asked where it said nothing.
 RAN_BEFORE = """coalesce(
@@ -29,3 +34,20 @@ def later(*, release: FirmwareRelease, now: datetime) -> timedelta:
     """Return after how long the hubs of a release, with its policy, are looked at again: a day, or a shorter soak."""
     soak = release.policy.soak.after(now) - now
     return min(soak, LATER) if soak else LATER
+
+
+def controls_know(*, release: FirmwareRelease, now: datetime) -> timedelta:
+    """Return within how long the controls of a network say that it is in trouble; one look late, for good measure."""
+    deadline = release.policy.silence_deadline.after(now) - now
+    return (controls.MISSES + 1) * controls.interval(deadline=deadline)
+
+
+def again(*, release: FirmwareRelease, now: datetime) -> timedelta:
+    """
+    Return after how long a hub of a release that did not answer is looked at again.
+
+    However short the soak, not before the controls can have said between the first miss and the last that it is the
+    network.
+    """
+    known = controls_know(release=release, now=now)
+    return max(later(release=release, now=now) / AGAIN, known / (MISSES - 1))

@@ -1,6 +1,6 @@
 """Updated hubs are looked at again a day and two days later, and stop a release whose defects show late."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from hubs.modelled_fleet.models import Defect, NetworkProfile
 from hubs.models import CommunicationsHub, FirmwareVersion, HubStatus
 from scheduling import breaker
 from scheduling.lifecycle import State
-from scheduling.models import BadHub, Deployment, LateLook, LateTally, Stage
+from scheduling.models import BadHub, Deployment, Incident, LateLook, LateTally, Maintenance, Stage
 from scheduling.operations import halts, late_looks, stages
 from scheduling.queries import evidence
 from tests import factories
@@ -106,7 +106,7 @@ def look_together(world: World, eye: Eye, *, times: int) -> list[int]:
         for late in LateLook.objects.order_by("deployment_id")
     ]
     seen = eye.look(hubs=[one.hub for one in due], now=world.clock())
-    return [late_looks._take_up(world.release.pk, due, seen, world.clock()) for _ in range(times)]
+    return [late_looks._take_up(world.release, due, seen, world.clock()) for _ in range(times)]
 
 
 def pause_and_resume(world: World) -> None:
@@ -116,6 +116,23 @@ def pause_and_resume(world: World) -> None:
     world.clock.move(minutes=10)
     world.resume(reason="It carries again.", halt=halt)
     stages.cut_off(now=world.clock())
+
+
+def close_network(world: World, *, how: str) -> Callable[[], object]:
+    """Close the network, or halt the release on it; return what opens it again."""
+    now = world.clock()
+    match how:
+        case "maintenance":
+            facts = {"network": world.network, "reason": "New masts.", "start_at": now}
+            Maintenance.objects.create(end_at=now + timedelta(hours=4), **facts)
+            return lambda: Maintenance.objects.update(end_at=now + timedelta(minutes=1))
+        case "incident":
+            Incident.objects.create(network=world.network, category=1, summary="Storm.", opened_at=now)
+            return lambda: Incident.objects.update(closed_at=now)
+        case _:
+            part = Part(network=world.network)
+            halt = decisions.halt(release=world.release, by=None, reason="Silent.", now=now, part=part)
+            return lambda: world.resume(reason="It carries again.", halt=halt)
 
 
 def answered(world: World, *, version: int) -> dict[str, Any]:
@@ -222,6 +239,53 @@ class TestLook:
             minutes=30
         )
 
+    def test_gives_controls_time_to_say_that_it_is_the_network(self, done: World, eye: Eye) -> None:
+        """However short the soak: they need a quarter of an hour."""
+        done.release.policy.soak = "1 hours"
+        done.release.policy.save()
+        eye.silent = set(hubs()[:5])
+        done.clock.move(hours=1)
+        for _ in range(19):
+            assert late_looks.look(gateway=eye, clock=done.clock) == 0
+            done.clock.move(minutes=1)
+        done.clock.move(minutes=1)
+        assert late_looks.look(gateway=eye, clock=done.clock) == 5
+        assert len(eye.asked) == 3
+
+    def test_does_not_go_by_looks_that_came_too_soon_after_each_other(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:5])
+        look(done, eye, after=DAY)
+        LateLook.objects.filter(misses=1).update(misses=2, missed_at=done.clock() - timedelta(minutes=19))
+        assert look(done, eye) == 0
+        assert look(done, eye) == 5
+
+    def test_says_when_it_comes_next(self, done: World, eye: Eye) -> None:
+        began = done.clock()
+        look(done, eye, after=DAY - timedelta(hours=1))
+        assert late_looks.next_at(release=done.release, now=done.clock()) == began + DAY
+        eye.silent = set(hubs()[:5])
+        done.clock.moment = began + DAY
+        late_looks.look(gateway=eye, clock=done.clock)
+        eye.silent = set()
+        half_an_hour = timedelta(minutes=30)
+        assert late_looks.next_at(release=done.release, now=done.clock()) == began + DAY + half_an_hour
+        look(done, eye, after=half_an_hour)
+        assert late_looks.next_at(release=done.release, now=done.clock()) == began + 2 * DAY
+
+    @pytest.mark.parametrize("how", ["maintenance", "incident", "halt"])
+    def test_passes_over_a_network_that_is_closed_and_begins_anew_after_it(
+        self, done: World, eye: Eye, how: str
+    ) -> None:
+        eye.silent = set(hubs()[:5])
+        look(done, eye, after=DAY, times=2)
+        reopen = close_network(done, how=how)
+        asked = len(eye.asked)
+        look(done, eye, times=3)
+        assert len(eye.asked) == asked
+        reopen()
+        assert look(done, eye, times=2) == 0
+        assert look(done, eye) == 5
+
     def test_forgets_a_miss_that_was_followed_by_an_answer(self, done: World, eye: Eye) -> None:
         eye.silent = set(hubs()[:5])
         look(done, eye, after=DAY, times=2)
@@ -252,7 +316,7 @@ class TestLook:
     def test_counts_a_miss_once_that_comes_twice(self, done: World, eye: Eye) -> None:
         done.clock.moment += DAY
         eye.silent = set(hubs()[:3])
-        assert look_together(done, eye, times=late_looks.MISSES) == [0] * late_looks.MISSES
+        assert look_together(done, eye, times=3) == [0, 0, 0]
         assert set(LateLook.objects.values_list("looks", "misses")) == {(1, 0), (0, 1)}
 
     def test_counts_hubs_anew_after_a_resumption(self, done: World, eye: Eye) -> None:
