@@ -343,7 +343,9 @@ def resume(
     else:
         _record(locked, "release.part_resumed", by, now, reason, {"part": str(standing.part)})
     for part in queries.left_out(signed=signed):
-        _halt_part(locked, part, by, f"Left out when the release was resumed: {reason}", now, None)
+        # whoever reads why the part is halted reads first what was wrong with it
+        why = f"{standing.reason.strip().rstrip('.')}. Left out when the release was resumed: {reason}"
+        _halt_part(locked, part, by, why, now, None)
     return locked
 
 

@@ -353,4 +353,4 @@ class TestResumption:
         assert release.state == ReleaseState.PUBLISHED
         [halt] = releases.halted_parts(release=release)
         assert (halt.part, halt.halted_by, halt.halted_at) == (Part(model=other), world.staff, world.clock())
-        assert "Only that model." in halt.reason
+        assert halt.reason == ("Too many are bad. Left out when the release was resumed: Only that model.")
