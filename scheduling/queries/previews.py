@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from firmware import queries as releases
 from firmware.models import FirmwareRelease
 from hubs.models import Network, Supplier
 from scheduling import planning
@@ -210,7 +211,15 @@ def refusals(*, selection: HubSelection) -> list[Refused]:
         Refused(
             count,
             f"{count:,} {unit}{'' if count == 1 else 's'}: {Refusal(int(reason)).label}",
-            Refusal(int(reason)).way_forward,
+            _way_forward(Refusal(int(reason)), selection.release),
         )
         for reason, count in counts
     ]
+
+
+def _way_forward(refusal: Refusal, release: FirmwareRelease) -> str:
+    if refusal is Refusal.HALTED:
+        parts = " and ".join(str(halt.part) for halt in releases.halted_parts(release=release))
+        if parts:
+            return f"Wait until DCC resumes it for {parts}. The page of the release says why it was halted."
+    return refusal.way_forward

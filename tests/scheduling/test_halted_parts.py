@@ -16,7 +16,7 @@ from scheduling.eligibility import Refusal
 from scheduling.lifecycle import Ending, State
 from scheduling.models import Command, Deployment, Lot, Notice, Stage
 from scheduling.operations import deployments, halts, notices, stages
-from scheduling.queries import eligibility, evidence
+from scheduling.queries import eligibility, evidence, previews
 from tests import factories
 from tests.scheduling.rows import SLOT_AT, Row, Sent, lay_out
 from tests.scheduling.test_early_warning import activate, end, stage
@@ -305,8 +305,23 @@ class TestBooking:
         world.hubs(4)
         part = one_half(world, kind)
         stop(world, part)
-        refused = eligibility.judge(selection=world.choose(), now=world.clock()).refused
+        chosen = world.choose()
+        refused = eligibility.judge(selection=chosen, now=world.clock()).refused
         assert refused[Refusal.HALTED] == (4 if kind == "network" else 2)
+        [said] = [one for one in previews.refusals(selection=chosen) if Refusal.HALTED.label in one.what]
+        assert said.why == (
+            f"Wait until DCC resumes it for {part}. The page of the release says why it was halted."
+        )
+
+    def test_names_no_part_that_was_resumed_meanwhile(self, world: World) -> None:
+        world.hubs(1)
+        world.clock.move(minutes=1)
+        halt = stop(world, Part(model=world.model))
+        chosen = world.choose()
+        world.clock.move(minutes=1)
+        world.resume(reason="Mended.", halt=halt)
+        [said] = previews.refusals(selection=chosen)
+        assert said.why == Refusal.HALTED.way_forward
 
 
 @pytest.mark.django_db(transaction=True)
