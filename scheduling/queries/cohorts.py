@@ -224,9 +224,11 @@ class InCommon:
     def sentence(self) -> str:
         """Say what stands out."""
         if not self.warnings:
+            # as so often of few hubs: true of all of them, and too few to be sure
+            shared = " and ".join(line.words for line in self.lines if line.is_only_bad)
             return (
-                f"The {self.bad:,} bad hubs have no Supplier, hardware version or former version in common that stands "
-                "out."
+                f"No Supplier, hardware version or former version stands out yet among the {self.bad:,} bad hubs"
+                + (f", though all of them are hubs {shared}." if shared else ".")
             )
         parts = [f"{line.bad:,} {line.words}" for line in self.warnings[:3]]
         return f"Of the {self.bad:,} bad hubs " + ", ".join(parts) + "."

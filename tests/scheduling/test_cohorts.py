@@ -264,9 +264,19 @@ class TestInCommon:
         common = lines(mixed)
 
         assert not common.warnings
-        assert (
-            "have no Supplier, hardware version or former version in common that stands out"
-            in common.sentence
+        assert common.sentence == (
+            "No Supplier, hardware version or former version stands out yet among the 25 bad hubs."
+        )
+
+    def test_says_what_is_true_of_all_although_they_are_too_few(self, mixed: World) -> None:
+        fail(3, mixed, **odd())
+
+        common = lines(mixed)
+
+        assert not common.warnings
+        assert common.sentence == (
+            "No Supplier, hardware version or former version stands out yet among the 3 bad hubs, though all of them "
+            f"are hubs with hardware version {ODD:04X}."
         )
 
     def test_warns_of_nothing_that_chance_explains(self, mixed: World) -> None:
