@@ -19,6 +19,8 @@ register = template.Library()
 
 LONG = timedelta(days=1, minutes=1)
 """What lasts longer needs the day beside the time of day."""
+SHORT = timedelta(minutes=8)
+"""And what lasts no longer the seconds: two of five moments at even distances would have the same minute."""
 
 
 @register.filter
@@ -114,6 +116,7 @@ def evidence_over_time(history: History, key: int, name: str, is_whole: bool = F
     The table is open from the beginning where the picture has to be whole, as on paper.
     """
     since, until = history.since, history.until
+    form = "%-d %b, %H:%M" if until - since > LONG else "%H:%M" if until - since > SHORT else "%H:%M:%S"
     shares = {track.stream.letter: dict(track.shares) for track in history.tracks}
     moments = sorted({moment for track in history.tracks for moment, _ in track.shares})
     rows, latest = [], dict.fromkeys(shares, "–")
@@ -132,7 +135,7 @@ def evidence_over_time(history: History, key: int, name: str, is_whole: bool = F
         ],
         "limit_y": pictures.height_of(1.0),
         "ticks": [
-            (x, _written(at.astimezone(LONDON), form="%-d %b, %H:%M") if until - since > LONG else clock(at))
+            (x, _written(at.astimezone(LONDON), form=form))
             for x, at in pictures.ticks(since=since, until=until)
         ],
         "is_whole": is_whole,

@@ -1,5 +1,6 @@
 """Tests of the control room: what DCC reads of each release, and that it costs little."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -96,6 +97,8 @@ class TestPage:
 
         assert share > 0
         assert page.count("<polyline") == 2
+        moments = re.findall(r">(\d\d:\d\d:\d\d)</text>", page)
+        assert len(moments) == len(set(moments)) == 5
         assert "The same as numbers" in page
         numbers = page.partition("The same as numbers")[2].partition("</table>")[0]
         assert numbers.count("<tr>") == 3
