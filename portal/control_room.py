@@ -26,6 +26,7 @@ def page(request: HttpRequest) -> HttpResponse:
     histories = control_room.histories(shown=found)
     in_common = cohorts.in_common(releases=[one.release.pk for one in found])
     person = user_of(request)
+    halted_in_part = sum(one.halt is None and bool(one.halted_parts) for one in found)
     context = {
         "as_of": now,
         "cards": [(one, histories.get(one.release.pk), in_common.get(one.release.pk)) for one in found],
@@ -35,7 +36,8 @@ def page(request: HttpRequest) -> HttpResponse:
             for health in reversed(Health)
             if (number := sum(one.health is health for one in found))
         ],
-        "is_well": all(one.health is Health.HEALTHY for one in found),
+        "halted_in_part": halted_in_part,
+        "is_well": not halted_in_part and all(one.health is Health.HEALTHY for one in found),
         "may_halt": person.has_perm(decisions.HALT),
         "may_open": person.has_perm("firmware.view_firmwarerelease"),
         "most_refusals": REFUSALS,

@@ -6,7 +6,7 @@ seconds however many hubs there are. Whatever says how a release fares asks here
 """
 
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,6 +91,8 @@ class OpenStage:
     stage: Stage
     sizes: int
     """How many sizes the policy names."""
+    is_halted: bool
+    """The model is halted by itself."""
 
     @property
     def tranche(self) -> int:
@@ -108,6 +110,8 @@ class Stream:
     network: int | None
     watched: Watched | None
     """What they say now; None before the first of them is activated in this episode."""
+    is_halted: bool
+    """They are halted by themselves, so they say nothing more."""
 
     @property
     def words(self) -> str:
@@ -250,17 +254,19 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
     for release in releases:
         look = evidence.look(release=release.pk, now=now)
         opened = stages.get(release.pk, {})
+        parts = [halt for halt in halts.get(release.pk, ()) if not halt.is_whole]
+        stopped = {(halt.model_id, halt.network_id) for halt in parts}
         found.append(
             Situation(
                 release=release,
                 halt=next((halt for halt in halts.get(release.pk, ()) if halt.is_whole), None),
-                halted_parts=[halt for halt in halts.get(release.pk, ()) if not halt.is_whole],
+                halted_parts=parts,
                 agreed=agreed.get(release.pk),
                 look=look,
-                streams=_streams(release, look),
+                streams=_streams(release, look, stopped),
                 later=_later(release, look),
                 stages=[
-                    OpenStage(name, opened[model], len(release.policy.stage_sizes))
+                    OpenStage(name, opened[model], len(release.policy.stage_sizes), (model, None) in stopped)
                     for model, name in models.items()
                     if model in opened
                 ],
@@ -298,7 +304,9 @@ def _agreed(halted: Sequence[FirmwareRelease]) -> dict[int, SignOff]:
     }
 
 
-def _streams(release: FirmwareRelease, look: Look) -> list[Stream]:
+def _streams(
+    release: FirmwareRelease, look: Look, halted: Collection[tuple[int | None, int | None]]
+) -> list[Stream]:
     """Return the streams of a release, models before networks, so that each keeps its letter as hubs come in."""
     watched = {(one.model, one.network): one for one in look.watched if one.stream.hubs and not one.is_late}
     named: list[tuple[str, int | None, int | None]] = [
@@ -306,7 +314,9 @@ def _streams(release: FirmwareRelease, look: Look) -> list[Stream]:
         *sorted((period.network.name, None, period.network_id) for period in release.periods.all()),
     ]
     return [
-        Stream(_letter(place), name, model, network, watched.get((model, network)))
+        Stream(
+            _letter(place), name, model, network, watched.get((model, network)), (model, network) in halted
+        )
         for place, (name, model, network) in enumerate(named)
     ]
 
@@ -314,7 +324,7 @@ def _streams(release: FirmwareRelease, look: Look) -> list[Stream]:
 def _later(release: FirmwareRelease, look: Look) -> list[Stream]:
     names = {model.pk: model.name for model in release.hub_models.all()}
     return [
-        Stream("", names[one.model], one.model, None, one)
+        Stream("", names[one.model], one.model, None, one, is_halted=False)  # or it would not be watched
         for one in look.watched
         if one.is_late and one.model in names and one.stream.hubs
     ]

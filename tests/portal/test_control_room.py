@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from firmware.models import FirmwareRelease, RolloutPolicy, SignedAct
+from firmware.models import FirmwareRelease, Part, RolloutPolicy, SignedAct
 from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
@@ -135,6 +135,19 @@ class TestPage:
         assert "beyond the limit" in page
         assert "Two people. A DCC approver" in page
         assert "/decide/halt/" not in page
+
+    def test_says_which_part_is_halted_by_itself(self, staged: World, client: Client) -> None:
+        part = Part(model=staged.model)
+        decisions.halt(
+            release=staged.release, by=staged.staff, reason="They fail.", now=staged.clock(), part=part
+        )
+
+        page = room(client, staged)
+
+        assert "1 release: 1 healthy; 1 halted in part" in page
+        assert f"Halted: hub model {staged.model}</strong>" in page
+        assert "For the model to be resumed: it is halted by itself" in page
+        assert "Halted by itself: says nothing more for or against the rest" in page
 
     def test_names_who_has_agreed_to_the_resumption(self, staged: World, client: Client) -> None:
         decisions.halt(release=staged.release, by=staged.staff, reason="Odd.", now=staged.clock())
