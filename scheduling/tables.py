@@ -82,7 +82,7 @@ class ShareTable(ListTable):
     """A Supplier's hubs of a release's models, each a `scheduling.views.releases.ShareLine`."""
 
     network = tables.Column()
-    model = tables.Column()
+    model = tables.Column(attrs=ONE_LINE)
     version = cell("version", accessor="version_text", verbose_name="Installed version")
     hubs = cell("share", attrs=NUMBER)
     word = tables.Column(verbose_name="This release")

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.generic import TemplateView, View
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease, ReleaseState
+from firmware.models import FirmwareRelease, Part, ReleaseState
 from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings, turns
 from scheduling.queries.control_room import Situation
 from scheduling.queries.progress import Share
@@ -96,7 +96,7 @@ class ReleaseView(SupplierPage, TemplateView):
             periods=periods,
             now_x=now_x,
             predecessors=sorted(release.predecessors.all(), key=lambda one: one.version.number),
-            shares=ShareTable(self.share_lines(release)),
+            shares=ShareTable(self.share_lines(release, [halt.part for halt in situation.halted_parts])),
             bookings=BookingTable(
                 [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in own]
             ),
@@ -136,11 +136,21 @@ class ReleaseView(SupplierPage, TemplateView):
         at = 100 * ((self.now - first) / whole)
         return bars, at if 0 <= at <= 100 else None
 
-    def share_lines(self, release: FirmwareRelease) -> list[ShareLine]:
+    def share_lines(self, release: FirmwareRelease, halted: Sequence[Part]) -> list[ShareLine]:
         """Put the Supplier's numbers of hubs into lines that lead to those hubs."""
         networks = {period.network_id for period in release.periods.all()}
 
+        def is_halted(share: Share) -> bool:
+            return any(
+                (part.network is not None and part.network.pk == share.network_id)
+                or (part.model is not None and part.model.pk == share.model_id)
+                or (part.installed_version is not None and part.installed_version.pk == share.version_id)
+                for part in halted
+            )
+
         def word_of(share: Share) -> str:
+            if share.eligible and is_halted(share):
+                return "Halted for them"
             if share.eligible:
                 return "Is for them"
             if share.version_id == release.version_id:

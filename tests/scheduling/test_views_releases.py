@@ -4,8 +4,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from firmware.models import RolloutPolicy
+from firmware.models import Part, RolloutPolicy
 from firmware.operations import decisions
+from hubs.models import FirmwareVersion
 from hubs.operations import count_fleet
 from portal.ground import clock
 from scheduling.lifecycle import Ending, State
@@ -13,7 +14,7 @@ from scheduling.operations import halts
 from scheduling.queries import control_room
 from tests.scheduling.test_early_warning import activate, end, silence, stage
 from tests.scheduling.test_views_home import home, queries_of
-from tests.scheduling.world import World
+from tests.scheduling.world import OLD, World
 
 
 @pytest.fixture
@@ -86,6 +87,25 @@ class TestInGreatBritain:
         assert "20 are bad (40.0%)" in page
         assert "No command goes to any hub until DCC resumes the release." in page
         assert "beyond the limit" in page
+
+    @pytest.mark.parametrize("kind", ["network", "model", "installed_version"])
+    def test_says_which_part_is_halted(self, staged: World, client: Client, kind: str) -> None:
+        staged.hubs(1)
+        count_fleet(now=staged.clock())
+        parts = {
+            "network": Part(network=staged.network),
+            "model": Part(model=staged.model),
+            "installed_version": Part(installed_version=FirmwareVersion.objects.get(number=OLD)),
+        }
+        decisions.halt(
+            release=staged.release, by=staged.staff, reason="Odd.", now=staged.clock(), part=parts[kind]
+        )
+
+        page = release(client, staged)
+
+        assert f"DCC halted this release for {parts[kind]} on" in page
+        assert "Halted for them" in page
+        assert "Is for them" not in page
 
     def test_names_nobody_else(self, staged: World, client: Client) -> None:
         staged.hubs(3, supplier=staged.southern)
