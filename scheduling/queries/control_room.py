@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet, TextChoices
 
-from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, ReleaseState, SignedAct, SignOff
+from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, Part, ReleaseState, SignedAct, SignOff
 from hubs.models import HubModel, Network
 from portal.ground import sql
 from scheduling.models import InFlight, Stage
@@ -390,6 +390,14 @@ def healths(*, shown: Iterable[FirmwareRelease]) -> Mapping[int, Health]:
     return {
         release: _health(is_halted=is_halted, share=nearest.get(release, 0.0))
         for release, is_halted in states.items()
+    }
+
+
+def halted_parts(*, shown: Iterable[FirmwareRelease]) -> Mapping[int, Sequence[Part]]:
+    """Say which parts of some releases are halted by themselves, by the id of the release: one question for all."""
+    return {
+        release: [halt.part for halt in halts if not halt.is_whole]
+        for release, halts in _halts(list(shown)).items()
     }
 
 

@@ -1,6 +1,6 @@
 """A Supplier's first page: what needs it, what is happening, what comes next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from django.views.generic import TemplateView
 
 from firmware import queries as releases
-from firmware.models import FirmwareRelease, ReleaseState
+from firmware.models import FirmwareRelease, Part, ReleaseState
 from scheduling.queries import (
     allocations,
     bookings,
@@ -41,9 +41,17 @@ class Card:
     health: Health
     can_book: bool
     allocation: Outlook
+    halted_parts: Sequence[Part]
 
 
-def card_of(*, standing: Standing, health: Health, allocation: Outlook, now: datetime) -> Card:
+def card_of(
+    *,
+    standing: Standing,
+    health: Health,
+    allocation: Outlook,
+    now: datetime,
+    halted_parts: Sequence[Part] = (),
+) -> Card:
     """Put a standing, how the release fares, and what DCC would allocate, into the words of the page."""
     release = standing.release
     closes_at = standings.last_end(release=release)
@@ -57,6 +65,7 @@ def card_of(*, standing: Standing, health: Health, allocation: Outlook, now: dat
         health=health,
         can_book=is_published and closes_at > now and standing.left > 0,
         allocation=allocation if is_published else Outlook(),
+        halted_parts=halted_parts,
     )
 
 
@@ -81,12 +90,14 @@ class HomeView(SupplierPage, TemplateView):
         until = deadlines.of_releases(releases_shown=shown)
         outlooks = allocations.outlooks(supplier=self.supplier, shown=stands, now=self.now)
         healths = control_room.healths(shown=shown)
+        halted = control_room.halted_parts(shown=shown)
         cards = [
             card_of(
                 standing=standing,
                 health=healths[standing.release.pk],
                 allocation=outlooks[standing.release.pk],
                 now=self.now,
+                halted_parts=halted.get(standing.release.pk, ()),
             )
             for standing in stands
         ]

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from firmware.models import AvailabilityPeriod
+from firmware.models import AvailabilityPeriod, Part
 from firmware.operations import decisions
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, HubStatus
@@ -71,6 +71,22 @@ class TestHome:
         page = home(client, todays_world)
 
         assert f"<strong>2 hubs missed</strong> in {booking.reference}, Spring release" in page
+
+    def test_says_which_part_of_a_release_is_halted(self, todays_world: World, client: Client) -> None:
+        todays_world.hubs(1)
+        count_fleet(now=todays_world.clock())
+        part = Part(model=todays_world.model)
+        decisions.halt(
+            release=todays_world.release,
+            by=todays_world.staff,
+            reason="Odd.",
+            now=todays_world.clock(),
+            part=part,
+        )
+
+        page = home(client, todays_world)
+
+        assert f"<strong>Halted for {part}.</strong> The rest goes on." in page
 
     def test_says_until_when_the_hubs_left_can_be_booked(self, todays_world: World, client: Client) -> None:
         todays_world.hubs(3)
@@ -142,9 +158,9 @@ class TestHome:
         # session, user, Supplier, clock; releases and their models, predecessors, versions of these, periods,
         # networks of these; counts, versions, own and national lots, tallies; deadlines; exemptions; troubles; the
         # latest bookings, the next slots, the latest bookings' progress; questions to answer, for page and menu;
-        # how the releases fare
+        # how the releases fare, and which parts of them are halted
         many = queries_of(client, address)
-        assert len(many) == len(few) == 25, "\n".join(many)
+        assert len(many) == len(few) == 26, "\n".join(many)
         assert not [query for query in many if "hubs_communicationshub" in query]
 
 
