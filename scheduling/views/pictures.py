@@ -240,11 +240,10 @@ def _open(one: OpenHour, own: int, wanted: int, asked: Asked, check: Callable[[T
         return Cell(one.closed, f"{_moment_word(one.hour)}: {CLOSED[one.closed]}.{booked}", own=own)
     fitting = min(one.room, wanted)
     label = f"{_moment_word(one.hour)}: room for {one.room:,}; "
-    label += (
-        f"all {wanted:,} chosen hubs fit"
-        if fitting == wanted
-        else f"{fitting:,} of {wanted:,} chosen hubs fit"
-    )
+    if fitting < wanted:
+        label += f"{fitting:,} of {wanted:,} chosen hubs fit"
+    else:
+        label += "the chosen hub fits" if wanted == 1 else f"all {wanted:,} chosen hubs fit"
     if one.slots > 1:
         label += f", in {one.slots} slots"
     if own:
