@@ -13,8 +13,16 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Max
 
-from hubs.modelled_fleet.models import CommandLog, FleetHub, FleetLotToken, FleetReport, NetworkProfile
+from hubs.modelled_fleet.models import (
+    CommandLog,
+    Defect,
+    FleetHub,
+    FleetLotToken,
+    FleetReport,
+    NetworkProfile,
+)
 from hubs.models import (
     CommunicationsHub,
     FirmwareVersion,
@@ -189,6 +197,27 @@ def load_fleet(
         cursor.execute("ANALYZE hubs_communicationshub, modelled_fleet_fleethub")
     tell("counting")
     count_fleet(now=now)
+
+
+def add_faulty_twin(*, model: HubModel, version: int, share: float, now: datetime) -> HubModel:
+    """
+    Turn the hubs of a model's newest hardware into a model of their own, `share` of which fail to activate a version.
+
+    The twin takes the same images: a release can be for both. Counts the fleet anew.
+    """
+    with transaction.atomic(durable=True):
+        newest = FleetHub.objects.filter(model=model).aggregate(newest=Max("hardware_version"))["newest"]
+        twin = HubModel.objects.create(
+            name=f"{model.name} Mark 2",
+            manufacturer_name=model.manufacturer_name,
+            manufacturer=model.manufacturer,
+            image_type=model.image_type,
+        )
+        CommunicationsHub.objects.filter(model=model, hardware_version=newest).update(model=twin)
+        FleetHub.objects.filter(model=model, hardware_version=newest).update(model=twin)
+        Defect.objects.create(version=version, share=share, kind=Defect.Kind.VISIBLE, model=twin)
+    count_fleet(now=now)
+    return twin
 
 
 def _make_way(cursor: CursorWrapper, *, is_replacing: bool) -> None:

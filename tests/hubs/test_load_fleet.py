@@ -9,18 +9,19 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from hubs.identifiers import mpan_check_digit_holds, mprn_check_digits_hold
-from hubs.modelled_fleet.models import CommandLog, FleetHub, NetworkProfile
+from hubs.modelled_fleet.models import CommandLog, Defect, FleetHub, NetworkProfile
 from hubs.models import (
     CommunicationsHub,
     FirmwareVersion,
     FleetCount,
+    HubModel,
     HubStatus,
     Network,
     PaymentMode,
     Supplier,
 )
 from scheduling.models import LOT_SPAN, Deployment
-from tests.factories import CommunicationsHubFactory, LotFactory, NetworkFactory
+from tests.factories import CommunicationsHubFactory, FleetHubFactory, LotFactory, NetworkFactory
 
 HUBS = 20_000
 NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
@@ -195,3 +196,44 @@ class TestLoadFleet:
         assert "10 of 10 hubs" in capsys.readouterr().err
         load(hubs=10, replace=True)
         assert capsys.readouterr().err == ""
+
+
+class TestAddFaultyTwin:
+    @pytest.fixture
+    def sound(self) -> HubModel:
+        """A model of whose twenty hubs eight have the newest hardware."""
+        load(hubs=0)
+        sound = HubModel.objects.get(name="Brunel C4 Single Band")
+        north = Network.objects.get(code="north")
+        for hardware in [0x0102] * 12 + [0x0103] * 8:
+            hub = CommunicationsHubFactory(network=north, model=sound, hardware_version=hardware)
+            FleetHubFactory(chf_id=hub.chf_id, network=north, model=sound, hardware_version=hardware)
+        return sound
+
+    def test_makes_the_newest_hubs_a_model_for_the_same_images(self, sound: HubModel) -> None:
+        call_command("add_faulty_twin", model=sound.name, breaks=7)
+
+        twin = HubModel.objects.get(name="Brunel C4 Single Band Mark 2")
+        assert (twin.manufacturer, twin.image_type) == (sound.manufacturer, sound.image_type)
+        for hubs in (CommunicationsHub, FleetHub):
+            assert set(hubs.objects.filter(model=twin).values_list("hardware_version", flat=True)) == {0x0103}
+            assert (hubs.objects.filter(model=twin).count(), hubs.objects.filter(model=sound).count()) == (
+                8,
+                12,
+            )
+        assert sum(FleetCount.objects.filter(model=twin).values_list("hubs", flat=True)) == 8
+
+    def test_has_the_version_break_its_hubs_alone(self, sound: HubModel) -> None:
+        call_command("add_faulty_twin", model=sound.name, breaks=7, share=0.4)
+
+        defect = Defect.objects.get()
+        assert (defect.version, defect.share, defect.kind) == (7, 0.4, "visible")
+        assert defect.model == HubModel.objects.get(name="Brunel C4 Single Band Mark 2")
+
+    @pytest.mark.parametrize(
+        ("words", "refusal"),
+        [({"model": "Nobody's"}, "There is no hub model Nobody's"), ({"share": 1.5}, "from 0 to 1")],
+    )
+    def test_says_what_is_wrong(self, sound: HubModel, words: dict[str, object], refusal: str) -> None:
+        with pytest.raises(CommandError, match=refusal):
+            call_command("add_faulty_twin", **{"model": sound.name, "breaks": 7} | words)
