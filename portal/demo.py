@@ -14,20 +14,25 @@ from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import transaction
-from django.db.models import Max, Sum
+from django.db.models import Max, Min, Sum
 
 from firmware import images
 from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState, SignedAct
 from firmware.operations import decisions, groups, releases
 from hubs.models import BOOKABLE, FleetCount, HubModel, Network, Supplier
 from portal.models import User
-from scheduling.models import CapacityPattern, Weekday
-from scheduling.operations import notices, slots
+from scheduling.models import Booking, CapacityPattern, Weekday
+from scheduling.operations import bookings, notices, selections, slots
+from scheduling.queries.plans import Timing
 
 PASSWORD = "a demo needs no secrets"  # noqa: S105 - printed at every start of the demo, and refused in production
 SEED = 24
 TIME_SCALE = 40.0
 """The modelled fleet lives so many times faster: an image takes half a minute instead of twenty."""
+DEFECT = 0.3
+"""Which share of the hubs that have it fails, where the demo is asked for a defect: enough that all see it stop."""
+FEW_IN_FLIGHT = 10
+"""And how many hubs may be in flight at first, so that one can follow how it comes to that."""
 SLOT_MINUTES = 5
 OPEN_FOR = timedelta(days=28)
 POLICY = {
@@ -79,11 +84,12 @@ class UnableToFill(Exception):
     """The demo was not filled; the message says why."""
 
 
-def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
+def fill(*, hubs: int, now: datetime, tell: Callable[[str], None], has_defect: bool = False) -> None:
     """
     Fill an empty portal with the demo; leave one that is filled as it is.
 
-    `tell` is given each step in a few words.
+    With a defect the first release is for two hub models, breaks some of one of them, and is booked by a Supplier
+    already, so that its first slot shows it. `tell` is given each step in a few words.
 
     :raises UnableToFill: in production
     """
@@ -92,11 +98,15 @@ def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
     groups.ensure_groups()
     _open_the_fleet()
     if FirmwareRelease.objects.exists():
-        tell(_welcome_back(now))
+        tell(_welcome_back(now, has_defect=has_defect))
         return
     if not Supplier.objects.exists():
         tell(f"Making a fleet of {hubs:,} hubs.")
         call_command("load_fleet", hubs=hubs, seed=SEED, time_scale=TIME_SCALE, quiet=True)
+    family = _families_by_size()[_STORIES[0].model]
+    if has_defect and len(family) == 1:
+        tell("Making a hub model that the first release breaks.")
+        call_command("add_faulty_twin", model=family[0].name, breaks=_next_version(family), share=DEFECT)
     tell("Making people, capacity and releases.")
     with (
         transaction.atomic()
@@ -106,9 +116,14 @@ def fill(*, hubs: int, now: datetime, tell: Callable[[str], None]) -> None:
         _make_releases(now)
         slots.open_slots(now=now)
         notices.owe_published(now=now)
+    if has_defect:
+        tell(f"Booking {SUPPLIERS[1]}'s hubs.")
+        _book(now)
 
 
-def _welcome_back(now: datetime) -> str:
+def _welcome_back(now: datetime, *, has_defect: bool) -> str:
+    if has_defect and len(_families_by_size()[_STORIES[0].model]) == 1:
+        return "The demo's data is here from an earlier start, without a defect: --fresh --defect makes it with one."
     last = AvailabilityPeriod.objects.filter(release__state=ReleaseState.PUBLISHED).aggregate(
         end=Max("end_at")
     )
@@ -158,7 +173,7 @@ def _make_capacity(hubs: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """One of the demo's releases: which model by number of hubs, how far on its way, and what it says."""
+    """One of the demo's releases: which models by number of hubs, how far on its way, and what it says."""
 
     model: int
     name: str
@@ -198,9 +213,9 @@ _STORIES = (
 def _make_releases(now: datetime) -> None:
     author = User.objects.get(email=ACCOUNTS[0].email)
     approver = User.objects.get(email=ACCOUNTS[1].email)
-    models = _models_by_size()
+    families = _families_by_size()
     for number, story in enumerate(_STORIES):
-        release = _upload(story, models[story.model % len(models)], number, author, now)
+        release = _upload(story, families[story.model % len(families)], number, author, now)
         decisions.submit(release=release, by=author, now=now)
         if story.reach != ReleaseState.PUBLISHED:
             continue
@@ -215,19 +230,39 @@ def _make_releases(now: datetime) -> None:
         decisions.publish(release=release, by=author, now=now)
 
 
-def _models_by_size() -> list[HubModel]:
-    sizes = FleetCount.objects.values("model").annotate(total=Sum("hubs")).order_by("-total", "model")
-    return [HubModel.objects.get(pk=row["model"]) for row in sizes]
+def _families_by_size() -> list[list[HubModel]]:
+    """Return the hub models that take the same images, those with the most hubs first."""
+    kinds = FleetCount.objects.values("model__manufacturer", "model__image_type")
+    return [
+        list(
+            HubModel.objects.filter(
+                manufacturer=kind["model__manufacturer"], image_type=kind["model__image_type"]
+            ).order_by("name")
+        )
+        for kind in kinds.annotate(total=Sum("hubs"), first=Min("model")).order_by("-total", "first")
+    ]
 
 
-def _upload(story: _Story, model: HubModel, number: int, author: User, now: datetime) -> FirmwareRelease:
-    counts = FleetCount.objects.filter(model=model, status__in=BOOKABLE)
-    installed = sorted(set(counts.values_list("installed_version__number", flat=True)))
-    version = installed[-1] + 1
+def _installed(family: Sequence[HubModel]) -> list[int]:
+    """Return the versions that the bookable hubs of some models run, the oldest first."""
+    counts = FleetCount.objects.filter(model__in=family, status__in=BOOKABLE)
+    return sorted(set(counts.values_list("installed_version__number", flat=True)))
+
+
+def _next_version(family: Sequence[HubModel]) -> int:
+    return _installed(family)[-1] + 1
+
+
+def _upload(
+    story: _Story, family: Sequence[HubModel], number: int, author: User, now: datetime
+) -> FirmwareRelease:
+    counts = FleetCount.objects.filter(model__in=family, status__in=BOOKABLE)
+    installed = _installed(family)
+    version = _next_version(family)
     content = images.build(
         blueprint=images.Blueprint(
-            manufacturer=model.manufacturer,
-            image_type=model.image_type,
+            manufacturer=family[0].manufacturer,
+            image_type=family[0].image_type,
             version=version,
             payload=180_000,
             text=story.name[:32],
@@ -241,7 +276,7 @@ def _upload(story: _Story, model: HubModel, number: int, author: User, now: date
             name=story.name,
             version=version,
             digest=images.inspect(io.BytesIO(content), size_limit=settings.IMAGE_SIZE_LIMIT).digest,
-            hub_models=[model],
+            hub_models=family,
             # all but the oldest: a few hubs show what a version gap looks like
             predecessors=[releases.Step(version=older) for older in installed[1:] or installed],
             notes=story.notes,
@@ -255,9 +290,24 @@ def _upload(story: _Story, model: HubModel, number: int, author: User, now: date
                     "id"
                 )
             ],
-            policy=POLICY,
+            policy=POLICY if len(family) == 1 else {**POLICY, "in_flight_floor": FEW_IN_FLIGHT},
         ),
         content=io.BytesIO(content),
         author=author,
         now=now,
+    )
+
+
+def _book(now: datetime) -> None:
+    """Book all hubs of a Supplier for the first release, so that somebody has hubs in its first slots."""
+    person = User.objects.get(supplier__name=SUPPLIERS[1])
+    assert person.supplier is not None  # noqa: S101 - found by it
+    release = FirmwareRelease.objects.get(name=_STORIES[0].name)
+    bookings.book(
+        selection=selections.choose(
+            supplier=person.supplier, release=release, criteria={}, by=person, now=now
+        ),
+        timing=Timing(Booking.Plan.EARLIEST),
+        by=person,
+        clock=lambda: now,
     )

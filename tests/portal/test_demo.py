@@ -132,6 +132,29 @@ class TestDemo:
         assert "GatewayUnavailable" not in printed.split("The portal is open")[1], "its reports are asked for"
         assert left_running(place) == []
 
+    def test_has_a_release_that_breaks_hubs_when_it_is_asked_for(
+        self, place: Path, demo: Callable[..., Demo], port: int
+    ) -> None:
+        words = ("--hubs", "300", "--seconds", "1", "--port", str(port), "--defect")
+
+        printed = finish(demo(*words))
+        again = finish(demo(*words))
+
+        assert "Making a hub model that the first release breaks." in printed
+        assert "Booking Southern Power & Gas's hubs." in printed
+        assert "The portal is open" in printed
+        assert "The demo's data is here from an earlier start; --fresh makes it anew." in again
+
+    def test_says_that_its_data_has_no_defect(
+        self, place: Path, demo: Callable[..., Demo], port: int
+    ) -> None:
+        words = ("--hubs", "300", "--seconds", "1", "--port", str(port))
+        finish(demo(*words))
+
+        printed = finish(demo(*words, "--defect"))
+
+        assert "without a defect: --fresh --defect makes it with one" in printed
+
     def test_starts_again_after_it_was_killed(
         self, place: Path, demo: Callable[..., Demo], port: int
     ) -> None:
