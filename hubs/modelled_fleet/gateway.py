@@ -27,7 +27,7 @@ from hubs.gateway import (
 )
 from hubs.modelled_fleet import behaviour
 from hubs.modelled_fleet.draws import Draws
-from hubs.modelled_fleet.models import Defect, FleetHub, FleetImage, Outage
+from hubs.modelled_fleet.models import Defect, FleetImage, Outage
 from portal.ground import sql
 
 SEND_LIMIT = 50
@@ -35,6 +35,10 @@ BATCH = 1_000
 ROUNDS = 20
 """Batches of due commands that one `collect` lets act, so that it returns within a second or so."""
 
+_LOOKED_AT = """
+    SELECT chf_id, network_id, model_id, hardware_version, running_version, quiet_until, quiet_from
+    FROM modelled_fleet_fleethub WHERE chf_id = ANY (%(hubs)s::bigint[])
+"""
 _PROFILES = (
     f"SELECT {', '.join(field.name for field in fields(behaviour.Profile))}, network_id "  # noqa: S608 - our own names
     "FROM modelled_fleet_networkprofile"
@@ -266,16 +270,12 @@ class ModelledFleet:
             raise ValueError(f"{len(hubs)} hubs are more than the {LOOK_LIMIT} of one look.")
         profiles, outages = _profiles(), _outages(now)
         known = {
-            hub.chf_id: behaviour.HubState(
-                hub.chf_id,
-                hub.network_id,
-                hub.model_id,
-                hub.hardware_version,
-                hub.running_version,
-                quiet_until=hub.quiet_until,
-                quiet_from=hub.quiet_from,
+            chf_id: behaviour.HubState(
+                chf_id, network, model, hardware, version, quiet_until=quiet_until, quiet_from=quiet_from
             )
-            for hub in FleetHub.objects.filter(chf_id__in=hubs)
+            for chf_id, network, model, hardware, version, quiet_until, quiet_from in sql.rows(
+                _LOOKED_AT, {"hubs": sql.numbers(hubs)}
+            )
         }
         look = int(now.timestamp()) & 0x7FFFFFFF
         return [

@@ -211,6 +211,8 @@ class _Rollout:
     """Whether a stage is open that the policy names: then the order of things is left to nobody's chance."""
     turns_at: datetime = field(init=False)
     """When it is looked at next who has no turn in a slot, and who is to be looked at again."""
+    _has_begun: bool = False
+    """Whether any hub was activated."""
     _halt: Halt | None = None
     _logged: int = 0
     """The end of the carrier's log before the last look at everything: what came after a halt is beyond it."""
@@ -300,7 +302,8 @@ class _Rollout:
         """Do what the timetable does now and then; say whether the remaining hubs had their allocation."""
         bookings.finish(now=self.clock())
         consents.settle(clock=self.clock)
-        tallies.count_fleet(now=self.clock())
+        if self._has_begun:  # until then every hub is as it was made
+            tallies.count_fleet(now=self.clock())
         exceptions.raise_missed_twice(now=self.clock())
         allocations.allocate(clock=self.clock)
         now, policy = self.clock(), self.release.policy
@@ -315,6 +318,7 @@ class _Rollout:
         [counts] = sql.rows(LOOK, terms)
         found = Moment(now, *counts)
         self._is_early = found.is_early
+        self._has_begun |= bool(found.in_flight)
         return found
 
     def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
