@@ -13,17 +13,19 @@ from scheduling.queries import cohorts
 logger = logging.getLogger(__name__)
 EVERY = timedelta(minutes=10)
 """How long what was found stands, where no further hub is bad."""
+FEW = 50
+"""One bad hub more among so many changes nothing that a page would show: it waits as long."""
 PATIENCE = 2_000
 """Milliseconds for each question on the way of a halt, which waits for nobody."""
 TOLD = 6
 """Cohorts of each halt that stay with it."""
 
 
-def keep(*, release: int, now: datetime) -> int:
+def keep(*, release: int, now: datetime, is_rough: bool = False) -> int:
     """
     Look what the bad hubs of a release, by id, have in common, where that may have changed; return how many cohorts.
 
-    A beginning of the evidence forgets what was found before it.
+    A beginning of the evidence forgets what was found before it. A rough look lets a few more bad hubs wait.
     """
     among = cohorts.watched(release=release)
     kept = list(Cohort.objects.filter(release=release))
@@ -32,7 +34,11 @@ def keep(*, release: int, now: datetime) -> int:
         if kept:
             Cohort.objects.filter(release=release).delete()
         return 0
-    if bad == among.bad and now - max(one.seen_at for one in kept) < EVERY:
+    unknown = among.bad - bad
+    if (
+        0 <= unknown <= (among.bad // FEW if is_rough else 0)
+        and now - max(one.seen_at for one in kept) < EVERY
+    ):
         return len(kept)
     found = cohorts.find(
         release=FirmwareRelease.objects.select_related("policy").get(pk=release), among=among, now=now
@@ -57,7 +63,7 @@ def keep_all(*, now: datetime) -> None:
         .values_list("pk", flat=True)
     ):
         try:
-            keep(release=release, now=now)
+            keep(release=release, now=now, is_rough=True)
         except Exception:
             logger.exception("what the bad hubs of release %s have in common could not be found", release)
 

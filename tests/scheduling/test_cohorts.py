@@ -329,6 +329,23 @@ class TestKeep:
         keeping.keep(release=mixed.release.pk, now=mixed.clock.move(minutes=10))
         assert {one.seen_at for one in Cohort.objects.all()} == {mixed.clock()}
 
+    def test_lets_one_bad_hub_more_among_many_wait_where_a_rough_look_will_do(
+        self, mixed: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeping, "FEW", 4)
+        fail(3, mixed)
+        began = mixed.clock()
+        keeping.keep_all(now=began)
+        fail(1, mixed)
+        keeping.keep_all(now=mixed.clock.move(minutes=9))
+        assert {one.seen_at for one in Cohort.objects.all()} == {began}
+
+        keeping.keep(release=mixed.release.pk, now=mixed.clock())
+        assert {one.seen_at for one in Cohort.objects.all()} == {mixed.clock()}
+        fail(2, mixed)
+        keeping.keep_all(now=mixed.clock.move(minutes=1))
+        assert {one.seen_at for one in Cohort.objects.all()} == {mixed.clock()}
+
     def test_forgets_what_was_found_before_the_evidence_began_anew(self, mixed: World) -> None:
         fail(15, mixed)
         halts.watch(now=mixed.clock())
@@ -355,7 +372,7 @@ class TestKeep:
         fail(15, mixed)
         asked = []
 
-        def fails(*, release: int, now: object) -> None:
+        def fails(*, release: int, **_: object) -> None:
             asked.append(release)
             raise RuntimeError("odd")
 
