@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 IN_FLIGHT_STEP = timedelta(minutes=2)
 """The least time between two looks at hubs that are activated in a stage that the policy names."""
+LAST_STAGE_STEP = timedelta(minutes=4)
+"""The same in the last of those stages, whose hubs are mostly tens of thousands."""
 TRANCHE_STEP = timedelta(minutes=10)
 """The same in the tranches after them: a night is longer than a tranche takes all the same."""
 IDLE_STEP = timedelta(minutes=30)
@@ -177,8 +179,8 @@ class Moment:
     """When one is due next in which hubs are activated, or may be."""
     ends_at: datetime | None
     """When the slot is over in which hubs wait for a turn."""
-    is_early: bool
-    """Whether a stage is open that the policy names."""
+    step: int | None
+    """Which of the sizes of the policy the earliest open stage has; one more than there are is a tranche."""
 
 
 # What is due although everything was done was woken for room that a full stage has not: it is none of these.
@@ -190,8 +192,7 @@ SELECT coalesce((SELECT activating FROM scheduling_inflight WHERE release_id = %
                  activating > 0 OR (staged > 0 AND start_at <= %(now)s AND NOT waits))),
              min(start_at) FILTER (WHERE staged > 0 AND start_at > %(now)s)),
        min(end_at) FILTER (WHERE staged > 0 AND start_at <= %(now)s AND end_at > %(now)s),
-       EXISTS (SELECT FROM scheduling_stage
-               WHERE release_id = %(release)s AND closed_at IS NULL AND step <= %(sizes)s)
+       (SELECT min(step) FROM scheduling_stage WHERE release_id = %(release)s AND closed_at IS NULL)
 FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id WHERE lot.release_id = %(release)s
 """
 ACTIVATION = (Phase.ACTIVATE, Phase.VERIFY)
@@ -314,16 +315,18 @@ class _Rollout:
 
     def _look(self) -> Moment:
         now = self.clock()
-        terms = {"release": self.release.pk, "now": now, "sizes": len(self.release.policy.stage_sizes)}
-        [counts] = sql.rows(LOOK, terms)
+        [counts] = sql.rows(LOOK, {"release": self.release.pk, "now": now})
         found = Moment(now, *counts)
-        self._is_early = found.is_early
+        self._is_early = found.step is None or found.step <= len(self.release.policy.stage_sizes)
         self._has_begun |= bool(found.in_flight)
         return found
 
     def _move_on(self, found: Moment, daily: datetime, until: datetime) -> None:
         """Let time pass until something is due, at whole minutes."""
-        step = IN_FLIGHT_STEP if found.is_early else TRANCHE_STEP
+        step = TRANCHE_STEP
+        if self._is_early:
+            is_last = found.step == len(self.release.policy.stage_sizes)
+            step = LAST_STAGE_STEP if is_last else IN_FLIGHT_STEP
         coming = [daily, until, *self._soaked()]
         activated_at = (found.activates_at, self.gateway.next_at(phases=ACTIVATION))
         coming += [max(at, found.at + (IDLE_STEP if self._halt else step)) for at in activated_at if at]
