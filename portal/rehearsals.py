@@ -385,7 +385,12 @@ def rehearse(*, plan: Plan, tell: Tell, has_helper: bool = False) -> dict[str, A
     networks, models = _make_world(plan)
     people = _make_people(plan)
     _make_fleet(plan, networks, models)
-    release = _publish(plan, networks, models, clock)
+    try:
+        release = _publish(plan, networks, models, clock)
+    except (releases.UnableToUpload, decisions.UnableToDecide) as refusal:
+        raise UnableToRehearse(
+            f"The release could not be published as it is, so there is no rollout to rehearse: {refusal}"
+        ) from refusal
     _make_slots(plan, networks, clock)
     made = stopwatch.perf_counter()
     unplaced = rehearsals.book_all(

@@ -246,6 +246,13 @@ class TestRehearseARelease:
         assert bad == found["bad"]
         assert 0 < days < 42
 
+    def test_says_why_it_could_not_be_published(self, portals: World) -> None:
+        period = portals.release.periods.order_by("start_at").first()
+        assert period is not None
+        portals.release.periods.update(end_at=period.start_at + timedelta(days=20))
+        with pytest.raises(UnableToRehearse, match=r"could not be published as it is.*42 days"):
+            self.rehearsed(portals, None)
+
     def test_halts_for_a_defect_of_one_model(self, portals: World) -> None:
         found = self.rehearsed(portals, Defect(0.8, "silent", model="Other"))
         assert found["halt"]["admitted_after"] == 0
