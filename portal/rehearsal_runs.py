@@ -87,22 +87,30 @@ def of_fast(*, plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
         "healthy": found["healthy"],
         "capacity": [],
         "outcomes": [],
-        "course": _thinned(found["course"]),
+        "course": _thinned({**found["course"], "begins": 0.0}),
         "seconds": found["wall_s"],
     }
 
 
 def of_whole(*, plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a rehearsal through the real code: it is one rollout, and nothing is averaged."""
+    """
+    Return what is kept of a rehearsal through the real code: it is one rollout, and nothing is averaged.
+
+    Its course is counted from the first activation, which `begins` so many days after the opening.
+    """
     halt = found["halt"]
+    begins = found["course"][0][0] if found["course"] else 0.0
+    points = [[0.0, 0, 0], *([round(day - begins, 4), *counts] for day, *counts in found["course"])]
+    if halt:
+        until = max(halt["days"] - begins, 0.0)
+        points = [point for point in points if point[0] <= until]
+    else:
+        until = max(points[-1][0], (found["days"] or 0.0) - begins)
+    until = round(until, 4)
     openings = [
-        [stage["opened"], stage["model"], stage["number"], stage["size"]]
+        [round(max(stage["opened"] - begins, 0.0), 4), stage["model"], stage["number"], stage["size"]]
         for stage in sorted(found["stages"], key=lambda stage: stage["opened"])
     ]
-    points = [[0.0, 0, 0], *found["course"]]
-    if halt:
-        points = [point for point in points if point[0] < halt["days"]]
-    until = halt["days"] if halt else max(points[-1][0], found["days"] or 0.0)
     return {
         "runs": 1,
         "hubs": found["hubs"],
@@ -110,7 +118,7 @@ def of_whole(*, plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
         "commanded": _once(found["commanded"]),
         "bad": _once(found["bad"]),
         "hours": _once(halt["hours"]) if halt and halt["hours"] is not None else None,
-        "days": _once(found["days"] if found["days"] is not None else until),
+        "days": _once(found["days"] if found["days"] is not None else round(begins + until, 4)),
         "period_days": period_days(plan=plan),
         "places": room_of(plan=plan),
         "fits": bool(found["fits"]),
@@ -125,6 +133,7 @@ def of_whole(*, plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
                 "points": [*points, [until, found["commanded"], found["bad"]]],
                 "openings": openings,
                 "halted_at": until if halt else None,
+                "begins": begins,
             }
         ),
         "seconds": found["wall_s"]["all"],

@@ -654,7 +654,7 @@ def _outcome(
         "halt": halted
         and {
             "at": halted.at.isoformat(),
-            "days": _rounded(halted.at - opened, DAY),
+            "days": round((halted.at - opened) / DAY, 4),
             "hours": None if course.first_at is None else _rounded(halted.at - course.first_at, HOUR),
             "reason": halted.reason,
             "admitted_after": halted.admitted_after,
@@ -689,7 +689,7 @@ def _outcome(
             for stage in results.stages(release=release)
         ],
         "course": [
-            [round(point.days, 3), point.commanded, point.bad]
+            [round(point.days, 4), point.commanded, point.bad]
             for point in results.course(release=release, opened=opened)
         ],
         "looks": course.looks,

@@ -156,6 +156,7 @@ def rehearsal_course(result: Mapping[str, Any], key: int) -> dict[str, Any]:
         "days": course["points"][-1][0],
         "is_halted": course["halted_at"] is not None,
         "of_many": result["runs"] > 1 and result["runs"],
+        "begins": course["begins"] and checks.duration(course["begins"] * 86_400),
         "edges": pictures,
     }
 

@@ -30,16 +30,16 @@ GROUP BY 1 ORDER BY 1
 COURSE = """
 SELECT extract(epoch FROM at - %(opened)s)::float8 / 86400, sum(sum(hubs)) OVER running, sum(sum(bad)) OVER running
 FROM (
-    SELECT date_bin(%(step)s, admitted_at, %(opened)s) + %(step)s AS at, count(*) AS hubs, 0 AS bad FROM (
+    SELECT date_bin(%(step)s, admitted_at, %(opened)s) AS at, count(*) AS hubs, 0 AS bad FROM (
         SELECT min(command.admitted_at) AS admitted_at FROM scheduling_command command
         WHERE command.phase = 3 GROUP BY command.deployment_id) first
     GROUP BY 1
     UNION ALL
-    SELECT date_bin(%(step)s, commanded_at, %(opened)s) + %(step)s, 0, count(*) FROM scheduling_badhub
+    SELECT date_bin(%(step)s, commanded_at, %(opened)s), 0, count(*) FROM scheduling_badhub
     WHERE release_id = %(release)s GROUP BY 1) counted
 GROUP BY at WINDOW running AS (ORDER BY at) ORDER BY at
 """
-STEP = timedelta(minutes=10)
+STEP = timedelta(minutes=1)
 UNTRIED = (
     Ending.NO_TURN,
     Ending.SLOT_PASSED,
@@ -93,7 +93,7 @@ class Point(NamedTuple):
 
 
 def course(*, release: FirmwareRelease, opened: datetime) -> list[Point]:
-    """Return how many hubs had been commanded over time, in steps of ten minutes."""
+    """Return how many hubs had been commanded over time, minute by minute."""
     rows = sql.rows(COURSE, {"release": release.pk, "opened": opened, "step": STEP})
     return [Point(days, int(commanded), int(bad)) for days, commanded, bad in rows]
 
