@@ -138,6 +138,18 @@ class TestChoosing:
         assert Control.objects.count() == 20
         assert [len(asked) for asked in eye.asked] == [20, 20]
 
+    def test_reads_a_part_of_a_fleet_that_nobody_has_counted_yet(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(controls, "PAGES", 1)
+        found = []
+        for _ in range(30):
+            controls._renew(world.network.pk, world.clock())
+            found.append(len(chosen()))
+            Control.objects.all().delete()
+        assert min(found) < HUBS
+        assert max(found) > 0
+
     def test_lets_those_go_that_are_updated_silent_for_a_day_or_were_never_heard(
         self, world: World, eye: Eye, monkeypatch: pytest.MonkeyPatch
     ) -> None:
