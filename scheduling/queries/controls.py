@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, Sum
+from django.db.models import Exists, OuterRef, Q, Subquery, Sum
 
 from firmware.models import AvailabilityPeriod, ReleaseState
 from hubs.models import Network
@@ -66,11 +66,14 @@ def interval(*, deadline: timedelta) -> timedelta:
 
 
 def latest() -> Sequence[ControlLook]:
-    """Return the last look at the controls of each network, by the names of the networks."""
+    """
+    Return the last look at the controls of each network, by the names of the networks.
+
+    The last one of each is sought by itself: a hundred thousand are kept.
+    """
+    last = ControlLook.objects.filter(network=OuterRef("pk")).order_by("-at").values("pk")[:1]
     return list(
-        ControlLook.objects.filter(
-            pk__in=ControlLook.objects.order_by("network", "-at").distinct("network").values("pk")
-        )
+        ControlLook.objects.filter(pk__in=Network.objects.values_list(Subquery(last)))
         .select_related("network")
         .order_by("network__name")
     )

@@ -243,6 +243,24 @@ class TestLooking:
         assert ControlLook.objects.count() == 1
 
 
+class TestLatest:
+    def test_is_the_last_look_at_each_network_by_its_name(self, world: World) -> None:
+        east, west = (factories.NetworkFactory.create(name=name) for name in ("East", "West"))
+        unseen = factories.NetworkFactory.create(name="South")
+        for network, minutes in ((west, 5), (east, 1), (west, 9), (east, 3), (west, 7)):
+            ControlLook.objects.create(
+                network=network,
+                at=world.clock() + timedelta(minutes=minutes),
+                hubs=minutes,
+                silent=0,
+                usual=0.005,
+                evidence=0,
+                threshold=1,
+            )
+        assert [(look.network, look.hubs) for look in questions.latest()] == [(east, 3), (west, 9)]
+        assert unseen.pk not in {look.network_id for look in questions.latest()}
+
+
 class TestSilence:
     def test_of_a_tenth_pauses_the_network_at_the_third_look(self, world: World, eye: Eye) -> None:
         look(world, eye)
