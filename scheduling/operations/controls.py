@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef
 
 from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
 from firmware.operations import decisions
-from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, Watchful
+from hubs.gateway import LOOK_LIMIT, GatewayUnavailable, HubGateway, Sighting, UnableToLook, Watchful
 from hubs.models import BOOKABLE, Network
 from portal.ground import sql, turns
 from portal.ground.clock import Clock
@@ -115,6 +115,8 @@ def watch(*, gateway: HubGateway, clock: Clock) -> int:
             panel = controls.panel(network=network)
             try:
                 sightings = gateway.look(hubs=[one.hub for one in panel], now=clock()) if panel else ()
+            except UnableToLook:  # it has no controls, today or ever, and that is no news
+                return paused
             except (GatewayUnavailable, OSError):
                 logger.warning("the controls of network %s cannot be looked at", network, exc_info=True)
                 continue

@@ -10,7 +10,7 @@ from django.db import IntegrityError
 
 from firmware import queries as releases
 from firmware.models import AvailabilityPeriod, FirmwareRelease, Halt, Part, ReleaseState
-from hubs.gateway import GatewayUnavailable, Sighting, connect
+from hubs.gateway import GatewayUnavailable, Sighting, UnableToLook, connect
 from hubs.modelled_fleet.models import NetworkProfile, Outage
 from hubs.models import CommunicationsHub, HubStatus
 from scheduling.lifecycle import State
@@ -44,6 +44,14 @@ class Eye:
         raise AssertionError("a look commands nothing")
 
     collect = acknowledge = send
+
+
+class BlindEye(Eye):
+    """A carrier that says that it cannot look at hubs."""
+
+    def look(self, *, hubs: Sequence[int], now: datetime) -> list[Sighting]:
+        self.asked.append(hubs)
+        raise UnableToLook("nobody here looks at hubs")
 
 
 class SlowEye(Eye):
@@ -230,6 +238,15 @@ class TestLooking:
         assert look(world, eye, times=5) == 0
         assert ControlLook.objects.count() == 1
         assert set(Control.objects.values_list("misses", flat=True)) == {0}
+
+    def test_makes_no_noise_about_a_carrier_that_says_that_it_cannot_look(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        eye = BlindEye()
+        assert look(world, eye, times=3) == 0
+        assert len(eye.asked) == 3
+        assert not ControlLook.objects.exists()
+        assert not [record for record in caplog.records if record.name == controls.logger.name]
 
     def test_is_not_done_with_a_carrier_that_cannot_look(self, world: World) -> None:
         blind = SimpleNamespace(send=None, collect=None, acknowledge=None)
