@@ -21,13 +21,18 @@ TOLD = 6
 """Cohorts of each halt that stay with it."""
 
 
-def keep(*, release: int, now: datetime, is_rough: bool = False) -> int:
+def keep(*, release: int, now: datetime, is_rough: bool = False, is_late: bool = False) -> int:
     """
     Look what the bad hubs of a release, by id, have in common, where that may have changed; return how many cohorts.
 
-    A beginning of the evidence forgets what was found before it. A rough look lets a few more bad hubs wait.
+    A beginning of the evidence forgets what was found before it. A rough look lets a few more bad hubs wait. Where it
+    `is_late`, or too few are bad otherwise, it is about those that were found bad when they were looked at again.
     """
+    of = FirmwareRelease.objects.select_related("policy").get(pk=release)
     among = cohorts.watched(release=release)
+    if is_late or among.bad < cohorts.LEAST:
+        later = cohorts.looked_at_again(release=of, now=now)
+        among = later if later.bad >= cohorts.LEAST else among
     kept = list(Cohort.objects.filter(release=release))
     bad = sum(one.bad for one in kept if one.kind == Cohort.Kind.SUPPLIER)
     if among.bad < cohorts.LEAST:
@@ -36,13 +41,12 @@ def keep(*, release: int, now: datetime, is_rough: bool = False) -> int:
         return 0
     unknown = among.bad - bad
     if (
-        0 <= unknown <= (among.bad // FEW if is_rough else 0)
+        not is_late
+        and 0 <= unknown <= (among.bad // FEW if is_rough else 0)
         and now - max(one.seen_at for one in kept) < EVERY
     ):
         return len(kept)
-    found = cohorts.find(
-        release=FirmwareRelease.objects.select_related("policy").get(pk=release), among=among, now=now
-    )
+    found = cohorts.find(release=of, among=among, now=now)
     with transaction.atomic():
         # in the order of their keys, as everybody writes them who looks at the same moment
         Cohort.objects.bulk_create(
@@ -68,9 +72,11 @@ def keep_all(*, now: datetime) -> None:
             logger.exception("what the bad hubs of release %s have in common could not be found", release)
 
 
-def at_halt(*, release: int, now: datetime) -> dict[str, Any]:
+def at_halt(*, release: int, now: datetime, is_late: bool) -> dict[str, Any]:
     """
     Return what the bad hubs have in common as a halt keeps it; nothing where that cannot be said at once.
+
+    Where what they showed late halts the release, it is about those that were looked at again.
 
     Within the halt's transaction, of which it spoils nothing.
     """
@@ -78,7 +84,7 @@ def at_halt(*, release: int, now: datetime) -> dict[str, Any]:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {PATIENCE}")
-            keep(release=release, now=now)
+            keep(release=release, now=now, is_late=is_late)
             found = cohorts.in_common(releases=[release]).get(release)
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL statement_timeout = DEFAULT")

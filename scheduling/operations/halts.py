@@ -88,13 +88,14 @@ def trip(*, release: int, now: datetime) -> bool:
     if halting.state != ReleaseState.PUBLISHED:  # what comes back from a halted release goes on saying so
         return False
     reason = _why(seen)
+    is_late = seen.worst is not None and seen.worst.reading.trips and seen.worst.is_late
     try:
         decisions.halt(
             release=halting,
             by=None,
             reason=reason,
             now=now,
-            facts=_facts(seen) | {"in_common": cohorts.at_halt(release=release, now=now)},
+            facts=_facts(seen) | {"in_common": cohorts.at_halt(release=release, now=now, is_late=is_late)},
         )
     except decisions.UnableToHalt:  # halted, withdrawn or closed at the same moment
         return False

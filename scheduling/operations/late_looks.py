@@ -129,6 +129,10 @@ WHERE deployment.id = ANY (%(bad)s::bigint[]) ORDER BY deployment.id
 ON CONFLICT DO NOTHING
 """
 FORGET = "DELETE FROM scheduling_latelook WHERE release_id = %(release)s"
+FORGET_ENDED = """
+DELETE FROM scheduling_latelook late USING firmware_firmwarerelease release
+WHERE release.id = late.release_id AND release.state <> ALL (%(open)s)
+"""
 
 
 class _Due(NamedTuple):
@@ -152,6 +156,8 @@ def look(*, gateway: HubGateway, clock: Clock) -> int:
     bad = 0
     closed = sorted(windows.closed_networks(now=clock()))
     with turns.turn(name="late looks", lease=TURN, clock=clock) as is_ours:
+        if is_ours:
+            sql.run(FORGET_ENDED, {"open": list(OPEN_TO_SUPPLIERS)})
         for release in _rolling_out() if is_ours else ():
             if not isinstance(gateway, Watchful):
                 sql.run(FORGET, {"release": release.pk})

@@ -10,7 +10,7 @@ Where it goes by an estimate, it errs on the side of silence.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
@@ -24,7 +24,8 @@ from portal.ground import sql
 from scheduling import breaker
 from scheduling.lifecycle import Ending, State
 from scheduling.models import LOT_SPAN, BadHub, Cohort, Deployment
-from scheduling.queries.evidence import NETWORKS_HALTED, OUTCOMES, WATCHED
+from scheduling.queries import late_looks
+from scheduling.queries.evidence import LATE, NETWORKS_HALTED, OUTCOMES, WATCHED
 
 HUBS = 6_000
 """Commanded hubs that are looked at; the first stages of a model are smaller, so their numbers are exact."""
@@ -55,6 +56,15 @@ BAD = f"""
 WITH watched AS ({WATCHED})
 SELECT bad.supplier_id, bad.hardware_version, bad.version_before, count(*) {BAD_NOW} GROUP BY 1, 2, 3
 """
+BY_VALUE = """SELECT admitted.supplier_id, hub.hardware_version, coalesce(said.version, version.number), count(*)
+FROM admitted
+JOIN hubs_communicationshub hub ON hub.chf_id = admitted.hub_id
+JOIN hubs_firmwareversion version ON version.id = hub.installed_version_id
+LEFT JOIN LATERAL (
+    SELECT command.version FROM scheduling_command command
+    WHERE command.deployment_id = admitted.id AND command.phase = 1 AND command.version IS NOT NULL
+    ORDER BY command.attempt DESC LIMIT 1) said ON true
+GROUP BY 1, 2, 3"""
 # Only lots whose slots were not over when the episode began can have hubs in it. Which lots, and which hubs, is decided
 # by a hash of their numbers: by chance, and the same ones each time. The OFFSET keeps PostgreSQL from reading all
 # deployments in search of the stage: it goes by the keys of each lot.
@@ -72,32 +82,75 @@ admitted AS MATERIALIZED (
         WHERE id >= lots.id * %(span)s AND id < (lots.id + 1) * %(span)s AND stage > 0 OFFSET 0) deployment
     JOIN watched ON watched.model_id = deployment.model_id AND watched.number = deployment.stage
     ORDER BY hashint8(deployment.id), deployment.id LIMIT %(hubs)s)
-SELECT admitted.supplier_id, hub.hardware_version, coalesce(said.version, version.number), count(*)
-FROM admitted
-JOIN hubs_communicationshub hub ON hub.chf_id = admitted.hub_id
-JOIN hubs_firmwareversion version ON version.id = hub.installed_version_id
-LEFT JOIN LATERAL (
-    SELECT command.version FROM scheduling_command command
-    WHERE command.deployment_id = admitted.id AND command.phase = 1 AND command.version IS NOT NULL
-    ORDER BY command.attempt DESC LIMIT 1) said ON true
+{BY_VALUE}
+"""  # noqa: S608 - our own constants
+# What was looked at again: the hubs of small stages, and the same sample of large ones that the database chose. Those
+# that were found bad have succeeded, and are bad all the same.
+NOT_HALTED = f"""{{row}}.network_id <> ALL ({NETWORKS_HALTED}) AND NOT EXISTS (
+        SELECT FROM firmware_halt halt
+        WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL AND halt.model_id = {{model}})"""
+BAD_LATER = f"""
+SELECT bad.supplier_id, bad.hardware_version, bad.version_before, count(*)
+FROM scheduling_badhub bad JOIN scheduling_deployment deployment ON deployment.id = bad.deployment_id
+WHERE bad.release_id = %(release)s AND deployment.state = 'succeeded'
+  AND {NOT_HALTED.format(row="bad", model="bad.model_id")}
 GROUP BY 1, 2, 3
-"""  # noqa: S608 - our own constant
+"""  # noqa: S608 - our own constants
+SAMPLE_LATER = f"""
+WITH lots AS MATERIALIZED (
+    SELECT lot.id, lot.supplier_id FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+    WHERE lot.release_id = %(release)s AND slot.start_at <= %(before)s AND lot.succeeded > 0
+    ORDER BY hashint8(lot.id), lot.id LIMIT %(lots)s),
+admitted AS MATERIALIZED (
+    SELECT deployment.id, deployment.hub_id, lots.supplier_id
+    FROM lots CROSS JOIN LATERAL (
+        SELECT id, hub_id, model_id, stage FROM scheduling_deployment
+        WHERE id >= lots.id * %(span)s AND id < (lots.id + 1) * %(span)s
+          AND state = 'succeeded' AND stage > 0 AND ended_at <= %(before)s OFFSET 0) deployment
+    JOIN scheduling_lot lot ON lot.id = lots.id
+    JOIN scheduling_stage stage ON stage.release_id = %(release)s AND stage.model_id = deployment.model_id
+        AND stage.number = deployment.stage
+    WHERE (stage.size <= 5000 OR hashint8(deployment.id) %% 20 = 0)
+      AND {NOT_HALTED.format(row="lot", model="deployment.model_id")}
+    ORDER BY hashint8(deployment.id), deployment.id LIMIT %(hubs)s)
+{BY_VALUE}
+"""  # noqa: S608 - our own constants
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The hubs that are watched: how many were commanded, since when, in which episode, and how many are bad."""
+    """
+    The hubs that are watched: how many were commanded, since when, in which episode, and how many are bad.
+
+    Where they are `looked_at_again`, they all succeeded before, and `since` is the last moment at which one may have.
+    """
 
     hubs: int
     episode: int
     since: datetime | None
     bad: int
+    looked_at_again: bool = False
 
 
 def watched(*, release: int) -> Watched:
     """Count the hubs of a release, by id, that the breaker watches; from counters."""
     [(hubs, episode, since, bad)] = sql.rows(COMMANDED, {"release": release})
     return Watched(hubs, episode, since, bad)
+
+
+def looked_at_again(*, release: FirmwareRelease, now: datetime) -> Watched:
+    """Count the hubs of a release, with its policy, that were looked at again since it was resumed last."""
+    tallies = sql.rows(LATE, {"release": release.pk})
+    bad = 0
+    if sum(found for *_, found in tallies) >= LEAST:
+        bad = sum(number for *_, number in sql.rows(BAD_LATER, {"release": release.pk}))
+    return Watched(
+        hubs=sum(well for _, _, well, _ in tallies) + bad,
+        episode=1 + max((epoch for _, epoch, _, _ in tallies), default=0),
+        since=now - late_looks.later(release=release, now=now),
+        bad=bad,
+        looked_at_again=True,
+    )
 
 
 def find(*, release: FirmwareRelease, among: Watched, now: datetime) -> list[Cohort]:
@@ -108,20 +161,19 @@ def find(*, release: FirmwareRelease, among: Watched, now: datetime) -> list[Coh
     """
     if among.bad < LEAST or among.since is None:
         return []
-    bad = _by_value(sql.rows(BAD, {"release": release.pk}))
-    sample = _by_value(
-        sql.rows(
-            SAMPLE,
-            {
-                "release": release.pk,
-                "since": among.since,
-                "lots": LOTS,
-                "hubs": HUBS,
-                "span": LOT_SPAN,
-            },
-        )
-    )
+    terms = {
+        "release": release.pk,
+        "since": among.since,
+        "before": among.since,
+        "lots": LOTS,
+        "hubs": HUBS,
+        "span": LOT_SPAN,
+    }
+    bad = _by_value(sql.rows(BAD_LATER if among.looked_at_again else BAD, terms))
+    sample = _by_value(sql.rows(SAMPLE_LATER if among.looked_at_again else SAMPLE, terms))
     looked_at = sum(number for (kind, _), number in sample.items() if kind == Cohort.Kind.SUPPLIER)
+    if among.looked_at_again:  # of some that succeed the first look is counted before the last resumption
+        among = replace(among, hubs=max(among.hubs, looked_at))
     is_estimate = looked_at < among.hubs
     each = among.hubs / looked_at if looked_at else 1.0
     values = sorted(bad.keys() | sample.keys())
@@ -299,6 +351,8 @@ class Concerned:
         """Say why it is bad."""
         if self.state == State.ACTIVATING:
             return "Silent at its deadline; being read back"
+        if self.state == State.SUCCEEDED:
+            return "Fell silent, or fell back, after it had succeeded"
         return self.ending.label
 
 

@@ -15,9 +15,9 @@ from hubs.modelled_fleet.models import Defect, NetworkProfile
 from hubs.models import CommunicationsHub, FirmwareVersion, HubStatus
 from scheduling import breaker
 from scheduling.lifecycle import State
-from scheduling.models import BadHub, Deployment, Incident, LateLook, LateTally, Maintenance, Stage
+from scheduling.models import BadHub, Cohort, Deployment, Incident, LateLook, LateTally, Maintenance, Stage
 from scheduling.operations import halts, late_looks, stages
-from scheduling.queries import evidence
+from scheduling.queries import cohorts, evidence
 from tests import factories
 from tests.scheduling.rows import add_command
 from tests.scheduling.test_early_warning import activate, end, stage
@@ -420,6 +420,17 @@ class TestLook:
         look(done, eye, after=DAY)
         assert tally() == (42, 0)
 
+    @pytest.mark.parametrize("how", ["withdrawn", "closed"])
+    def test_forgets_the_hubs_of_a_release_that_has_ended(self, done: World, eye: Eye, how: str) -> None:
+        if how == "withdrawn":
+            decisions.withdraw(release=done.release, by=done.staff, reason="Old.", now=done.clock())
+        else:
+            done.clock.moment = done.release.periods.get().end_at
+            decisions.close(release=done.release, by=done.staff, now=done.clock())
+        look(done, eye)
+        assert not LateLook.objects.exists()
+        assert not eye.asked
+
     def test_asks_nobody_on_a_network_that_is_halted(self, done: World, eye: Eye) -> None:
         part = Part(network=done.network)
         decisions.halt(release=done.release, by=None, reason="Silent.", now=done.clock(), part=part)
@@ -436,6 +447,38 @@ class TestTheRelease:
         assert "looked at again a day or two after they had succeeded, 8 are bad (16.0%)" in halt.reason
         assert next(one for one in halt.facts["streams"] if one["is_late"])["bad"] == 8
         assert FirmwareRelease.objects.get(pk=done.release.pk).state == ReleaseState.HALTED
+
+    def test_says_of_each_hub_why_it_is_bad(self, done: World, eye: Eye) -> None:
+        eye.silent = set(hubs()[:2])
+        look(done, eye, after=DAY, times=3)
+        concerned = cohorts.hubs_concerned(release=done.release, limit=10)
+        assert {one.why for one in concerned} == {"Fell silent, or fell back, after it had succeeded"}
+        assert len(concerned) == 2
+
+    def test_says_what_hubs_of_an_earlier_tranche_have_in_common(self, world: World, eye: Eye) -> None:
+        """None of those that are watched now is bad."""
+        policy = world.release.policy
+        policy.tolerated_bad_percent, policy.soak, policy.stage_sizes = "0.75", "0 minutes", [50]
+        policy.save()
+        stage(world, 110)
+        world.clock.move(hours=5)
+        activate(50)
+        end(50, world=world, state=State.SUCCEEDED)
+        assert stages.advance(now=world.clock()) == 1
+        eye.silent = set(hubs()[:8])
+        CommunicationsHub.objects.filter(chf_id__in=eye.silent).update(hardware_version=7)
+        look(world, eye, after=DAY, times=3)
+        assert halts.watch(now=world.clock()) == 1
+        in_common = Halt.objects.get().facts["in_common"]
+        assert (in_common["bad"], in_common["hubs"], in_common["is_estimate"]) == (8, 50, False)
+        assert in_common["sentence"] == "Of the 8 bad hubs 8 with hardware version 0007."
+        [hardware] = [line for line in in_common["lines"] if line["words"] == "with hardware version 0007"]
+        assert (hardware["bad"], hardware["hubs"], hardware["warns"]) == (8, 8, True)
+        halts.watch(now=world.clock.move(minutes=5))
+        assert sum(one.bad for one in Cohort.objects.filter(kind=Cohort.Kind.SUPPLIER)) == 8
+        world.resume(reason="Those had another power supply.")
+        halts.watch(now=world.clock.move(minutes=5))
+        assert not Cohort.objects.exists()
 
     def test_goes_on_when_all_are_well(self, done: World, eye: Eye) -> None:
         look(done, eye, after=DAY)
