@@ -16,8 +16,9 @@ from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, Part, Rele
 from hubs.models import HubModel, Network
 from portal.ground import sql
 from scheduling.models import InFlight, Stage
-from scheduling.queries import evidence
+from scheduling.queries import evidence, late_looks
 from scheduling.queries.evidence import REFUSALS, Look, Watched
+from scheduling.queries.late_looks import Awaited
 
 WHOLE_HALT = Q(halt__network=None, halt__model=None, halt__installed_version=None)
 WATCHED_FROM = 0.5
@@ -93,6 +94,8 @@ class OpenStage:
     """How many sizes the policy names."""
     is_halted: bool
     """The model is halted by itself."""
+    awaited: Awaited | None
+    """Hubs that it waits for, now that it has soaked: they are to be looked at again first."""
 
     @property
     def tranche(self) -> int:
@@ -266,7 +269,13 @@ def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situa
                 streams=_streams(release, look, stopped),
                 later=_later(release, look),
                 stages=[
-                    OpenStage(name, opened[model], len(release.policy.stage_sizes), (model, None) in stopped)
+                    OpenStage(
+                        name,
+                        opened[model],
+                        len(release.policy.stage_sizes),
+                        (model, None) in stopped,
+                        late_looks.awaited(stage=opened[model], release=release, now=now),
+                    )
                     for model, name in models.items()
                     if model in opened
                 ],

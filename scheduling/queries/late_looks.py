@@ -1,8 +1,11 @@
 """Which updated hubs are to be looked at again, and when."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from firmware.models import FirmwareRelease
+from portal.ground import sql
+from scheduling.models import Stage
 from scheduling.queries import controls
 
 LATER = timedelta(hours=24)
@@ -51,3 +54,54 @@ def again(*, release: FirmwareRelease, now: datetime) -> timedelta:
     """
     known = controls_know(release=release, now=now)
     return max(later(release=release, now=now) / AGAIN, known / (MISSES - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """
+    Hubs of a stage that nobody has found well again yet, of all that are to be looked at.
+
+    `due_since` says since when it has been time for the first of them; None where that is no longer than usual.
+    """
+
+    left: int
+    hubs: int
+    due_since: datetime | None
+
+
+AWAITED = f"""
+SELECT count(*) FILTER (WHERE is_left), count(*), min(due_at) FILTER (WHERE is_left)
+FROM (
+    SELECT late.looks = 0 AND NOT {IN_HALTED_PART} AS is_left,
+           CASE WHEN late.misses = 0 THEN late.succeeded_at + %(later)s ELSE late.looked_at + %(again)s END AS due_at
+    FROM scheduling_latelook late
+    WHERE late.release_id = %(release)s AND late.model_id = %(model)s AND late.stage = %(stage)s) late
+"""  # noqa: S608 - our own constant
+
+
+def awaited(*, stage: Stage, release: FirmwareRelease, now: datetime) -> Awaited | None:
+    """
+    Return which hubs an open stage of a release, with its policy, waits for to be looked at again.
+
+    None where it waits for something else before, or for none. Asks the database only where the stage has soaked.
+    """
+    policy = release.policy
+    if (
+        stage.cut_at is not None
+        or stage.full_at is None
+        or stage.resolved != stage.size
+        or stage.step > len(policy.stage_sizes)
+        or not stage.full_at < policy.soak.after(stage.full_at) <= now
+    ):
+        return None
+    terms = {
+        "release": release.pk,
+        "model": stage.model_id,
+        "stage": stage.number,
+        "later": later(release=release, now=now),
+        "again": again(release=release, now=now),
+    }
+    [(left, hubs, due_at)] = sql.rows(AWAITED, terms)
+    if not left:
+        return None
+    return Awaited(left, hubs, due_at if due_at + terms["again"] <= now else None)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -13,8 +14,9 @@ from firmware.models import FirmwareRelease, Part, RolloutPolicy, SignedAct
 from firmware.operations import decisions
 from firmware.operations.groups import AUDITORS
 from portal.ground import clock
+from portal.ground.uk_time import LONDON
 from scheduling.lifecycle import Ending, State
-from scheduling.models import ControlLook, Stage
+from scheduling.models import ControlLook, LateLook, Stage
 from scheduling.operations import halts, stages
 from scheduling.queries import control_room
 from tests.factories import UserFactory
@@ -37,6 +39,13 @@ def room(client: Client, world: World) -> str:
     """Return the words of the page, as DCC staff with every permission read it."""
     client.force_login(world.staff)
     return " ".join(client.get(ADDRESS).content.decode().split())
+
+
+def pass_a_day_and(*, minutes: int, days: int = 1) -> None:
+    """Let all that has happened in the one stage have happened so much earlier."""
+    passed = timedelta(days=days, minutes=minutes)
+    LateLook.objects.update(succeeded_at=F("succeeded_at") - passed)
+    Stage.objects.update(full_at=F("full_at") - passed, opened_at=F("opened_at") - passed)
 
 
 class TestPage:
@@ -64,6 +73,29 @@ class TestPage:
         assert "Up to 0.75 % bad hubs are tolerated" in page
         assert f"/admin/firmware/firmwarerelease/{staged.release.pk}/decide/halt/" in page
         assert "From the first activated hub on, a picture here" in page
+
+    def test_says_that_a_stage_waits_for_later_looks(self, staged: World, client: Client) -> None:
+        RolloutPolicy.objects.update(soak="24 hours")
+        activate(50)
+        end(50, world=staged, state=State.SUCCEEDED)
+        stages.advance(now=staged.clock())
+        assert "soaks for 24 hours" in room(client, staged)
+
+        pass_a_day_and(minutes=10)
+        LateLook.objects.filter(pk__in=LateLook.objects.order_by("pk")[:38]).update(looks=1)
+        page = room(client, staged)
+        assert "For its hubs to be looked at again: 12 of 50 are left </td>" in page
+
+        pass_a_day_and(minutes=40, days=0)
+        due_since = LateLook.objects.earliest("succeeded_at").succeeded_at + timedelta(days=1)
+        shown = due_since.astimezone(LONDON)
+        assert (
+            f"12 of 50 are left; it has been time for the first of them since {shown:%-d %b, %H:%M}, so see whether "
+            "the carrier answers, and whether their network is closed </td>"
+        ) in room(client, staged)
+
+        LateLook.objects.update(looks=1)
+        assert "to be looked at again" not in room(client, staged)
 
     @pytest.mark.parametrize(("hubs", "words"), [(49, "Too few to tell"), (50, "50 % of the limit")])
     def test_says_which_networks_have_too_few_controls(
