@@ -41,6 +41,7 @@ from scheduling.operations import (
 from scheduling.operations.deployments.known import Known
 from scheduling.queries import deadlines
 from scheduling.queries.plans import Timing
+from scheduling.turns import LATEST
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -55,7 +56,11 @@ TRANCHE_STEP = timedelta(minutes=10)
 IDLE_STEP = timedelta(minutes=30)
 """The same for what is no evidence: images on their way, hubs that are looked at later, all of it after a halt."""
 TURNS = timedelta(minutes=15)
-"""The least time between two looks at who has no turn in a slot; they are moved in the hour before they are staged."""
+"""
+The time between two looks at who has no turn in a slot, where there are looks at all.
+
+They are moved in the hour before they are staged, so many at a time; and those that wait in vain just before its end.
+"""
 AFTERMATH = timedelta(hours=6)
 """So long workers go on after a halt, to show that nothing more is commanded: longer than any hub stays in flight."""
 DAILY = time(9)
@@ -177,8 +182,10 @@ class Moment:
     """When a lot is due next."""
     activates_at: datetime | None
     """When one is due next in which hubs are activated, or may be."""
-    ends_at: datetime | None
-    """When the slot is over in which hubs wait for a turn."""
+    opens_at: datetime | None
+    """When the staging begins next of hubs that nothing was sent to."""
+    in_vain_at: datetime | None
+    """When it is clear of hubs in an open slot that they wait for their turn in vain."""
     step: int | None
     """Which of the sizes of the policy the earliest open stage has; one more than there are is a tranche."""
 
@@ -191,7 +198,9 @@ SELECT coalesce((SELECT activating FROM scheduling_inflight WHERE release_id = %
        least(min(due_at) FILTER (WHERE due_at > %(now)s AND (
                  activating > 0 OR (staged > 0 AND start_at <= %(now)s AND NOT waits))),
              min(start_at) FILTER (WHERE staged > 0 AND start_at > %(now)s)),
-       min(end_at) FILTER (WHERE staged > 0 AND start_at <= %(now)s AND end_at > %(now)s),
+       min(staging_from) FILTER (WHERE provisional + booked > 0 AND staging_from > %(now)s),
+       min(end_at - least(%(latest)s, (end_at - start_at) / 6))
+           FILTER (WHERE staged > 0 AND start_at <= %(now)s AND end_at > %(now)s),
        (SELECT min(step) FROM scheduling_stage WHERE release_id = %(release)s AND closed_at IS NULL)
 FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id WHERE lot.release_id = %(release)s
 """
@@ -315,7 +324,7 @@ class _Rollout:
 
     def _look(self) -> Moment:
         now = self.clock()
-        [counts] = sql.rows(LOOK, {"release": self.release.pk, "now": now})
+        [counts] = sql.rows(LOOK, {"release": self.release.pk, "now": now, "latest": LATEST})
         found = Moment(now, *counts)
         self._is_early = found.step is None or found.step <= len(self.release.policy.stage_sizes)
         self._has_begun |= bool(found.in_flight)
@@ -327,14 +336,21 @@ class _Rollout:
         if self._is_early:
             is_last = found.step == len(self.release.policy.stage_sizes)
             step = LAST_STAGE_STEP if is_last else IN_FLIGHT_STEP
-        coming = [daily, until, *self._soaked()]
+        moved_at = [at for at in self._turnless(found) if at > found.at]
+        self.turns_at = min([self.turns_at, *moved_at])
+        coming = [daily, until, *self._soaked(), *moved_at]
         activated_at = (found.activates_at, self.gateway.next_at(phases=ACTIVATION))
         coming += [max(at, found.at + (IDLE_STEP if self._halt else step)) for at in activated_at if at]
         idle = [found.due_at, self.gateway.next_at(), late_looks.next_at(release=self.release, now=found.at)]
-        # before hubs are staged, and before a slot is over, they are moved that have no turn in it
-        idle += [at - 2 * TURNS for at in (found.due_at, found.ends_at) if at and at - 2 * TURNS > found.at]
         coming += [max(at, found.at + IDLE_STEP) for at in idle if at]
         self.clock.move_on(to=_whole_minute(max(min(coming), found.at + IN_FLIGHT_STEP)))
+
+    def _turnless(self, found: Moment) -> Iterator[datetime]:
+        """Yield when hubs are moved that have no turn: some times in the hour before they are staged, and at last."""
+        if found.opens_at is not None:
+            yield from (found.opens_at - times * TURNS for times in (3, 2, 1))
+        if found.in_vain_at is not None:
+            yield found.in_vain_at
 
     def _soaked(self) -> Iterator[datetime]:
         """Yield when the open stages that have nothing else to wait for have soaked."""

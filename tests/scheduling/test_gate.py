@@ -422,6 +422,16 @@ class TestSilence:
                 assert deployment.tries == (1 if row.phase == Phase.ACTIVATE else row.tries + 1)
         assert not [key for key, phase in asked if phase == Phase.ACTIVATE]
 
+    def test_is_found_also_where_the_carrier_took_every_command(self, world: World, lay: Lay) -> None:
+        activated, read = lay(
+            [
+                Row(State.ACTIVATING, Phase.ACTIVATE, awaits=Sent()),
+                Row(State.ACTIVATING, Phase.VERIFY, awaits=Sent(with_others=True), tries=3),
+            ]
+        )
+        assert admit(world) == {(activated, Phase.VERIFY)}
+        assert states()[read] == (State.UNCONFIRMED, Ending.SILENT)
+
     def test_is_none_before_the_deadline(self, world: World, lay: Lay) -> None:
         laid = lay(
             [
