@@ -15,7 +15,7 @@ from portal.ground.uk_time import Span
 from scheduling import first_stage
 from scheduling.first_stage import Cell, Pick
 from scheduling.models import LOT_SPAN
-from scheduling.queries.evidence import MODEL_HALTED, RESUMED_SINCE
+from scheduling.queries.evidence import MODEL_HALTED, NETWORKS_HALTED, RESUMED_SINCE
 
 AHEAD = timedelta(hours=1)
 """Before the first hubs of a model are staged; by then most of those who want an early slot have one."""
@@ -29,8 +29,10 @@ LOTS = 200
 PILOTS_EACH = 5_000
 """Hubs of a group of pilots that are looked at."""
 
-# What stands is chosen, and neither admitted, over nor halted with its part of the release. A stage that is cut off is
-# followed by one that chooses anew.
+SET_ASIDE = """EXISTS (
+    SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)"""
+# What stands is chosen, and neither admitted, over, set aside nor halted with its part of the release. A stage that is
+# cut off is followed by one that chooses anew.
 WANTING = f"""
 SELECT stage.id, stage.release_id, stage.model_id, stage.chosen_at, policy.soak,
        stage.size - stage.admitted - standing.hubs
@@ -40,28 +42,35 @@ CROSS JOIN LATERAL (
     SELECT count(*)::int AS hubs FROM scheduling_firsthub first
     JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
     WHERE first.stage_id = stage.id AND deployment.ended_at IS NULL AND deployment.stage = 0
-      AND deployment.state <> 'held') standing
+      AND deployment.state <> 'held' AND NOT {SET_ASIDE}) standing
 WHERE stage.closed_at IS NULL AND stage.cut_at IS NULL AND stage.step = 1 AND release.state = 'published'
   AND stage.size > stage.admitted + standing.hubs
   AND (stage.chosen_at IS NULL OR stage.chosen_at <= %(looked_before)s)
   AND NOT {RESUMED_SINCE} AND NOT {MODEL_HALTED}
+  AND (NOT %(anew)s OR (stage.number > 1 AND stage.chosen_at IS NULL))
 ORDER BY stage.id
 """  # noqa: S608 - our own constant
-OPEN_LOTS = """
+OPEN_LOTS = f"""
 FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
 JOIN scheduling_lotmodel made_of ON made_of.lot_id = lot.id AND made_of.model_id = %(model)s
-WHERE lot.release_id = %(release)s AND lot.booked + lot.staging + lot.staged > 0 AND slot.end_at > %(now)s
+WHERE lot.release_id = %(release)s AND lot.booked + lot.staging + lot.staged + lot.held > 0 AND slot.end_at > %(now)s
+  AND lot.network_id <> ALL ({NETWORKS_HALTED})
 """
 FIRST_SLOT = f"SELECT min(slot.start_at), min(lot.staging_from) {OPEN_LOTS}"
+# Lots are told by what they were made of: of some models none of their hubs is left.
 EARLY_LOTS = f"""
 SELECT id FROM (
     SELECT lot.id, slot.start_at,
            row_number() OVER (PARTITION BY lot.network_id, lot.supplier_id ORDER BY slot.start_at, lot.id) AS nth
-    {OPEN_LOTS} AND slot.start_at <= %(until)s) early
+    {OPEN_LOTS} AND slot.start_at <= %(until)s AND EXISTS (
+        SELECT FROM scheduling_deployment deployment
+        WHERE deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
+          AND deployment.model_id = %(model)s AND deployment.ended_at IS NULL)) early
 WHERE nth <= %(lots_each)s ORDER BY start_at, id LIMIT %(lots)s
 """  # noqa: S608 - our own constant
-# A Supplier volunteers hubs that it books itself; those that it only shares are its other Supplier's to book.
-CANDIDATES = """
+# A Supplier volunteers hubs that it books itself; those that it only shares are its other Supplier's to book. What is
+# held although no halt concerns it any more goes on within moments, unless a consent is asked anew.
+CANDIDATES = f"""
 CREATE TEMPORARY TABLE first_candidate ON COMMIT DROP AS
 WITH pilot AS MATERIALIZED (
     SELECT DISTINCT deployment.id
@@ -88,13 +97,13 @@ LEFT JOIN pilot ON pilot.id = deployment.id
 WHERE deployment.model_id = %(model)s AND NOT EXISTS (
     SELECT FROM firmware_halt halt WHERE halt.release_id = %(release)s AND halt.lifted_at IS NULL
       AND (halt.network_id = lot.network_id OR halt.installed_version_id = hub.installed_version_id))
-  AND deployment.state IN ('booked', 'staging', 'staged')
+  AND (deployment.state IN ('booked', 'staging', 'staged')
+       OR (deployment.state = 'held' AND lot.consent_id IS NULL))
   AND deployment.first_miss_at IS NULL AND slot.end_at > %(now)s AND slot.start_at <= %(until)s
   AND NOT EXISTS (
       SELECT FROM scheduling_firsthub first WHERE first.stage_id = %(stage)s AND first.deployment_id = deployment.id)
-  AND NOT EXISTS (
-      SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)
-"""
+  AND NOT {SET_ASIDE}
+"""  # noqa: S608 - our own constant
 ALIKE = "network_id, hardware_version, installed_version_id, payment_mode, supplier_id"
 CELLS = f"""
 SELECT {ALIKE}, sum(pilots)::int, sum(others)::int, sum(taken)::int
@@ -132,15 +141,19 @@ WHERE id IN (SELECT id FROM scheduling_lot WHERE id = ANY (%(lots)s) AND waits O
 """
 
 
-def choose(*, now: datetime) -> int:
+def choose(*, now: datetime, anew: bool = False) -> int:
     """
     Choose hubs for the first stages that have room for more than were chosen; return how many were.
 
     That begins an hour before the first hubs of the model are staged, and goes on as hubs leave: so a stage never
     waits for hubs that are gone. Who else is booked early is admitted to none of them.
+
+    `anew` looks at nothing but stages that try the first size again, and admit nobody before this.
     """
     chosen = 0
-    for stage, release, model, seen, soak, room in sql.rows(WANTING, {"looked_before": now - AGAIN}):
+    for stage, release, model, seen, soak, room in sql.rows(
+        WANTING, {"looked_before": now - AGAIN, "anew": anew}
+    ):
         terms = {"stage": stage, "release": release, "model": model, "seen": seen, "now": now}
         lots = _choose(terms, Span.parse(soak), min(room, AT_ONCE), now)
         chosen += len(lots)

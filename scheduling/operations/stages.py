@@ -5,6 +5,7 @@ The counts in these rows are moved by the database alone. Whoever admits hubs lo
 is in flight before stages, and slots after all of them: the trigger that counts goes the same way.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +15,13 @@ from django.db import transaction
 from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling.models import LOT_SIZE, InFlight, Stage
+from scheduling.operations import first_hubs
 from scheduling.queries import evidence
-from scheduling.queries.evidence import MODEL_HALTED, RESUMED_SINCE
+from scheduling.queries.evidence import HARDLY_JUDGED, MODEL_HALTED, RESUMED_SINCE
 from scheduling.queries.late_looks import IN_HALTED_PART
+
+logger = logging.getLogger(__name__)
+
 
 # Raw SQL: the figures of a frozen policy become rows, for all releases at once, however many ask at the same time.
 OPEN_BUDGETS = """
@@ -59,7 +64,7 @@ class OpenStage:
     """
     The stage in which hubs of a model are admitted now, and how many more; None where it has no limit.
 
-    Where its hubs were chosen, `chosen` is its id: none but those are admitted.
+    Where its hubs are chosen, `chosen` is its id: none but those are admitted, and nobody before they were.
     """
 
     number: int
@@ -100,10 +105,21 @@ def lock(*, release: int, now: datetime) -> Budget:
     return Budget(
         max(budget.budget - budget.activating, 0),
         {
-            stage.model_id: OpenStage(stage.number, stage.room, stage.pk if stage.chosen_at else None)
+            stage.model_id: OpenStage(stage.number, stage.room, stage.pk if _is_of_chosen(stage) else None)
             for stage in (sql.instance(Stage, row) for row in stages)
         },
     )
+
+
+def _is_of_chosen(stage: Stage) -> bool:
+    """
+    Say whether chosen hubs alone are admitted to a stage.
+
+    Where the first size is tried again, all that was staged for the stage before is woken at once, and would fill it
+    before anybody has chosen. To the very first stage others are admitted where nobody could be chosen.
+    """
+    tries_again = stage.step == 1 and stage.number > 1 and stage.size is not None
+    return stage.chosen_at is not None or tries_again
 
 
 # What was cut off is as large as it is; a hub that surely was not activated goes back, and makes it smaller.
@@ -114,7 +130,8 @@ WHERE id IN (
     WHERE closed_at IS NULL AND full_at IS NULL AND (admitted = size OR cut_at IS NOT NULL)
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
 """
-# What is in flight is locked before stages, as everywhere.
+# What is in flight is locked before stages, as everywhere. Whoever resumed a model knew of what has refused the image
+# among its hubs, and whoever resumed the whole release of all that has; of a network or a version it says nothing.
 CUT_OFF = f"""
 WITH resumed AS (
     SELECT release_id FROM scheduling_inflight budget
@@ -123,9 +140,14 @@ WITH resumed AS (
         WHERE stage.release_id = budget.release_id AND closed_at IS NULL AND cut_at IS NULL AND {RESUMED_SINCE})
     ORDER BY release_id FOR NO KEY UPDATE),
 known AS (
-    UPDATE scheduling_inflight budget SET refusals_known = (
+    UPDATE scheduling_inflight budget SET refusals_known = greatest(refusals_known, (
         SELECT coalesce(sum(hubs), 0) FROM scheduling_warningsign sign
-        WHERE sign.release_id = budget.release_id AND sign.kind = 'refused')
+        WHERE sign.release_id = budget.release_id AND sign.kind = 'refused' AND EXISTS (
+            SELECT FROM firmware_halt halt JOIN scheduling_stage stage ON stage.release_id = halt.release_id
+            WHERE halt.release_id = budget.release_id AND halt.lifted_at >= stage.opened_at
+              AND stage.closed_at IS NULL AND stage.cut_at IS NULL
+              AND halt.network_id IS NULL AND halt.installed_version_id IS NULL
+              AND (halt.model_id IS NULL OR halt.model_id = sign.model_id))))
     FROM resumed WHERE budget.release_id = resumed.release_id
     RETURNING budget.release_id)
 UPDATE scheduling_stage SET cut_at = %(now)s, size = admitted, full_at = %(now)s
@@ -153,8 +175,10 @@ ORDER BY stage.id FOR NO KEY UPDATE OF stage SKIP LOCKED
 """  # noqa: S608 - our own constant
 CLOSE = "UPDATE scheduling_stage SET closed_at = %(now)s WHERE id = ANY (%(closed)s)"
 # After the last size of the policy, tranches of that size. Evidence begins anew with each of them, and after a
-# resumption, which tries the same size again.
-GO_ON = """
+# resumption, which tries the same size again. So does a stage of which hardly anybody was judged: a larger one would
+# open on the word of nobody. It does not wait for the pause of its network to end, which may take days: what is halted
+# is not admitted, so the next one fills with others.
+GO_ON = f"""
 INSERT INTO scheduling_stage (release_id, model_id, number, step, episode, size, opened_at)
 SELECT stage.release_id, stage.model_id, stage.number + 1, following.step,
        stage.episode + (stage.cut_at IS NOT NULL OR following.step > greatest(1, policy.sizes))::int,
@@ -162,9 +186,9 @@ SELECT stage.release_id, stage.model_id, stage.number + 1, following.step,
 FROM scheduling_stage stage
 JOIN (SELECT *, jsonb_array_length(stage_sizes) AS sizes FROM firmware_rolloutpolicy) policy
     ON policy.release_id = stage.release_id
-CROSS JOIN LATERAL (SELECT stage.step + (stage.cut_at IS NULL)::int AS step) following
+CROSS JOIN LATERAL (SELECT stage.step + (stage.cut_at IS NULL AND NOT {HARDLY_JUDGED})::int AS step) following
 WHERE stage.id = ANY (%(closed)s) ORDER BY stage.id
-"""
+"""  # noqa: S608 - our own constant
 
 
 WAKE = """
@@ -199,8 +223,8 @@ def cut_off(*, now: datetime) -> int:
     """
     Cut off the open stages of releases that were resumed since; return how many.
 
-    Those who resumed a release knew of its hubs so far: what these, and what has refused the image, say later is no
-    evidence any more.
+    Those who resumed a release knew of its hubs so far: what these say later is no evidence any more, nor is what has
+    refused the image.
     """
     return sql.run(CUT_OFF, {"now": now})
 
@@ -210,7 +234,8 @@ def advance(*, now: datetime) -> int:
     Open what published releases lack, close the stages whose hubs all have an outcome, and open the next ones.
 
     A stage that the policy names soaks first, from its last admission on: what fails late shows in few hubs then.
-    A stage whose release has to stop is left as it is: a new one might begin with fresh evidence (`halts.watch`).
+    A stage whose release has to stop is left as it is: a new one might begin with fresh evidence (`halts.watch`). Where
+    the first size is tried again, hubs are chosen for it at once, since nobody else is admitted.
     Where room is left, in flight and in a stage, although lots wait, as many are woken as could use it: whoever made it
     was in doubt.
 
@@ -226,11 +251,7 @@ def advance(*, now: datetime) -> int:
             for stage, release, full_at, soak in sql.rows(RESOLVED, {})
             if soak is None or Span.parse(soak).after(full_at) <= now
         ]
-        stopping = {
-            release
-            for release in {release for _, release in soaked}
-            if evidence.look(release=release, now=now).stops
-        }
+        stopping = {release for release in {release for _, release in soaked} if _has_to_stop(release, now)}
         closed = [stage for stage, release in soaked if release not in stopping]
         if closed:
             sql.run(CLOSE, {"closed": closed, "now": now})
@@ -238,6 +259,17 @@ def advance(*, now: datetime) -> int:
     # afterwards, since lots are locked before stages; if this is lost, who waits looks again by itself
     if closed:
         sql.run(WAKE, {"closed": closed, "now": now})
+    first_hubs.choose(now=now, anew=True)
     for release, room in sql.rows(ROOM_LEFT, {}):
         sql.run(WAKE_SOME, {"release": release, "now": now, "lots": 1 + room // LOT_SIZE})
     return len(closed)
+
+
+def _has_to_stop(release: int, now: datetime) -> bool:
+    """Say so also of a release that cannot be looked at: no stage of it opens, and it keeps nobody else's closed."""
+    try:
+        with transaction.atomic():
+            return evidence.look(release=release, now=now).stops
+    except Exception:
+        logger.exception("release %s could not be looked at: its stages stay as they are", release)
+        return True

@@ -26,6 +26,17 @@ RESUMED_SINCE = """EXISTS (
 MODEL_HALTED = """EXISTS (
     SELECT FROM firmware_halt halt WHERE halt.release_id = stage.release_id AND halt.lifted_at IS NULL
       AND halt.model_id = stage.model_id)"""
+HARDLY_JUDGED = """(stage.cut_at IS NULL AND stage.size < 2 * (
+    SELECT coalesce(sum(counted.hubs), 0) FROM (
+        SELECT network_id, hubs FROM scheduling_tally tally
+        WHERE tally.release_id = stage.release_id AND tally.model_id = stage.model_id AND tally.stage = stage.number
+        UNION ALL
+        SELECT network_id, hubs FROM scheduling_tallychange change
+        WHERE change.release_id = stage.release_id AND change.model_id = stage.model_id
+          AND change.stage = stage.number) counted
+    JOIN firmware_halt halt ON halt.release_id = stage.release_id AND halt.lifted_at IS NULL
+        AND halt.network_id = counted.network_id))"""
+"""Most hubs of a stage were on networks that are halted: what these say is left out, so they let nobody go on."""
 # What is halted by itself is known, and says nothing against the rest that goes on without it.
 WATCHED = f"""
     SELECT stage.model_id, stage.episode, of_episode.number

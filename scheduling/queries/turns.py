@@ -17,7 +17,7 @@ from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling import turns
 from scheduling.models import LOT_SPAN, Booking, Stage
-from scheduling.queries.evidence import MODEL_HALTED, NETWORKS_HALTED
+from scheduling.queries.evidence import HARDLY_JUDGED, MODEL_HALTED, NETWORKS_HALTED
 from scheduling.turns import Forecast, Opening
 
 AHEAD = timedelta(hours=1)
@@ -28,7 +28,7 @@ AGAIN = timedelta(minutes=10)
 OPEN = f"""
 SELECT {sql.columns(Stage, "stage")},
        ARRAY(SELECT hubs::int FROM jsonb_array_elements_text(policy.stage_sizes) AS each_step (hubs)),
-       policy.soak, policy.silence_deadline
+       policy.soak, policy.silence_deadline, {HARDLY_JUDGED}
 FROM scheduling_stage stage JOIN firmware_rolloutpolicy policy ON policy.release_id = stage.release_id
 WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL
   AND NOT {MODEL_HALTED} ORDER BY stage.model_id
@@ -36,8 +36,9 @@ WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size 
 STANDING = """
 FROM scheduling_firsthub first JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
 WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0
-  AND deployment.state <> 'held'"""
-"""The hubs that were chosen for a stage and still wait for it."""
+  AND deployment.state <> 'held' AND NOT EXISTS (
+      SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)"""
+"""The hubs that were chosen for a stage and still wait for it; those that are set aside may never go."""
 # No more than a first stage takes, by their keys.
 FIRST_IN_SLOTS = f"""
 SELECT lot.slot_id, count(*)::int
@@ -89,7 +90,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
     width = len(Stage._meta.concrete_fields)
     for row in sql.rows(OPEN, {"release": release}):
         stage: Stage = sql.instance(Stage, row[:width])
-        sizes, soak, deadline = row[width:]
+        sizes, soak, deadline, is_hardly_judged = row[width:]
         assert stage.size is not None  # noqa: S101 - the statement asks for it
         terms = {
             "release": release,
@@ -111,6 +112,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
                 full_at=stage.full_at,
                 is_cut=stage.cut_at is not None,
                 is_chosen=stage.chosen_at is not None,
+                is_hardly_judged=is_hardly_judged,
             ),
             slots=[
                 _in_slot(place, first.get(place[0], 0), *counts.get(place[0], NOBODY)) for place in places

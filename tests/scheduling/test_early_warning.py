@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from firmware.models import FirmwareRelease, Halt, ReleaseState
+from firmware.models import WHOLE, FirmwareRelease, Halt, Part, ReleaseState
 from firmware.operations import decisions
 from hubs.gateway import Outcome, Phase, Report, connect
 from hubs.modelled_fleet.models import CommandLog, Defect, FleetHub
-from hubs.models import Network
+from hubs.models import FirmwareVersion, Network
 from scheduling import breaker
 from scheduling.lifecycle import Ending, State
 from scheduling.models import (
@@ -475,6 +475,41 @@ class TestAResumption:
         assert halts.watch(now=staged.clock()) == 0
         end(1, world=staged, state=State.FAILED, ending=Ending.HASH_MISMATCH)
         assert halts.watch(now=staged.clock()) == 1
+
+    @pytest.mark.parametrize(
+        ("resumed", "halted"),
+        [
+            ("network", 1),
+            ("installed version", 1),
+            ("another model", 1),
+            ("the model", 0),
+            ("the release", 0),
+        ],
+    )
+    def test_begins_the_refusals_anew_where_those_who_resumed_knew_of_them(
+        self, staged: World, resumed: str, halted: int
+    ) -> None:
+        """Two hubs have refused the image before, and two do so afterwards."""
+        other = factories.HubModelFactory.create()
+        staged.release.hub_models.add(other)
+        stages.advance(now=staged.clock())
+        activate(50)
+        end(2, world=staged, state=State.FAILED, ending=Ending.HASH_MISMATCH)
+        part = {
+            "network": Part(network=staged.network),
+            "installed version": Part(installed_version=FirmwareVersion.objects.get(number=worlds.OLD)),
+            "another model": Part(model=other),
+            "the model": Part(model=staged.model),
+            "the release": WHOLE,
+        }[resumed]
+        halt = decisions.halt(
+            release=staged.release, by=staged.staff, reason="Odd.", now=staged.clock(), part=part
+        )
+        staged.clock.move(minutes=1)
+        staged.resume(reason="Understood.", halt=halt)
+        assert halts.watch(now=staged.clock()) == 0
+        end(2, world=staged, state=State.FAILED, ending=Ending.HASH_MISMATCH)
+        assert halts.watch(now=staged.clock()) == halted
 
     def test_gives_each_network_a_new_episode_too(self, halted: World) -> None:
         def episodes() -> list[int]:

@@ -10,10 +10,13 @@ from firmware.operations import decisions
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, FirmwareVersion, PaymentMode
 from scheduling.lifecycle import State
-from scheduling.models import Deployment, FirstHub, GroupedHub, HubGroup, Lot, Stage
+from scheduling.models import Deployment, FirstHub, GroupedHub, HubGroup, Lot, Quarantine, Stage
 from scheduling.operations import first_hubs, stages
 from scheduling.operations.changes import cancel_part
+from scheduling.operations.deployments import wake_stopped
+from scheduling.queries import turns
 from scheduling.queries.parts import Part
+from tests import factories
 from tests.scheduling import world as worlds
 from tests.scheduling.test_races import at_once
 from tests.scheduling.world import World
@@ -119,6 +122,23 @@ class TestChoose:
 
         assert chosen() == ids(*early)
 
+    def test_finds_hubs_beyond_lots_in_which_none_of_the_model_is_left(self, world: World) -> None:
+        set_policy(world, sizes=[10, 50])
+        other = factories.HubModelFactory.create()
+        world.release.hub_models.add(other)
+        for nth in range(first_hubs.LOTS_EACH):
+            [gone] = world.hubs(1)
+            book(world, [gone, *world.hubs(3, model=other)], start=(5 + nth) * HOUR)
+            Deployment.objects.filter(hub=gone.chf_id).update(
+                state=State.CANCELLED, ended_at=world.clock(), next_at=None
+            )
+        there = world.hubs(20)
+        book(world, there, start=9 * HOUR)
+
+        first_hubs.choose(now=world.clock())
+
+        assert len(chosen() & ids(*there)) == 10
+
     def test_takes_none_that_may_not_go_or_was_tried_in_vain(self, world: World) -> None:
         book(world, hubs := world.hubs(3), start=5 * HOUR)
         book(world, world.shared(2), start=6 * HOUR)  # provisional
@@ -183,6 +203,20 @@ class TestChoose:
         )  # before the stage opened
         assert first_hubs.choose(now=world.clock.move(minutes=2)) == 4
 
+    def test_takes_another_in_place_of_one_that_is_set_aside(self, world: World) -> None:
+        hubs = world.hubs(8)
+        book(world, hubs, start=5 * HOUR)
+        first_hubs.choose(now=world.clock())
+        one, other = sorted(FirstHub.objects.values_list("deployment_id", flat=True))[:2]
+        for deployment, since in ((one, world.clock()), (other, None)):  # the other was only struck
+            Quarantine.objects.create(
+                deployment_id=deployment, strikes=3, error="x", last_at=world.clock(), since=since
+            )
+
+        assert first_hubs.choose(now=world.clock.move(minutes=1)) == 1
+        [line] = turns.lines(release=world.release.pk, now=world.clock())
+        assert line.forecast.turns[world.slots[0].pk].slot.first == 4
+
     def test_wakes_those_that_wait(self, world: World) -> None:
         book(world, world.hubs(5), start=5 * HOUR)
         later = world.clock() + HOUR
@@ -203,6 +237,76 @@ class TestChoose:
 
         assert first_hubs.choose(now=world.clock.move(seconds=1)) == 4
         assert len(chosen(stage=2)) == 4
+
+    def test_lets_the_chosen_alone_be_activated_also_after_a_resumption(self, world: World) -> None:
+        """All that was staged before is woken at once, and is due before anybody has chosen."""
+        set_policy(world, sizes=[4, 50], soak="0 minutes")
+        alike, different = world.hubs(10), world.hubs(2, hardware_version=2)
+        book(world, [*alike, *different], start=5 * HOUR)
+        first_hubs.choose(now=world.clock())
+        world.clock.move(hours=2)
+        world.work()
+        decisions.halt(release=world.release, by=world.staff, reason="Odd", now=world.clock())
+        wake_stopped(now=world.clock())
+        world.work()
+        world.clock.moment = world.slots[0].start_at
+        world.resume(reason="Mended")
+        stages.cut_off(now=world.clock())
+        stages.advance(now=world.clock.move(seconds=1))
+        wake_stopped(now=world.clock())
+
+        world.work()
+
+        again = Stage.objects.get(number=2)
+        assert (again.step, again.admitted) == (1, 4)
+        activated = Deployment.objects.filter(stage=2).values_list("hub", flat=True)
+        assert set(activated) == chosen(stage=2)
+        assert set(activated) & ids(*different)
+        assert Deployment.objects.filter(state=State.SUCCEEDED).count() == 12
+
+    def test_lets_nobody_into_a_first_stage_that_tries_again_before_its_hubs_are_chosen(
+        self, world: World
+    ) -> None:
+        book(world, world.hubs(5), start=5 * HOUR)
+        Stage.objects.update(number=2)
+        [budget] = stages.lock(release=world.release.pk, now=world.clock()).stages.values()
+        assert budget.chosen == Stage.objects.get().pk
+        Stage.objects.update(size=None)  # no stage of the policy: all may go
+        [budget] = stages.lock(release=world.release.pk, now=world.clock()).stages.values()
+        assert budget.chosen is None
+
+    def test_looks_anew_at_none_but_the_stages_that_try_again(self, world: World) -> None:
+        book(world, world.hubs(5), start=5 * HOUR)
+        assert first_hubs.choose(now=world.clock(), anew=True) == 0
+        Stage.objects.update(number=2)
+        assert first_hubs.choose(now=world.clock(), anew=True) == 4
+        Deployment.objects.filter(pk=FirstHub.objects.earliest("deployment_id").deployment_id).update(
+            state=State.CANCELLED, ended_at=world.clock(), next_at=None
+        )
+        world.clock.move(minutes=1)
+        assert first_hubs.choose(now=world.clock(), anew=True) == 0
+        assert first_hubs.choose(now=world.clock()) == 1
+
+    @pytest.mark.parametrize(("is_halted", "found"), [(False, 4), (True, 0)])
+    def test_takes_those_that_are_about_to_go_on_after_a_halt(
+        self, world: World, is_halted: bool, found: int
+    ) -> None:
+        book(world, world.hubs(5), start=5 * HOUR)
+        Deployment.objects.update(state=State.HELD)
+        if is_halted:
+            decisions.halt(
+                release=world.release,
+                by=world.staff,
+                reason="Odd",
+                now=world.clock(),
+                part=FirmwarePart(network=world.network),
+            )
+        assert first_hubs.choose(now=world.clock()) == found
+
+    def test_takes_none_that_was_held_and_waits_for_a_consent_again(self, world: World) -> None:
+        book(world, world.shared(5), start=5 * HOUR)
+        Deployment.objects.update(state=State.HELD)
+        assert first_hubs.choose(now=world.clock()) == 0
 
     def test_chooses_a_part_at_a_time_where_the_stage_is_large(
         self, world: World, monkeypatch: pytest.MonkeyPatch

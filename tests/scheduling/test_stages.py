@@ -8,13 +8,16 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
-from firmware.models import FirmwareRelease, Part, ReleaseState
+from firmware.models import FirmwareRelease, Halt, Part, ReleaseState
 from firmware.operations import decisions
+from portal.ground import sql
 from scheduling.lifecycle import State
 from scheduling.models import Deployment, InFlight, LateLook, Lot, Stage, TallyChange
 from scheduling.operations import stages
+from scheduling.queries import evidence, turns
 from tests import factories
 from tests.scheduling import world as worlds
+from tests.scheduling.test_early_warning import publish_another
 from tests.scheduling.test_races import at_once
 from tests.scheduling.world import World
 
@@ -196,6 +199,62 @@ class TestAdvance:
         part = Part(network=short.network)
         decisions.halt(release=short.release, by=None, reason="Silent.", now=short.clock(), part=part)
         assert stages.advance(now=short.clock()) == 1
+
+    @pytest.mark.parametrize(("on_halted", "size"), [(4, 4), (3, 4), (2, 6)])
+    def test_tries_the_same_size_again_where_hardly_anybody_could_be_judged(
+        self, world: World, on_halted: int, size: int
+    ) -> None:
+        """Of four hubs, so many are on a network that was paused meanwhile, and what they say is left out."""
+        set_sizes(world, 4, 6)
+        elsewhere = factories.NetworkFactory.create(name="Elsewhere")
+        world.hubs(HUBS)
+        world.slot(start=timedelta(hours=5), room=10)
+        world.book()
+        moved = Lot.objects.get()
+        for state in (State.STAGING, State.STAGED):
+            Deployment.objects.update(state=state)
+        stages.advance(now=world.clock())
+        activate(4 - on_halted)
+        resolve(4 - on_halted, world=world)
+        Lot.objects.filter(pk=moved.pk).update(network=elsewhere)
+        activate(on_halted)
+        resolve(on_halted, world=world, state=State.UNCONFIRMED)
+        for network in (elsewhere, world.network):
+            Halt.objects.create(
+                release=world.release,
+                network=network,
+                reason="Silent.",
+                halted_at=world.clock(),
+                lifted_at=None if network == elsewhere else world.clock() - timedelta(hours=9),
+                lifted_by=None if network == elsewhere else world.staff,
+            )
+        [line] = turns.lines(release=world.release.pk, now=world.clock())
+        assert line.forecast.openings[0].size == size
+
+        assert stages.advance(now=world.clock.move(minutes=1)) == 1
+
+        stage = Stage.objects.get(closed_at=None)
+        assert (stage.number, stage.size, stage.episode) == (2, size, 1)
+
+    def test_goes_on_with_the_others_where_one_cannot_be_looked_at(
+        self, short: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = publish_another(short)
+        stages.advance(now=short.clock())
+        for release in (short.release, other):
+            Stage.objects.filter(release=release).update(
+                size=0, full_at=short.clock()
+            )  # nobody is left to wait for
+        look = evidence.look
+
+        def failing(*, release: int, now: datetime) -> evidence.Look:
+            if release == short.release.pk:
+                sql.rows("SELECT 1 / 0", {})
+            return look(release=release, now=now)
+
+        monkeypatch.setattr(evidence, "look", failing)
+        assert stages.advance(now=short.clock()) == 1
+        assert list(Stage.objects.filter(number=2).values_list("release", flat=True)) == [other.pk]
 
     def waiting(self, world: World, *, tokens: Sequence[int]) -> list[int]:
         """Let a lot wait for each token, due in a while; return their ids."""
