@@ -360,7 +360,8 @@ OF_STREAMS = (
 )
 LAST = "ORDER BY model_id DESC, network_id DESC, at DESC LIMIT 1"
 FIRST = "ORDER BY model_id, network_id, at LIMIT 1"
-# What was known before a resumption says nothing of what comes after it.
+# What was known before a resumption says nothing of what comes after it: of a model that is of its hubs and those of
+# every network, and else of all.
 LATEST = " UNION ALL ".join(
     f"""
     SELECT {release} AS release_id, kept.*
@@ -376,7 +377,9 @@ SELECT release_id, max(share) FROM (
     SELECT release_id, greatest(evidence, 0) / threshold AS share FROM latest
     WHERE NOT EXISTS (
         SELECT FROM firmware_halt halt WHERE halt.release_id = latest.release_id AND (
-            halt.lifted_at >= latest.at OR (halt.lifted_at IS NULL AND (
+            (halt.lifted_at >= latest.at AND (
+                halt.model_id IS NULL OR halt.model_id = latest.model_id OR latest.model_id IS NULL))
+            OR (halt.lifted_at IS NULL AND (
                 halt.model_id = latest.model_id OR halt.network_id = latest.network_id))))
     UNION ALL
     SELECT budget.release_id, (sum(sign.hubs) - budget.refusals_known)::float8 / %(refusals)s

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from firmware.models import FirmwareRelease, RolloutPolicy
+from firmware.models import FirmwareRelease, Part, RolloutPolicy
 from firmware.operations import decisions
 from portal.ground import clock
 from scheduling.lifecycle import Ending, State
@@ -210,6 +210,32 @@ class TestHealths:
             staged.release.pk: Health.WATCHED,
             other.pk: Health.HEALTHY,
         }
+
+    @pytest.mark.parametrize(
+        ("resumed", "said"),
+        [("another model", Health.WATCHED), ("its model", Health.HEALTHY), ("a network", Health.HEALTHY)],
+    )
+    def test_goes_on_as_before_where_another_model_was_resumed(
+        self, staged: World, resumed: str, said: Health
+    ) -> None:
+        other = factories.HubModelFactory.create()
+        staged.release.hub_models.add(other)
+        stages.advance(now=staged.clock())
+        activate(50)
+        end(4, world=staged, state=State.FAILED, ending=Ending.ACTIVATION_FAILED)
+        halts.watch(now=staged.clock())
+        part = {
+            "another model": Part(model=other),
+            "its model": Part(model=staged.model),
+            "a network": Part(network=staged.network),
+        }[resumed]
+        halt = decisions.halt(
+            release=staged.release, by=staged.staff, reason="Odd.", now=staged.clock(), part=part
+        )
+        staged.clock.move(minutes=1)
+        staged.resume(reason="Understood.", halt=halt)
+        halts.watch(now=staged.clock())
+        assert health() is said
 
 
 class TestHistories:

@@ -145,6 +145,22 @@ class TestTheGate:
         assert {phase for _, phase in admit(world)} >= {Phase.READ}
         assert State.HELD not in {state for state, _ in states().values()}
 
+    def test_lets_what_is_resumed_sleep_until_it_is_staged(self, world: World) -> None:
+        world.hubs(3)
+        world.slot(start=timedelta(days=20), room=3)
+        world.book()
+        halt = stop(world, Part(network=world.network))
+        deployments.wake_stopped(now=world.clock())
+        admit(world)
+        assert {state for state, _ in states().values()} == {State.HELD}
+        world.clock.move(minutes=1)
+        world.resume(reason="Mended.", halt=halt)
+        deployments.wake_stopped(now=world.clock())
+        world.work()
+        assert {state for state, _ in states().values()} == {State.BOOKED}
+        lot = Lot.objects.get()
+        assert lot.due_at == lot.staging_from > world.clock()
+
     def test_holds_also_what_was_booked_as_of_the_part(
         self, world: World, halves: Callable[[str], Part]
     ) -> None:

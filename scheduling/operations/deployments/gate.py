@@ -116,7 +116,8 @@ ASKED_WHOM_IT_CONCERNS = f"""(
 UNHOLD = f"""
 UPDATE scheduling_deployment deployment SET
     state = CASE WHEN %(is_asked)s THEN 'provisional' ELSE 'booked' END,
-    next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE %(now)s::timestamptz END,
+    next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz
+              ELSE greatest(%(now)s, %(staging_from)s)::timestamptz END,
     phase = %(read)s, tries = 0, first_miss_at = NULL, moved_at = %(now)s
 WHERE {OURS} AND state = 'held' AND NOT {IN_HALTED_PART}
 """  # noqa: S608 - our own constants
@@ -369,6 +370,7 @@ def _terms(claimed: Claim, image_whole: bool, now: datetime) -> tuple[dict[str, 
         "stops": (state, parts.halts),
         "token": claimed.token,
         "slot_end": slot.end_at,
+        "staging_from": lot.staging_from,
         "until": until,
         # a command must not be followed in a window that begins after it is given; nothing is activated after its
         # silence was taken for an answer

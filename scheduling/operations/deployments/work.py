@@ -158,14 +158,17 @@ def _image_is_whole(lot: Lot, clock: Clock) -> bool:
     return True
 
 
+# How often that changed is counted once for each release: it may have tens of thousands of lots.
 WAKE_STOPPED = """
+WITH changed AS MATERIALIZED (
+    SELECT release_id, count(*) + count(lifted_at) AS times FROM firmware_halt GROUP BY release_id)
 UPDATE scheduling_lot SET due_at = %(now)s
 WHERE id IN (
     SELECT lot.id FROM scheduling_lot lot JOIN firmware_firmwarerelease release ON release.id = lot.release_id
+    LEFT JOIN changed ON changed.release_id = lot.release_id
     WHERE lot.due_at > %(now)s AND CASE
         WHEN release.state = 'published' THEN lot.provisional + lot.booked + lot.staging + lot.staged + lot.held > 0
-             AND lot.halts_seen <> (
-                 SELECT count(*) + count(halt.lifted_at) FROM firmware_halt halt WHERE halt.release_id = release.id)
+             AND lot.halts_seen <> coalesce(changed.times, 0)
         WHEN release.state = 'halted' THEN lot.provisional + lot.booked + lot.staged > 0
         ELSE lot.provisional + lot.booked + lot.staging + lot.staged + lot.held > 0 END
     ORDER BY lot.id FOR UPDATE OF lot SKIP LOCKED)
