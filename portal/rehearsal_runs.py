@@ -100,7 +100,11 @@ def of_whole(*, plan: Plan, found: Mapping[str, Any]) -> dict[str, Any]:
     """
     halt = found["halt"]
     begins = found["course"][0][0] if found["course"] else 0.0
-    points = [[0.0, 0, 0], *([round(day - begins, 4), *counts] for day, *counts in found["course"])]
+    # some that the portal takes for bad are well, as the carrier knows: their answers were lost
+    points = [
+        [0.0, 0, 0],
+        *([round(day - begins, 4), hubs, min(bad, found["bad"])] for day, hubs, bad in found["course"]),
+    ]
     if halt:
         until = max(halt["days"] - begins, 0.0)
         points = [point for point in points if point[0] <= until]

@@ -97,10 +97,8 @@ def _asked(rehearsal: Rehearsal) -> str:
 def _headline(rehearsal: Rehearsal, result: Mapping[str, Any]) -> str:
     commanded, bad, runs, halted = (result[name] for name in ("commanded", "bad", "runs", "halted_runs"))
     if not halted:
-        days = _span(24 * result["days"]["mean"])
-        end = f"It goes to its end in {days}" if result["fits"] else f"It does not reach its end in {days}"
         if not rehearsal.percent:
-            return f"{end} without a false alarm: {_count(commanded['mean'])} of {_hubs(result['hubs'])} commanded."
+            return _healthy(result)
         return f"Nothing stops it: {_hubs(commanded['mean'])} commanded, {_count(bad['mean'])} of them bad."
     if not rehearsal.percent:
         return f"A false alarm: it halts by itself with {_hubs(commanded['mean'])} commanded, without any defect."
@@ -113,6 +111,25 @@ def _headline(rehearsal: Rehearsal, result: Mapping[str, Any]) -> str:
     return (
         f"It halts by itself after {_span(result['hours']['mean'])}{average}: {_hubs(commanded['mean'])} commanded by "
         f"then, {_count(bad['mean'])} of them bad."
+    )
+
+
+def _healthy(result: Mapping[str, Any]) -> str:
+    """Say how a rollout without a defect and without a halt went, and whether it fits into its period."""
+    days = _span(24 * result["days"]["mean"])
+    if result["fits"]:
+        return (
+            f"It goes to its end in {days} without a false alarm: {_count(result['commanded']['mean'])} of "
+            f"{_hubs(result['hubs'])} commanded."
+        )
+    if result["untried"]:
+        return f"It does not fit into its period: nobody tried {_hubs(result['untried'])} by the end of it."
+    if result["days"]["mean"] > result["period_days"]:
+        period = _span(24 * result["period_days"])
+        return f"It does not fit into its period: it takes {days}, and the period has {period}."
+    return (
+        f"It does not fit into its period: the slots have {_count(result['places'])} places for "
+        f"{_hubs(result['hubs'])}."
     )
 
 

@@ -2,7 +2,17 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from tests.benchmarks import booking, carrying_out, early_warning, fleet, halt, pages, registrations, upload
+from tests.benchmarks import (
+    booking,
+    carrying_out,
+    early_warning,
+    fleet,
+    halt,
+    pages,
+    registrations,
+    rehearsal,
+    upload,
+)
 from tests.benchmarks.world import Tell
 
 
@@ -53,6 +63,12 @@ FIGURES = {
         "hubs that a bad release reaches before it is stopped, and false alarms, beside a fixed percentage",
         repeat=300,
         is_in_database=False,
+    ),
+    "rehearsal": Figure(
+        rehearsal.run,
+        100_000,
+        "hubs that a silent defect reaches through the real code, with so many seeds, beside numbers alone",
+        repeat=3,
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"

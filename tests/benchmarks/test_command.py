@@ -182,3 +182,19 @@ class TestTable:
 
         assert head.split() == ["pages", "queries", "bytes"]
         assert row.split() == ["home", "9", "12,345"]
+
+
+class TestRehearsal:
+    def test_says_what_the_real_code_and_what_numbers_alone_came_to(self) -> None:
+        found = result("rehearsal", "--hubs", "60", "--repeat", "1")
+
+        assert {
+            "figure": "rehearsal",
+            "hubs": 60,
+            "repeat": 1,
+            "defect": "5% silent",
+        }.items() <= found.items()
+        assert found["real"].keys() == {"seed 1"}
+        assert 0 < found["real"]["seed 1"]["commanded"] <= 60
+        assert found["fast"].keys() == {"commanded", "bad", "hours"}
+        assert found["ratio"] > 0

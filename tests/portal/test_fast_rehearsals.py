@@ -108,17 +108,23 @@ class TestSimulate:
     @pytest.mark.django_db(transaction=True)
     def test_is_close_to_the_real_path(self) -> None:
         """
-        The real path admits the first stage's hubs as their slots come, and stops in it as the numbers do.
+        The mean of hubs commanded, over three seeds of the real code, lies within 40 % of that of the numbers.
 
-        A release that breaks three hubs in ten reaches some fifty. With one real rollout, no more can be said than
-        that it lies within what the numbers call usual: at most their 95th percentile, and not below a third of the
-        mean, since the hubs of a first stage have slots on more than one night.
+        The numbers command the fifty hubs of the first stage at once; through the real code they come as their slots
+        do, on more than one night, so it stops a little sooner.
         """
-        defect = Defect(0.3, "visible")
-        fast = simulate(plan=nobodys(hubs=150, defect=defect, seed=5), tell=print)
-        real = rehearse(plan=nobodys(hubs=150, defect=defect, seed=5), tell=print)
-        assert fast["commanded"]["mean"] / 3 <= real["commanded"] <= fast["commanded"]["p95"]
-        assert real["bad"] <= fast["bad"]["p95"]
+        defect, hubs, seeds = Defect(0.2, "visible"), 1_000, (1, 2, 3)
+        fast = simulate(plan=nobodys(hubs=hubs, defect=defect, seed=1), tell=print)
+        real = []
+        for seed in seeds:
+            call_command("flush", verbosity=0, interactive=False)
+            real.append(rehearse(plan=nobodys(hubs=hubs, defect=defect, seed=seed), tell=print))
+
+        assert all(one["halt"]["admitted_after"] == 0 for one in real)
+        mean = sum(one["commanded"] for one in real) / len(real)
+        assert mean == pytest.approx(fast["commanded"]["mean"], rel=0.4)
+        bad = sum(one["bad"] for one in real) / sum(one["commanded"] for one in real)
+        assert bad == pytest.approx(fast["bad"]["mean"] / fast["commanded"]["mean"], rel=0.4)
 
 
 class TestTheCommand:

@@ -184,12 +184,12 @@ class TestOfWhole:
             found={
                 "hubs": 1_000, "commanded": 60, "bad": 9, "halt": halt, "days": None, "fits": None, "untried": 940,
                 "capacity": [], "outcomes": [], "wall_s": {"all": 9.0},
-                "course": [[3.0, 30, 1], [3.4, 50, 4], [3.6, 60, 8]],
+                "course": [[3.0, 30, 1], [3.4, 50, 11], [3.6, 60, 12]],
                 "stages": [{"opened": 0.0, "model": "Model", "number": 1, "size": 50}],
             },
         )  # fmt: skip
         # the first activation is three days after the opening
-        assert found["course"]["points"] == [[0.0, 0, 0], [0.0, 30, 1], [0.4, 50, 4], [0.5, 60, 9]]
+        assert found["course"]["points"] == [[0.0, 0, 0], [0.0, 30, 1], [0.4, 50, 9], [0.5, 60, 9]]
         assert found["course"]["halted_at"] == 0.5
         assert found["course"]["begins"] == 3.0
         assert found["course"]["openings"] == [[0.0, "Model", 1, 50]]

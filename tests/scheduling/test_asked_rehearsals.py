@@ -305,8 +305,16 @@ class TestTold:
                 "It goes to its end in 42.5 hours without a false alarm: 10,000 of 10,000 hubs commanded.",
             ),
             (
-                {"halted_runs": 0, "fits": False, "days": {"mean": 42.0}},
-                "It does not reach its end in 42 days",
+                {"halted_runs": 0, "fits": False, "days": {"mean": 71.1, "p95": None}},
+                "It does not fit into its period: it takes 71.1 days, and the period has 42 days.",
+            ),
+            (
+                {"halted_runs": 0, "fits": False, "untried": 12},
+                "It does not fit into its period: nobody tried 12 hubs by the end of it.",
+            ),
+            (
+                {"halted_runs": 0, "fits": False, "places": 9_000},
+                "It does not fit into its period: the slots have 9,000 places for 10,000 hubs.",
             ),
             ({"halted_runs": 1}, "A false alarm: it halts by itself with 1,619 hubs commanded"),
         ],

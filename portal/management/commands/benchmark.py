@@ -15,7 +15,10 @@ BENCHMARKS = ("tests.benchmarks.figures", "tests.benchmarks.database")
 class Command(BaseCommand):
     """Run one benchmark, in a database of its own where it needs one, which is dropped afterwards."""
 
-    help = "Measure one figure in a database of its own: fleet, booking, upload, registrations, early-warning, pages"
+    help = (
+        "Measure one figure in a database of its own: fleet, booking, upload, registrations, early-warning, "
+        "rehearsal, pages"
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
