@@ -214,6 +214,14 @@ class TestSimulate:
         # the size of the last stage is that of each tranche after it, and so is its soak: there are three
         assert soaked - plain == pytest.approx(200 + 3 * 400, rel=0.05)
 
+    def test_blames_a_release_for_what_is_late_only_when_controls_could_have_blamed_the_network(self) -> None:
+        """The first look comes after an hour; they need a sixth of the deadline of 90 minutes."""
+        late = Defect(share=1.0, is_late=True, late_by=10)
+        fleet = replace(FLEET, baseline=0.0)
+        found = rollouts(fleet=fleet, terms=replace(SMALL, soaks=(60,), later=60), defect=late)
+        assert found.is_stopped.all()
+        assert found.minutes.min() >= 60 + 90 / 6
+
     def test_comes_out_the_same_for_the_same_seed_and_otherwise_for_another(self) -> None:
         defect = Defect(share=0.05)
         first, same, other = (
