@@ -1148,6 +1148,24 @@ BUDGETS = (
         index(name="stage_one_open_per_model"),
         f"{STAGES}::test_refuses_two_open_stages_of_a_model",
     ),
+    edit(
+        13,
+        "no larger stage on the word of nobody",
+        "scheduling/operations/stages.py",
+        "(stage.cut_at IS NULL AND NOT {HARDLY_JUDGED})::int",
+        "(stage.cut_at IS NULL)::int",
+        "tests/scheduling/test_stages.py::TestAdvance::"
+        "test_tries_the_same_size_again_where_hardly_anybody_could_be_judged",
+    ),
+    edit(
+        13,
+        "none but chosen hubs in a first stage that tries again",
+        "scheduling/operations/stages.py",
+        "return stage.chosen_at is not None or tries_again",
+        "return stage.chosen_at is not None",
+        "tests/scheduling/test_first_hubs.py::TestChoose::"
+        "test_lets_nobody_into_a_first_stage_that_tries_again_before_its_hubs_are_chosen",
+    ),
     rule(
         13,
         "nothing in flight without a budget",
@@ -2100,8 +2118,8 @@ BOTH_SUPPLIERS = (
     gate(
         23,
         "a question is looked at when the slot is over",
-        "next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz ELSE",
-        "next_at = CASE WHEN false THEN %(slot_end)s::timestamptz ELSE",
+        "next_at = CASE WHEN %(is_asked)s THEN %(slot_end)s::timestamptz\n",
+        "next_at = CASE WHEN false THEN %(slot_end)s::timestamptz\n",
         UNHOLDS,
     ),
     gate(23, "open questions alone", " AND consent.state = %(asked)s", "", UNHOLDS),
