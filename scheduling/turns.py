@@ -50,6 +50,8 @@ class Open:
     """It is cut off by a resumption: the next one tries the same size again."""
     is_chosen: bool = False
     """It admits its first hubs alone."""
+    looked_at: datetime | None = None
+    """When all of its hubs that have succeeded so far will have been looked at again, as far as is known."""
     is_hardly_judged: bool = False
     """Most of its hubs are on networks that are halted: the next one tries the same size again."""
 
@@ -225,6 +227,8 @@ class _Line:
             if is_cut
             else self.policy.over_at(step=self.step, full_at=full_at)
         )
+        if not self.openings and not is_cut and self.opened.looked_at and self.step <= len(self.policy.sizes):
+            over_at = max(over_at, self.opened.looked_at)
         tries_again = is_cut or (not self.openings and self.opened.is_hardly_judged)
         self.number, self.step, self.first_to_come = self.number + 1, self.step + (not tries_again), 0
         self.left, self.opens_at = self.policy.size(step=self.step), max(over_at, self.now)

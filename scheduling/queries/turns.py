@@ -11,25 +11,35 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from firmware.models import OPEN_TO_SUPPLIERS, ReleaseState
+from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, ReleaseState
 from hubs.gateway import Phase
 from portal.ground import sql
 from portal.ground.uk_time import Span
 from scheduling import turns
 from scheduling.models import LOT_SPAN, Booking, Stage
+from scheduling.queries import late_looks
 from scheduling.queries.evidence import HARDLY_JUDGED, MODEL_HALTED, NETWORKS_HALTED
+from scheduling.queries.late_looks import IN_HALTED_PART
 from scheduling.turns import Forecast, Opening
 
 AHEAD = timedelta(hours=1)
 """Before hubs are staged: by then they are moved that have no turn in their slot."""
+LATE = timedelta(minutes=1)
+"""After a hub is due to be looked at again, until somebody does."""
 AGAIN = timedelta(minutes=10)
 """Until somebody tries again to move the hubs of a lot, some of which found no place."""
 
 OPEN = f"""
 SELECT {sql.columns(Stage, "stage")},
        ARRAY(SELECT hubs::int FROM jsonb_array_elements_text(policy.stage_sizes) AS each_step (hubs)),
-       policy.soak, policy.silence_deadline, {HARDLY_JUDGED}
+       policy.soak, policy.silence_deadline, {HARDLY_JUDGED}, late.succeeded_at, late.misses, late.missed_at
 FROM scheduling_stage stage JOIN firmware_rolloutpolicy policy ON policy.release_id = stage.release_id
+LEFT JOIN LATERAL (
+    SELECT max(succeeded_at) FILTER (WHERE misses = 0) AS succeeded_at, min(misses) FILTER (WHERE misses > 0) AS misses,
+           max(looked_at) FILTER (WHERE misses > 0) AS missed_at
+    FROM scheduling_latelook late
+    WHERE late.release_id = stage.release_id AND late.model_id = stage.model_id AND late.stage = stage.number
+      AND late.looks = 0 AND policy.soak !~ '^0 ' AND NOT {IN_HALTED_PART}) late ON true
 WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL
   AND NOT {MODEL_HALTED} ORDER BY stage.model_id
 """  # noqa: S608 - our own columns
@@ -90,7 +100,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
     width = len(Stage._meta.concrete_fields)
     for row in sql.rows(OPEN, {"release": release}):
         stage: Stage = sql.instance(Stage, row[:width])
-        sizes, soak, deadline, is_hardly_judged = row[width:]
+        sizes, soak, deadline, is_hardly_judged, *late = row[width:]
         assert stage.size is not None  # noqa: S101 - the statement asks for it
         terms = {
             "release": release,
@@ -112,6 +122,7 @@ def lines(*, release: int, now: datetime) -> list[Line]:
                 full_at=stage.full_at,
                 is_cut=stage.cut_at is not None,
                 is_chosen=stage.chosen_at is not None,
+                looked_at=_looked_at(release, now, *late),
                 is_hardly_judged=is_hardly_judged,
             ),
             slots=[
@@ -121,6 +132,22 @@ def lines(*, release: int, now: datetime) -> list[Line]:
         )
         found.append(Line(stage, forecast))
     return found
+
+
+def _looked_at(
+    release: int, now: datetime, succeeded_at: datetime | None, misses: int | None, missed_at: datetime | None
+) -> datetime | None:
+    """Return when hubs will have been looked at again: those that succeeded last, and those that did not answer."""
+    if not (succeeded_at or missed_at):
+        return None
+    of = FirmwareRelease.objects.select_related("policy").get(pk=release)
+    found = []
+    if succeeded_at:
+        found.append(succeeded_at + late_looks.later(release=of, now=now) + LATE)
+    if missed_at and misses:
+        left = late_looks.MISSES - misses
+        found.append(missed_at + left * (late_looks.again(release=of, now=now) + LATE))
+    return max(found)
 
 
 def _in_slot(place: tuple[Any, ...], first: int, begun: int, moved: int, booked: int) -> turns.Slot:

@@ -35,7 +35,9 @@ from scheduling.queries.parts import Part
 from scheduling.queries.turns import Move, Wait
 from tests import factories
 from tests.scheduling import world as worlds
+from tests.scheduling.test_early_warning import activate, end, stage
 from tests.scheduling.test_first_hubs import set_policy
+from tests.scheduling.test_late_looks import Eye
 from tests.scheduling.test_races import at_once
 from tests.scheduling.world import World
 
@@ -362,6 +364,36 @@ class TestOpenings:
     def test_are_those_of_each_model(self, crowded: World) -> None:
         found = queries.openings(release=crowded.release.pk, now=crowded.clock(), limit=2)
         assert [(one.number, one.size) for one in found[crowded.model.pk]] == [(2, 10), (3, 10)]
+
+    def test_are_no_sooner_than_they_come_where_a_hub_succeeded_late_and_another_does_not_answer(
+        self, world: World
+    ) -> None:
+        """The last hub of the stage succeeds an hour after the others, and that one is silent a day later."""
+        set_policy(world, sizes=[50, 500])
+        world.release.policy.tolerated_bad_percent = "0.75"
+        world.release.policy.save()
+        stage(world, 60)
+        activate(50)
+        stages.advance(now=world.clock())
+        end(49, world=world, state=State.SUCCEEDED)
+        last = world.clock.move(hours=1)
+        end(1, world=world, state=State.SUCCEEDED)
+        assert self.opening(world) == last + 24 * HOUR + queries.LATE
+
+        eye = Eye()
+        eye.silent = {Deployment.objects.filter(state=State.SUCCEEDED).latest("id").hub_id}
+        world.clock.move(hours=24)
+        late_looks.look(gateway=eye, clock=world.clock)
+        opening = self.opening(world)
+        assert opening > world.clock() + HOUR
+        while world.clock() < opening:
+            world.clock.move(minutes=1)
+            late_looks.look(gateway=eye, clock=world.clock)
+        assert stages.advance(now=opening) == 1
+
+    def opening(self, world: World) -> datetime:
+        found = queries.openings(release=world.release.pk, now=world.clock(), limit=1)
+        return found[world.model.pk][0].at
 
     def test_take_two_statements_and_one_for_each_model(self, crowded: World) -> None:
         with CaptureQueriesContext(connection) as asked:

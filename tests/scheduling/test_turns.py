@@ -120,6 +120,22 @@ class TestForecast:
         assert found.openings[0].at == NOW + opens
         assert found.openings[0].size == (50 if "is_cut" in stage else 500)
 
+    @pytest.mark.parametrize(
+        ("stage", "opens"),
+        [
+            ({"looked_at": NOW + 25 * HOUR}, 25 * HOUR),
+            ({"looked_at": NOW + 20 * HOUR}, 23 * HOUR),
+            ({"looked_at": NOW + 25 * HOUR, "step": 3}, HOUR),
+            ({"looked_at": NOW + 25 * HOUR, "is_cut": True}, HOUR),
+        ],
+        ids=["soaks", "looked at before", "a tranche", "cut off"],
+    )
+    def test_waits_until_the_hubs_of_the_stage_were_looked_at_again(
+        self, stage: dict[str, Any], opens: timedelta
+    ) -> None:
+        full = replace(BEGINNING, admitted=50, full_at=NOW - HOUR, **stage)
+        assert look(slot(30, booked=1), opened=full).openings[0].at == NOW + opens
+
     @given(SLOTS, STAGES)
     def test_forgets_no_hub_and_invents_none(self, slots: list[Slot], opened: Open) -> None:
         found = look(*slots, opened=opened)
