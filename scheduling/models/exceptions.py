@@ -151,6 +151,7 @@ class HubException(models.Model):
 
         NO_SLOT = "no_slot", "No clear slot at the default allocation"
         MISSED_TWICE = "missed_twice", "Missed twice"
+        FAILED = "failed", "Failed with this release before"
 
     class How(models.TextChoices):
         """How it left the queue."""

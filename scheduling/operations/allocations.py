@@ -125,6 +125,7 @@ def _begin_one(
         with transaction.atomic():
             if hubs:
                 selection.save(force_insert=True)
+            exceptions.raise_failed(selection=selection, now=now)
             Allocation.objects.create(
                 release=release,
                 supplier=supplier,

@@ -1,9 +1,10 @@
 """
 Keep DCC's exceptions queue, and decide about what is in it.
 
-A hub comes here when the default allocation finds no clear slot for it, or when it was missed twice. It leaves by
-a decision (more time, an override, an exemption), and by itself when it is booked or done meanwhile. Raw SQL
-throughout, because each statement moves as many hubs as there are.
+A hub comes here when the default allocation finds no clear slot for it, when it was missed twice, or when the release
+failed on it and its Supplier has not booked it again by the day of the default allocation. It leaves by a decision
+(more time, an override, an exemption), and by itself when it is booked or done meanwhile. Raw SQL throughout, because
+each statement moves as many hubs as there are.
 """
 
 from datetime import datetime
@@ -65,6 +66,33 @@ def raise_unplaced(*, selection: HubSelection, now: datetime) -> int:
         NO_SLOT.format(hubs=hubs),
         parameters
         | {"of_release": selection.release_id, "no_slot": str(HubException.Why.NO_SLOT), "now": now},
+    )
+
+
+FAILED = """
+INSERT INTO scheduling_hubexception (release_id, hub, why, supplier_id, network_id, raised_at, how)
+SELECT %(of_release)s, hub, %(failed)s, %(supplier)s, network_id, %(now)s, ''
+FROM ({hubs}) judged
+WHERE refusal IS NULL AND NOT EXISTS (
+    SELECT FROM scheduling_hubexception earlier JOIN scheduling_badhub bad
+        ON bad.release_id = earlier.release_id AND bad.hub_id = earlier.hub
+    WHERE earlier.release_id = %(of_release)s AND earlier.hub = judged.hub AND earlier.why = %(failed)s
+    HAVING max(earlier.raised_at) >= max(bad.commanded_at))
+ORDER BY hub
+ON CONFLICT (release_id, hub) WHERE ended_at IS NULL DO NOTHING
+"""
+
+
+def raise_failed(*, selection: HubSelection, now: datetime) -> int:
+    """
+    Put the hubs that DCC would allocate, had the release not failed on them, into the queue; return how many.
+
+    One that was decided about since it failed does not come back.
+    """
+    hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now, is_of_failed=True)
+    return sql.run(
+        FAILED.format(hubs=hubs),
+        parameters | {"of_release": selection.release_id, "failed": str(HubException.Why.FAILED), "now": now},
     )
 
 

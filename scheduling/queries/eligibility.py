@@ -99,7 +99,9 @@ def rules(
     }
 
 
-def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
+def chosen_hubs(
+    *, selection: HubSelection, now: datetime, is_of_failed: bool = False
+) -> tuple[str, dict[str, Any]]:
     """
     Return a SELECT of (hub, network_id, model_id, payment_mode, partner, refusal) over a selection, and its
     parameters.
@@ -107,7 +109,8 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
     For all remaining hubs and for filters these are the hubs that the Supplier leads, of the release's models, and
     from the middle of the period the others that it shares; for a file, the hubs of its readable rows that the
     Supplier may see; for a decision of DCC, its hubs in the exceptions queue. Where nobody chose, but DCC allocates,
-    these are hubs that the Supplier leads, less those that are exempt or wait for DCC after two misses.
+    these are hubs that the Supplier leads, less those that are exempt or wait for DCC after two misses, and less those
+    that the release has failed on, which speak against it; with `is_of_failed` nothing but these.
     """
     parameters = rules(release=selection.release, supplier=selection.supplier, now=now)
     if selection.method == HubSelection.Method.FILE:
@@ -135,7 +138,7 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
             where += f" AND {GROUPED}"
             parameters["group"] = [int(value) for value in kept]
         if selection.chosen_by_id is None:
-            terms, more = _to_be_allocated(selection, now)
+            terms, more = _to_be_allocated(selection, now, is_of_failed)
             where += terms
             parameters |= more
     return (
@@ -145,7 +148,14 @@ def chosen_hubs(*, selection: HubSelection, now: datetime) -> tuple[str, dict[st
     )
 
 
-def _to_be_allocated(selection: HubSelection, now: datetime) -> tuple[str, dict[str, Any]]:
+# To activate once more what failed would hold a handful of bad hubs against the release as if they were any.
+FAILED = """EXISTS (
+    SELECT FROM scheduling_badhub bad WHERE bad.release_id = %(release)s AND bad.hub_id = hub.chf_id)"""
+
+
+def _to_be_allocated(
+    selection: HubSelection, now: datetime, is_of_failed: bool
+) -> tuple[str, dict[str, Any]]:
     """Return the terms that keep exempt hubs, and those that DCC has to decide about, out of an allocation."""
     exempt = exemptions.exempt(release=selection.release, supplier=selection.supplier, now=now)
     if exempt.everything:
@@ -157,6 +167,7 @@ def _to_be_allocated(selection: HubSelection, now: datetime) -> tuple[str, dict[
         "release": selection.release_id,
         "missed_twice": HubException.Why.MISSED_TWICE,
     }
+    terms += f" AND {'' if is_of_failed else 'NOT '}{FAILED}"
     if exempt.networks:
         terms += " AND hub.network_id <> ALL (%(exempt_networks)s)"
         parameters["exempt_networks"] = list(exempt.networks)

@@ -16,7 +16,7 @@ from firmware.models import AvailabilityPeriod, FirmwareRelease
 from firmware.operations import decisions
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
-from scheduling.lifecycle import State
+from scheduling.lifecycle import Ending, State
 from scheduling.models import (
     LOT_SPAN,
     Allocation,
@@ -29,7 +29,7 @@ from scheduling.models import (
     Slot,
     UnplacedHub,
 )
-from scheduling.operations import allocations, bookings, changes, exceptions, exemptions, notices
+from scheduling.operations import allocations, bookings, changes, exceptions, exemptions, notices, stages
 from scheduling.queries import allocations as queries
 from scheduling.queries import deadlines
 from scheduling.queries.parts import Destination, Part
@@ -69,6 +69,24 @@ def booked_hubs() -> set[int]:
 
 def queued_hubs() -> set[int]:
     return set(HubException.objects.filter(ended_at=None).values_list("hub", flat=True))
+
+
+def fail(world: World, hub: CommunicationsHub, *, state: State = State.FAILED) -> None:
+    """Let a hub be booked and activated, and end so; one that is missed is not activated."""
+    world.slot(start=timedelta(hours=3), room=1)
+    booking = world.book(world.choose_ids(f"{hub.chf_id:016X}"))
+    world.clock.move(hours=1)
+    lot = booking.lots.get().pk * LOT_SPAN
+    deployment = Deployment.objects.filter(pk__range=(lot, lot + LOT_SPAN - 1))
+    if state != State.MISSED:
+        stages.open_first(release=world.release.pk, now=world.clock())
+        for on_its_way in (State.STAGING, State.STAGED):
+            deployment.update(state=on_its_way)
+        deployment.update(state=State.ACTIVATING, stage=1)
+    ending = {State.FAILED: Ending.ACTIVATION_FAILED, State.MISSED: Ending.UNREACHABLE}.get(
+        state, Ending.SILENT
+    )
+    deployment.update(state=state, ending=ending, next_at=None, ended_at=world.clock())
 
 
 def next_working_day(world: World) -> None:
@@ -346,6 +364,77 @@ class TestAllocate:
         allocate(world)
 
         assert booked_hubs() == {other.chf_id}
+
+    def test_tries_no_hub_again_on_which_the_release_failed(self, world: World) -> None:
+        """A handful of bad hubs, all activated once more, would speak against a release that is good."""
+        failed, unconfirmed, missed, other = world.hubs(4)
+        fail(world, failed)
+        fail(world, unconfirmed, state=State.UNCONFIRMED)
+        fail(world, missed, state=State.MISSED)
+        to_the_day(world)
+        world.slot(start=8 * DAY, room=100)
+
+        allocate(world)
+
+        assert booked_hubs() == {missed.chf_id, other.chf_id}
+        raised = HubException.objects.filter(ended_at=None)
+        assert {(one.hub, one.why, one.supplier, one.network) for one in raised} == {
+            (hub.chf_id, HubException.Why.FAILED, world.northern, world.network)
+            for hub in (failed, unconfirmed)
+        }
+
+    def test_puts_failed_hubs_before_dcc_also_where_nothing_else_is_left(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        fail(world, hub)
+        to_the_day(world)
+
+        allocate(world)
+
+        assert queued_hubs() == {hub.chf_id}
+        assert not booked_hubs()
+
+    def test_queues_failed_hubs_that_left_the_queue_only_when_they_fail_again(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        fail(world, hub)
+        to_the_day(world)
+        allocate(world)
+        HubException.objects.update(ended_at=world.clock(), how=HubException.How.GONE)
+        next_working_day(world)
+        allocate(world)
+        assert not queued_hubs() | booked_hubs()
+
+        fail(world, hub)
+        next_working_day(world)
+        allocate(world)
+        assert queued_hubs() == {hub.chf_id}
+
+    def test_neither_queues_nor_tries_failed_hubs_that_are_exempt(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        fail(world, hub)
+        to_the_day(world)
+        exemptions.exempt(
+            release=world.release,
+            supplier=world.northern,
+            network=None,
+            hubs=[],
+            reason="Replaced next month.",
+            expires_at=world.clock() + 2 * DAY,
+            by=world.staff,
+            now=world.clock(),
+        )
+
+        allocate(world)
+
+        assert not queued_hubs() | booked_hubs()
+
+    def test_lets_the_supplier_book_failed_hubs_again(self, world: World) -> None:
+        [hub] = world.hubs(1)
+        fail(world, hub)
+        world.slot(start=8 * DAY, room=1)
+
+        world.book()
+
+        assert booked_hubs() == {hub.chf_id}
 
     def test_takes_hubs_from_their_lead_also_when_the_other_supplier_may_book(self, world: World) -> None:
         shared = world.hubs(2, gas_supplier=world.southern)
