@@ -20,8 +20,8 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     if isinstance(sys.stdout, io.TextIOWrapper):  # each line when it is said, also into a pipe or a file
         sys.stdout.reconfigure(line_buffering=True)
-    if command == "demo":
-        os.environ.setdefault("DEMO", "true")
+    if command == "demo" or (command == "rehearse" and not os.environ.get("SECRET_KEY")):
+        os.environ.setdefault("DEMO", "true")  # a rehearsal where no portal is set up is nobody's
     if command == "benchmark":  # as safe as the demo, on servers of its own
         os.environ.setdefault("DEMO", "true")
         os.environ.setdefault("PORTAL_PROFILE", "benchmark")

@@ -1,11 +1,13 @@
 """Tests of what makes the environment: mostly of how it ends when it cannot."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import manage
 from portal import bootstrap
 
 
@@ -117,3 +119,20 @@ class TestManagePy:
         assert ended.returncode == 1
         assert ended.stderr.startswith("The portal needs Python 3.11 or newer")
         assert "Traceback" not in ended.stderr
+
+    @pytest.mark.parametrize(("secret", "mode"), [("", "true"), ("kept elsewhere", None)])
+    def test_rehearses_without_settings_where_no_portal_is_set_up(
+        self, monkeypatch: pytest.MonkeyPatch, secret: str, mode: str | None
+    ) -> None:
+        def stop(*, command: str) -> None:
+            raise InterruptedError(command)
+
+        environment = {"SECRET_KEY": secret}
+        monkeypatch.setattr(os, "environ", environment)
+        monkeypatch.setattr(sys, "argv", ["manage.py", "rehearse"])
+        monkeypatch.setattr(bootstrap, "enter_environment", stop)
+
+        with pytest.raises(InterruptedError, match="rehearse"):
+            manage.main()
+
+        assert environment.get("DEMO") == mode
