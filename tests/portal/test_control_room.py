@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from firmware.models import FirmwareRelease, Part, RolloutPolicy, SignedAct
 from firmware.operations import decisions
@@ -180,6 +181,26 @@ class TestPage:
         assert f"Halted: hub model {staged.model}</strong>" in page
         assert "For the model to be resumed: it is halted by itself" in page
         assert "Halted by itself: says nothing more for or against the rest" in page
+
+    @pytest.mark.parametrize("name", ["room", "desk", "sign-off"])
+    def test_says_who_else_halted_it_and_why(self, staged: World, client: Client, name: str) -> None:
+        for by, reason in ((None, "Early warning."), (staged.staff, "They <burn>.")):
+            decisions.halt(
+                release=FirmwareRelease.objects.get(), by=by, reason=reason, now=staged.clock(), facts={}
+            )
+        client.force_login(staged.approver)
+        release = [staged.release.pk]
+        page = {
+            "room": lambda: reverse("control-room"),
+            "desk": lambda: reverse("admin:firmware_firmwarerelease_change", args=release),
+            "sign-off": lambda: reverse(
+                "admin:firmware_firmwarerelease_decide", args=[*release, "sign-off-resumption"]
+            ),
+        }[name]()
+
+        shown = " ".join(client.get(page).content.decode().split())
+
+        assert f"<strong>Halted again</strong> by {staged.staff}: They &lt;burn&gt;." in shown
 
     def test_names_who_has_agreed_to_the_resumption(self, staged: World, client: Client) -> None:
         decisions.halt(release=staged.release, by=staged.staff, reason="Odd.", now=staged.clock())
