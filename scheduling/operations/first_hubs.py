@@ -169,8 +169,10 @@ def _choose(terms: dict[str, object], soak: Span, room: int, now: datetime) -> l
     [(first_start, first_staging)] = sql.rows(FIRST_SLOT, terms)
     if first_start is None or first_staging > now + AHEAD:
         return []
-    # the stage soaks as long in any case: those that come so much later hold nobody up for long
-    terms["until"] = soak.after(max(first_start, now))
+    # the stage soaks as long in any case: those that come so much later hold nobody up for long; and whose turn comes
+    # before somebody looks again would wait for room that there is
+    start = max(first_start, now)
+    terms["until"] = max(soak.after(start), start + AGAIN)
     terms["early"] = [lot for (lot,) in sql.rows(EARLY_LOTS, terms)]
     sql.run("DROP TABLE IF EXISTS first_candidate", {})
     sql.run(CANDIDATES, terms)

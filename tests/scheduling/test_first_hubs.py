@@ -122,6 +122,24 @@ class TestChoose:
 
         assert chosen() == ids(*early)
 
+    def test_takes_those_of_a_stage_that_does_not_soak_whose_slots_begin_within_the_minute(
+        self, world: World
+    ) -> None:
+        """Nobody looks again sooner, and they would wait for room that there is."""
+        set_policy(world, sizes=[6, 50], soak="0 minutes")
+        slots = (timedelta(), timedelta(minutes=1), timedelta(minutes=2))
+        first, soon, late = world.hubs(2), world.hubs(2), world.hubs(2)
+        for hubs, later in zip((first, soon, late), slots, strict=True):
+            slot = world.slot(start=5 * HOUR + later, room=2, length=timedelta(minutes=1))
+            world.book(
+                world.choose_ids("\n".join(format_eui64(hub.chf_id) for hub in hubs)), start_at=slot.start_at
+            )
+        world.clock.move(hours=4, minutes=30)
+
+        first_hubs.choose(now=world.clock())
+
+        assert chosen() == ids(*first, *soon)
+
     def test_finds_hubs_beyond_lots_in_which_none_of_the_model_is_left(self, world: World) -> None:
         set_policy(world, sizes=[10, 50])
         other = factories.HubModelFactory.create()
