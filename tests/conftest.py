@@ -19,7 +19,7 @@ from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from pytest_django import Settings
 
-from portal import embedded
+from portal import embedded, rehearsal_processes
 from portal.celery import app
 from portal.ground import logs
 
@@ -98,6 +98,15 @@ def audit_emptied_between_tests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def rehearsals_ended() -> Iterator[None]:
+    """Leave no process of a rehearsal behind that a test has started."""
+    yield
+    for process in rehearsal_processes._started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
