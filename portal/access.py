@@ -36,6 +36,29 @@ def london_time(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+NOTHING_OF_THE_DEVICE: Final = ", ".join(
+    f"{feature}=()"
+    for feature in ("camera", "display-capture", "geolocation", "microphone", "payment", "serial", "usb")
+)
+
+
+def kept_nowhere(get_response: GetResponse) -> GetResponse:
+    """
+    Let no browser and no proxy keep an answer, no other site embed it, and no page ask for what a device has.
+
+    Static files are answered before this, and are kept for as long as their names last.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        response["Cache-Control"] = "no-store, private"
+        response["Cross-Origin-Resource-Policy"] = "same-origin"
+        response["Permissions-Policy"] = NOTHING_OF_THE_DEVICE
+        return response
+
+    return middleware
+
+
 class Logged:
     """
     Let every line of the log carry its request, and who asks; the answer names the request as well.

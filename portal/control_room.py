@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from firmware.operations import decisions
@@ -17,7 +16,6 @@ EVERY_SECONDS = 5
 """How often the page asks for itself again."""
 
 
-@never_cache
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Show every release that is published or halted; asked by htmx, only what changes."""

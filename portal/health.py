@@ -9,7 +9,6 @@ from django.contrib.auth.decorators import login_not_required
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from portal import checks, queries
@@ -26,7 +25,6 @@ PATIENCE = 2
 
 
 @login_not_required
-@never_cache
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     """Answer, which is all that is asked."""
@@ -34,7 +32,6 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
-@never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
     """
@@ -98,7 +95,6 @@ class Line:
     standing: checks.Standing
 
 
-@never_cache
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Show DCC staff what works, what waits, and what to look into; asked by htmx, only what changes."""

@@ -7,7 +7,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from firmware import queries as releases
@@ -40,7 +39,6 @@ def _rehearsal(release: FirmwareRelease, rehearsal_id: int) -> Rehearsal:
     return get_object_or_404(found, pk=rehearsal_id, release=release)
 
 
-@never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest, release_id: int) -> HttpResponse:
     """Show the rehearsals of a release and the form that asks for one, or take it; asked by htmx, only the list."""
@@ -100,7 +98,6 @@ def _ask(release: FirmwareRelease, form: RehearsalForm, by: User) -> Rehearsal |
         return None
 
 
-@never_cache
 @require_GET
 def one(request: HttpRequest, release_id: int, rehearsal_id: int) -> HttpResponse:
     """Show how far a rehearsal is, and what it came to; asked by htmx, only what changes."""
@@ -118,7 +115,6 @@ def one(request: HttpRequest, release_id: int, rehearsal_id: int) -> HttpRespons
     return render(request, "admin/rehearsals/one.html", context)
 
 
-@never_cache
 @require_POST
 def stop(request: HttpRequest, release_id: int, rehearsal_id: int) -> HttpResponse:
     """Stop a rehearsal that is not over."""

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from firmware.models import FirmwareRelease
@@ -34,7 +33,6 @@ def _release(request: HttpRequest, release_id: int) -> FirmwareRelease:
     return release
 
 
-@never_cache
 @require_safe
 def page(request: HttpRequest, release_id: int) -> HttpResponse:
     """Show what happened to a release that was ever published."""
@@ -48,7 +46,6 @@ def page(request: HttpRequest, release_id: int) -> HttpResponse:
     return render(request, "admin/release_report/page.html", context)
 
 
-@never_cache
 @require_POST
 def pack(request: HttpRequest, release_id: int) -> FileResponse:
     """Make the evidence pack of a release and send it; that it was taken is on record before its first byte goes."""
@@ -66,7 +63,6 @@ def pack(request: HttpRequest, release_id: int) -> FileResponse:
     return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
 
 
-@never_cache
 @require_safe
 def bad_hubs(request: HttpRequest, release_id: int) -> HttpResponse:
     """Show the hubs that speak against a release, page by page, and what they have in common."""
@@ -89,7 +85,6 @@ def bad_hubs(request: HttpRequest, release_id: int) -> HttpResponse:
     return render(request, "admin/release_report/bad_hubs.html", context)
 
 
-@never_cache
 @require_safe
 def bad_hubs_file(request: HttpRequest, release_id: int) -> StreamingHttpResponse:
     """Send all of them as CSV, with the Supplier that booked each."""

@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic.edit import FormView
 
@@ -18,9 +17,7 @@ from portal.ground import clock
 from portal.models import Invitation
 
 
-@method_decorator(
-    [login_not_required, never_cache, sensitive_post_parameters("password1", "password2")], name="dispatch"
-)
+@method_decorator([login_not_required, sensitive_post_parameters("password1", "password2")], name="dispatch")
 class InvitationView(FormView[AcceptInvitationForm]):
     """Where the link of an invitation leads: a name, a password, and in."""
 

@@ -259,7 +259,6 @@ class HubExceptionAdmin(ReadOnlyAdmin):
 
         response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="exceptions-{portion.release.pk}.csv"'
-        response["Cache-Control"] = "no-store"
         return response
 
     def decide(self, request: HttpRequest, name: str) -> HttpResponse:

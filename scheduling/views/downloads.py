@@ -148,7 +148,6 @@ def xlsx_response(
 def _streamed(name: str, content: Iterator[str] | Iterator[bytes], kind: str) -> StreamingHttpResponse:
     response = StreamingHttpResponse(content, content_type=kind)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
     return response
 
 

@@ -148,10 +148,22 @@ class TestEveryRoute:
 
         response = client.get(reverse(name, kwargs=dict(CASES[name].kwargs)))
 
+        assert_keeps_to_itself(response)
         policy = response.headers["Content-Security-Policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
         assert_obeys_policy(response.getvalue().decode())
+
+
+def assert_keeps_to_itself(response: HttpResponse) -> None:
+    """Refuse an answer that may be kept, framed, embedded, guessed at, or that tells another site whence one came."""
+    assert response.headers["Cache-Control"] == "no-store, private"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in response.headers["Permissions-Policy"]
 
 
 def assert_obeys_policy(page: str) -> None:
