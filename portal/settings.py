@@ -65,6 +65,10 @@ ALLOWED_HOSTS = [
         meaning="the host names that the portal answers to, with commas between them",
     ).split(",")
 ]
+if PRODUCTION and any("*" in host or host.startswith(".") for host in ALLOWED_HOSTS):
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS is open: name each host that the portal answers to, without * and without a leading dot."
+    )
 PORTAL_ADDRESS = required(
     "PORTAL_ADDRESS",
     otherwise="http://127.0.0.1:8000",
@@ -188,9 +192,14 @@ CARRIER_SECRETS += env.list(
 def is_this_machine(url: str) -> bool:
     """Tell whether what is sent to an address stays on this machine."""
     parts = urlsplit(url)
+    return parts.scheme == "unix" or is_own_host(parts.hostname or "")
+
+
+def is_own_host(host: str) -> bool:
+    """Tell whether a host is this machine: by a name, an address, or the folder of a socket."""
     with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
-    return parts.scheme == "unix" or parts.hostname == "localhost"
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.startswith("/")
 
 
 if HUB_GATEWAY == "hubs.http_carrier.HttpCarrier":
@@ -232,6 +241,15 @@ DATABASES["default"] |= {
     # Each operation owns its transaction: none is held across a conversation with anything outside.
     "ATOMIC_REQUESTS": False,
 }
+if PRODUCTION:
+    _options = DATABASES["default"].get("OPTIONS", {})
+    _hosts: str = _options.get("host") or DATABASES["default"]["HOST"] or env("PGHOST", default="/")
+    _hidden = _options.get("sslmode") in ("require", "verify-ca", "verify-full")
+    if not (_hidden or all(map(is_own_host, _hosts.split(",")))):
+        raise ImproperlyConfigured(
+            "DATABASE_URL names another machine and no TLS: add ?sslmode=verify-full, or use a socket with "
+            "?host=/directory."
+        )
 # What a connection has executed so often through `sql.often` is prepared.
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -395,8 +413,17 @@ FILE_UPLOAD_PERMISSIONS = 0o640
 
 # E-mails
 
-# Without a mail server nothing leaves; every e-mail is a row, which staff read in the admin.
-vars().update(env.email_url("EMAIL_URL", default="smtp://localhost:25" if PRODUCTION else "dummymail://"))
+# Elsewhere than in production nothing leaves; every e-mail is a row, which staff read in the admin.
+EMAIL_URL = required(
+    "EMAIL_URL", otherwise="dummymail://", meaning="the mail server, as smtp+tls://user:password@host:587"
+)
+_ways = {"smtps", "smtp+tls", "smtp+ssl"} | ({"smtp"} if is_this_machine(EMAIL_URL) else set())
+if PRODUCTION and urlsplit(EMAIL_URL).scheme not in _ways:
+    raise ImproperlyConfigured(
+        "EMAIL_URL is no mail server that is reached through TLS: invitations and links to a new password travel "
+        "that way. Set it to smtp+tls://user:password@host:587, or to smtp://localhost:25 for a relay here."
+    )
+vars().update(env.email_url_config(EMAIL_URL))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL: str = env(
     "DEFAULT_FROM_EMAIL", default=f"Firmware portal <portal@{urlsplit(PORTAL_ADDRESS).hostname}>"

@@ -18,10 +18,11 @@ COMPLETE = {
     "SECRET_KEY": "k3-" + "x7Q" * 20,
     "ALLOWED_HOSTS": "portal.example.org",
     "PORTAL_ADDRESS": "https://portal.example.org",
-    "DATABASE_URL": "postgres://portal@database.invalid/portal",
+    "DATABASE_URL": "postgres://portal@database.invalid/portal?sslmode=verify-full",
     "REDIS_URL": "redis://redis.invalid:6379/0",
     "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
     "EVIDENCE_KEY": "5e" * 32,
+    "EMAIL_URL": "smtp+tls://portal@mail.example.org:587",
 }
 
 OVER_HTTP = {
@@ -68,6 +69,15 @@ class TestProduction:
             ("EVIDENCE_KEY", settings.LOCAL_EVIDENCE_KEY),
             ("EVIDENCE_KEY", "5e" * 31),
             ("EVIDENCE_KEY", "no" * 32),
+            ("ALLOWED_HOSTS", "*"),
+            ("ALLOWED_HOSTS", "portal.example.org,*"),
+            ("ALLOWED_HOSTS", ".example.org"),
+            ("DATABASE_URL", "postgres://portal@database.invalid/portal"),
+            ("DATABASE_URL", "postgres://portal@database.invalid/portal?sslmode=prefer"),
+            ("DATABASE_URL", "postgres://portal@/portal?host=/run/postgresql,database.invalid"),
+            ("EMAIL_URL", "smtp://mail.example.org:25"),
+            ("EMAIL_URL", "dummymail://"),
+            ("EMAIL_URL", "consolemail://"),
         ],
     )
     def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
@@ -82,6 +92,21 @@ class TestProduction:
     )
     def test_starts_with_a_carrier_over_http(self, url: str) -> None:
         started = start(COMPLETE | OVER_HTTP | {"CARRIER_URL": url})
+
+        assert started.returncode == 0, started.stderr
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("DATABASE_URL", "postgres://portal@/portal?host=/run/postgresql"),
+            ("DATABASE_URL", "postgres://portal@127.0.0.1/portal"),
+            ("DATABASE_URL", "postgres://portal@database.invalid/portal?sslmode=require"),
+            ("EMAIL_URL", "smtp://localhost:25"),
+            ("EMAIL_URL", "smtp+ssl://mail.example.org:465"),
+        ],
+    )
+    def test_starts_with_what_stays_here_or_travels_hidden(self, name: str, value: str) -> None:
+        started = start(COMPLETE | {name: value})
 
         assert started.returncode == 0, started.stderr
 

@@ -41,6 +41,7 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "portal.example.org",
     "PORTAL_ADDRESS": "https://portal.example.org",
     "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
+    "EMAIL_URL": "smtp+tls://mail.example.org:587",
 }
 
 
