@@ -57,6 +57,7 @@ TIMETABLE: dict[str, Entry] = {
     "change suppliers": every(30, "change_suppliers"),
     "open slots": every(60, "open_slots"),
     "reconcile": every(120, "reconcile"),
+    "seal outcomes": every(600, "seal_outcomes"),
     "count fleet": every(60, "count_fleet"),
     "chain decisions": every(5, "chain_decisions", app="portal"),
     "start rehearsals": every(5, "start_rehearsals", app="portal"),

@@ -29,6 +29,7 @@ from scheduling.operations import (
     quarantine,
     reconciliation,
     registrations,
+    seals,
     selections,
     slots,
     stages,
@@ -196,6 +197,13 @@ def reconcile(**_: object) -> None:
     reconciliation.reconcile(
         gateway=carrier(), clock=clock.now, portions=PORTIONS, keep_going=stopping.keep_going
     )
+
+
+@shared_task
+def seal_outcomes(**_: object) -> None:
+    """Put on record what became of the hubs of lots that are over."""
+    while stopping.keep_going() and seals.seal(now=clock.now()):
+        pass
 
 
 @shared_task

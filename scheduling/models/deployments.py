@@ -71,6 +71,7 @@ class Lot(models.Model):
     """What is missed beyond these may have been missed for the second time, and is then DCC's to decide."""
     moved_from = models.DateTimeField("moved by the stages, from the slot that began then", null=True)
     turns_asked_at = models.DateTimeField("hubs without a turn last moved at", null=True)
+    sealed_at = models.DateTimeField("outcomes put on record at", null=True)
 
     class Meta:
         constraints = [
@@ -104,6 +105,7 @@ class Lot(models.Model):
                 fields=["id"], condition=Q(missed__gt=F("misses_seen")), name="lot_with_misses_unseen"
             ),
             models.Index(fields=["release", "id"], condition=Q(waits=True), name="lot_that_waits"),
+            models.Index(fields=["slot", "id"], condition=Q(sealed_at=None), name="lot_not_sealed"),
         ]
 
     def __str__(self) -> str:

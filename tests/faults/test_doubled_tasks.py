@@ -242,6 +242,12 @@ def a_day_later(world: World) -> None:
     world.clock.move(days=1)
 
 
+def outcomes_settled(world: World) -> None:
+    """The hubs of a lot have ended, more than a day ago."""
+    a_day_later(world)
+    world.clock.move(days=1)
+
+
 def controls_unseen(world: World) -> None:
     """Nobody has looked at a hub that is not being updated yet, and the release may be activated."""
     booked(world)
@@ -286,6 +292,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "send_notices": [letters_owed],
     "change_suppliers": [hubs_change_supplier],
     "open_slots": [pattern_new],
+    "seal_outcomes": [outcomes_settled],
     "count_fleet": [fleet_uncounted],
     "reconcile": [command_from_elsewhere],
     "chain_decisions": [decisions_unchained],

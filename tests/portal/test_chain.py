@@ -291,7 +291,7 @@ class TestCommand:
         entry = chained(2, now=now)[0]
         forge(f"UPDATE ground_auditentry SET reason = 'x' WHERE id = {entry}")
 
-        with pytest.raises(CommandError, match="1 of its decisions or links"):
+        with pytest.raises(CommandError, match="1 of its decisions, links or lots"):
             self.run(capsys, "verify")
         assert f"DIFFERS: Decision {entry}" in capsys.readouterr().out
 
