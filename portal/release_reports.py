@@ -15,10 +15,11 @@ from django.views.decorators.http import require_POST, require_safe
 from firmware.models import FirmwareRelease
 from portal.ground import clock
 from portal.ground.access import user_of
+from portal.ground.downloads import csv_response
 from scheduling import packs
 from scheduling.operations import packs as making
 from scheduling.queries import cohorts, reports
-from scheduling.views.downloads import BAD_HUBS, bad_hub_cells, csv_response
+from scheduling.views.downloads import BAD_HUBS, bad_hub_cells
 
 VIEW = "firmware.view_firmwarerelease"
 HUBS = 100

@@ -35,7 +35,6 @@ SAMPLE = 200
 """Rows that are looked at to find the column of identifiers."""
 BLOCK = 1 << 20
 DELIMITERS = ",;\t|"
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet runs a cell that begins so."""
 
 HEADERS = {
@@ -94,11 +93,6 @@ class Identified(NamedTuple):
     number: int | None
     refusal: Refusal | None
     is_doubtful: bool
-
-
-def safe(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula, for a file that people take away."""
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 
 def look(*, file: IO[bytes]) -> Layout:

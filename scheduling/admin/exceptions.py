@@ -1,7 +1,6 @@
 """DCC's exceptions queue, and its exemptions."""
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -30,6 +29,7 @@ from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 from hubs.models import HubModel, Network, PaymentMode, Supplier
 from portal.ground import clock
 from portal.ground.access import user_of
+from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.models import Decision, Exemption, HubException
@@ -151,15 +151,6 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(widget=REASON)
 
 
-class _Echo:
-    def write(self, text: str) -> str:
-        return text
-
-
-def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
-
-
 @admin.register(HubException)
 class HubExceptionAdmin(ReadOnlyAdmin):
     """Hubs about which DCC has to decide: in groups, one by one, and the decisions."""
@@ -248,18 +239,21 @@ class HubExceptionAdmin(ReadOnlyAdmin):
         self._check_view(request)
         _, portion = self._portion(request.GET)
 
-        def lines() -> Iterator[str]:
-            writer = csv.writer(_Echo())
-            yield "\N{ZERO WIDTH NO-BREAK SPACE}"  # spreadsheets know UTF-8 by it
-            yield writer.writerow(CSV_HEADER)
-            for line in exceptions.every_line(portion=portion):
-                since = f"{line.raised_at.astimezone(LONDON):%Y-%m-%d %H:%M %Z}"
-                cells = (format_eui64(line.hub), line.supplier, line.network, line.why.label, since)
-                yield writer.writerow([*map(_safe, cells), "yes" if line.waits else "no"])
-
-        response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="exceptions-{portion.release.pk}.csv"'
-        return response
+        return csv_response(
+            name=f"exceptions-{portion.release.pk}.csv",
+            header=CSV_HEADER,
+            rows=(
+                (
+                    format_eui64(line.hub),
+                    line.supplier,
+                    line.network,
+                    line.why.label,
+                    f"{line.raised_at.astimezone(LONDON):%Y-%m-%d %H:%M %Z}",
+                    "yes" if line.waits else "no",
+                )
+                for line in exceptions.every_line(portion=portion)
+            ),
+        )
 
     def decide(self, request: HttpRequest, name: str) -> HttpResponse:
         """Say in numbers what a decision about a portion will do, then take it."""

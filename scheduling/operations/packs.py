@@ -20,9 +20,9 @@ from django.template.loader import render_to_string
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
-from portal.ground import audit, sql
+from portal.ground import audit, downloads, sql
 from portal.ground.uk_time import Span
-from scheduling import packs, sheets
+from scheduling import packs
 from scheduling.lifecycle import State
 from scheduling.models import Rehearsal
 from scheduling.queries import reports
@@ -181,7 +181,7 @@ def _write_table(
         writer = csv.writer(_Encoded(part))
         writer.writerow(header)
         for row in rows:
-            writer.writerow([sheets.safe(_cell(value)) for value in row])
+            writer.writerow([downloads.safe(_cell(value)) for value in row])
 
 
 class _Encoded:

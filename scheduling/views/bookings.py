@@ -18,6 +18,7 @@ from firmware.models import ReleaseState
 from hubs.identifiers import format_eui64
 from hubs.models import FleetCount
 from portal.ground import clock
+from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import CancelForm, ChangeForm
 from scheduling.lifecycle import CANCELLABLE, OPEN, State
@@ -41,7 +42,7 @@ from scheduling.queries.progress import Progress
 from scheduling.tables import BookedHubTable, BookingTable, PartTable, PlannedSlotTable, SlotTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import calendar_response, csv_response
+from scheduling.views.downloads import calendar_response
 
 PAGE = 25
 HUBS = 50

@@ -14,6 +14,7 @@ from django.views.generic.edit import FormView
 
 from hubs.identifiers import format_eui64
 from portal.ground import clock
+from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import ObjectForm
 from scheduling.models import Consent
@@ -22,7 +23,6 @@ from scheduling.queries import consents, slots
 from scheduling.queries.consents import Asked, Question
 from scheduling.tables import AnsweredTable, AskedHubTable, QuestionTable, WaitingTable
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import csv_response
 
 SHOWN = 200
 """Open questions that a page lists."""

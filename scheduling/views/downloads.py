@@ -1,6 +1,5 @@
-"""Files that people take away: CSV and XLSX as a stream, and calendar entries."""
+"""Files that people take away, beside CSV: XLSX as a stream, and calendar entries."""
 
-import csv
 import io
 import re
 import zipfile
@@ -16,9 +15,9 @@ from django.http import HttpResponse, StreamingHttpResponse
 from icalendar import Calendar, Event
 
 from hubs.identifiers import format_eui64
+from portal.ground.downloads import streamed
 from portal.ground.uk_time import LONDON
 from scheduling.queries.cohorts import Concerned
-from scheduling.sheets import safe
 
 REASONS = ("Reason", "Way forward")
 """What every refused row of a list has behind its own columns."""
@@ -27,29 +26,6 @@ REASONS = ("Reason", "Way forward")
 def widened(cells: Sequence[str], width: int) -> Sequence[str]:
     """Fill a short row up, so that the reasons stand below each other."""
     return [*cells, *[""] * (width - len(cells))]
-
-
-class _Echo:
-    def write(self, text: str) -> str:
-        return text
-
-
-def csv_lines(*, header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> Iterator[str]:
-    """Yield the lines of a CSV file, without a header where it is empty; each cell is safe in a spreadsheet."""
-    writer = csv.writer(_Echo(), delimiter=delimiter)
-    yield "\N{ZERO WIDTH NO-BREAK SPACE}"  # spreadsheets know UTF-8 by it, and our own upload skips it
-    if header:
-        yield writer.writerow([safe(cell) for cell in header])
-    for row in rows:
-        yield writer.writerow([safe(cell) for cell in row])
-
-
-def csv_response(
-    *, name: str, header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ","
-) -> StreamingHttpResponse:
-    """Answer with a CSV file, written while it is sent."""
-    lines = csv_lines(header=header, rows=rows, delimiter=delimiter)
-    return _streamed(name, lines, "text/csv; charset=utf-8")
 
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -142,13 +118,8 @@ def xlsx_response(
     *, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> StreamingHttpResponse:
     """Answer with a workbook, written while it is sent; without a header where it is empty."""
-    return _streamed(name, xlsx_blocks(rows=chain([header] if header else [], rows)), XLSX)
-
-
-def _streamed(name: str, content: Iterator[str] | Iterator[bytes], kind: str) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(content, content_type=kind)
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+    content = xlsx_blocks(rows=chain([header] if header else [], rows))
+    return streamed(name=name, content=content, kind=XLSX)
 
 
 def calendar_response(

@@ -13,6 +13,7 @@ from django.views.generic import TemplateView, View
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, Part, ReleaseState
+from portal.ground.downloads import csv_response
 from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings, turns
 from scheduling.queries.control_room import Situation
 from scheduling.queries.progress import Share
@@ -20,7 +21,7 @@ from scheduling.tables import BookingTable, ShareTable
 from scheduling.turns import Opening
 from scheduling.views.base import SupplierPage
 from scheduling.views.bookings import Line
-from scheduling.views.downloads import BAD_HUBS, bad_hub_cells, csv_response
+from scheduling.views.downloads import BAD_HUBS, bad_hub_cells
 from scheduling.views.home import card_of
 
 BOOKINGS = 20

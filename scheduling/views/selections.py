@@ -21,6 +21,7 @@ from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
 from portal.ground import clock, once
+from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling import forms, planning
 from scheduling.forms import ChooseForm, PlanForm, plan_fields
@@ -35,7 +36,7 @@ from scheduling.tables import PlannedSlotTable
 from scheduling.uploads import CappedSpool
 from scheduling.views import pictures, wording
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import REASONS, csv_response, widened, xlsx_response
+from scheduling.views.downloads import REASONS, widened, xlsx_response
 
 DESPITE = 500
 """Characters of a reason to book into soft protected windows."""

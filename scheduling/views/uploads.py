@@ -8,11 +8,12 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.views.generic import TemplateView
 
+from portal.ground.downloads import csv_response
 from scheduling.queries import groups, uploads
 from scheduling.queries.uploads import Upload
 from scheduling.sheets import Format
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import REASONS, csv_response, widened, xlsx_response
+from scheduling.views.downloads import REASONS, widened, xlsx_response
 
 SHOWN = 100
 """Refused rows that the page itself shows."""

@@ -12,6 +12,7 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from hubs.models import Network
+from portal.ground.downloads import csv_lines
 from portal.ground.uk_time import LONDON, day_bounds
 from scheduling.forms import EARLIEST_DAY, LATEST_DAY, WindowFileForm, WindowForm, window_fields
 from scheduling.models import ProtectedWindow
@@ -23,7 +24,6 @@ from scheduling.tables import WindowTable
 from scheduling.views import weeks as pictures
 from scheduling.views import window_files
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import csv_lines
 
 SHOWN = 100
 SECTION = "windows"
