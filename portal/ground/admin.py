@@ -1,16 +1,35 @@
 """The record of decisions, to be read."""
 
 import json
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from portal.ground.models import AuditEntry
+from portal.ground.downloads import csv_response
+from portal.ground.models import AuditEntry, AuditLink
+
+EXPORT: Final = (
+    "Decision",
+    "When (UTC)",
+    "Who",
+    "What",
+    "Upon",
+    "Reason",
+    "Facts",
+    "Number in the chain",
+    "Link (SHA-256)",
+)
+AT_A_TIME: Final = 2_000
 
 
 class SubjectFilter(admin.SimpleListFilter):
@@ -45,6 +64,22 @@ class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     ordering = ("-pk",)
     fields = ("recorded_at", "actor_shown", "verb", "subject", "reason", "facts_shown")
     readonly_fields = fields
+    change_list_template = "admin/ground/auditentry/change_list.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the file."""
+        export = path("export/", self.admin_site.admin_view(self.export), name="ground_auditentry_export")
+        return [export, *super().get_urls()]
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """Send what the list shows, all pages of it and the oldest first, each with its place in the chain."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            shown = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            return redirect("admin:ground_auditentry_changelist")
+        return csv_response(name="decisions.csv", header=EXPORT, rows=_rows(shown))
 
     @admin.display(description="when", ordering="pk")
     def recorded(self, entry: AuditEntry) -> datetime:
@@ -74,3 +109,22 @@ class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
         """Say no."""
         return False
+
+
+def _rows(entries: QuerySet[AuditEntry]) -> Iterator[tuple[str, ...]]:
+    link = AuditLink.objects.filter(entry=OuterRef("pk"))
+    chained = entries.order_by("pk").annotate(
+        number=Subquery(link.values("number")), link=Subquery(link.values("link"))
+    )
+    for entry in chained.iterator(chunk_size=AT_A_TIME):
+        yield (
+            str(entry.pk),
+            entry.recorded_at.astimezone(UTC).isoformat(),
+            entry.actor.email if entry.actor else "the portal",
+            entry.verb,
+            entry.subject,
+            entry.reason,
+            json.dumps(entry.facts, ensure_ascii=False, sort_keys=True),
+            "" if entry.number is None else str(entry.number),
+            "" if entry.link is None else bytes(entry.link).hex(),
+        )

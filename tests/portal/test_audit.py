@@ -1,12 +1,16 @@
 """The record of decisions: written with the act, and never changed."""
 
+import csv
 from datetime import datetime
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 
-from portal.ground import audit
+from portal.ground import audit, chain
 from portal.ground.models import AuditEntry
+from portal.models import User
+from tests.factories import UserFactory
 
 
 @pytest.mark.django_db
@@ -60,3 +64,68 @@ class TestAuditEntry:
 
         assert refusal.value.__cause__.diag.constraint_name == "audit_only_grows"  # type: ignore[union-attr]
         assert AuditEntry.objects.get().reason == ""
+
+
+class TestExport:
+    """What auditors take away."""
+
+    ADDRESS = "/admin/ground/auditentry/export/"
+
+    def lines(self, client: Client, query: str = "") -> list[list[str]]:
+        response = client.get(self.ADDRESS + query)
+        assert response.headers["Content-Disposition"] == 'attachment; filename="decisions.csv"'
+        text = b"".join(response).decode("utf-8-sig")  # type: ignore[arg-type]
+        return list(csv.reader(text.splitlines()))
+
+    def test_holds_every_decision_with_its_place_in_the_chain(
+        self, client: Client, staff: User, now: datetime
+    ) -> None:
+        for number in range(3):
+            audit.record(
+                actor=staff, verb="release.halted", subject=f"release:{number}", now=now, reason="Why"
+            )
+        chain.extend(now=now)
+        audit.record(actor=None, verb="release.closed", subject="release:9", now=now, facts={"a": [1]})
+        client.force_login(staff)
+
+        header, *lines = self.lines(client)
+
+        assert header[:3] == ["Decision", "When (UTC)", "Who"]
+        assert [line[2:8] for line in lines] == [
+            *(
+                [staff.email, "release.halted", f"release:{number}", "Why", "{}", str(number + 1)]
+                for number in range(3)
+            ),
+            ["the portal", "release.closed", "release:9", "", '{"a": [1]}', ""],
+        ]
+        assert lines[2][8] == chain.head().link.hex()
+        assert lines[0][1] == "2026-10-25T00:30:00+00:00"
+
+    def test_holds_what_the_list_shows(self, client: Client, staff: User, now: datetime) -> None:
+        for subject in ("release:1", "user:1"):
+            audit.record(actor=staff, verb="thing.done", subject=subject, now=now)
+        client.force_login(staff)
+
+        assert [line[4] for line in self.lines(client, "?kind=user")[1:]] == ["user:1"]
+        assert [line[4] for line in self.lines(client, "?q=release")[1:]] == ["release:1"]
+        assert client.get(f"{self.ADDRESS}?no__such=1").status_code == 302
+
+    def test_begins_no_formula(self, client: Client, staff: User, now: datetime) -> None:
+        audit.record(
+            actor=None, verb="thing.done", subject="hub:1", now=now, reason='=HYPERLINK("https://x")'
+        )
+        client.force_login(staff)
+
+        assert self.lines(client)[1][5] == '\'=HYPERLINK("https://x")'
+
+    def test_is_offered_beside_the_list(self, client: Client, staff: User) -> None:
+        client.force_login(staff)
+
+        page = client.get("/admin/ground/auditentry/?kind=user").content.decode()
+
+        assert f'href="{self.ADDRESS}?kind=user"' in page
+
+    def test_is_for_those_who_may_read_the_record(self, client: Client, db: None) -> None:
+        client.force_login(UserFactory.create(is_staff=True))
+
+        assert client.get(self.ADDRESS).status_code == 403
