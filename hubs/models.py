@@ -102,6 +102,7 @@ class HubStatus(models.IntegerChoices):
 
 
 BOOKABLE = (HubStatus.COMMISSIONED, HubStatus.SUSPENDED)
+GONE = (HubStatus.DECOMMISSIONED, HubStatus.WITHDRAWN)
 SHOWN = (*BOOKABLE, HubStatus.INSTALLED_NOT_COMMISSIONED, HubStatus.RECOVERY)
 
 

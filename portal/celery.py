@@ -62,6 +62,7 @@ TIMETABLE: dict[str, Entry] = {
     "chain decisions": every(5, "chain_decisions", app="portal"),
     "start rehearsals": every(5, "start_rehearsals", app="portal"),
     "forget requests": every(600, "forget_requests", app="portal"),
+    "forget records": every(3_600, "forget_records", app="portal"),
 }
 
 

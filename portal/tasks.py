@@ -4,7 +4,7 @@ import logging
 
 from celery import shared_task
 
-from portal import rehearsal_processes
+from portal import rehearsal_processes, retention
 from portal.ground import chain, clock, once, stopping
 from scheduling.operations import asked_rehearsals
 
@@ -39,3 +39,11 @@ def chain_decisions(**_: object) -> None:
 def forget_requests(**_: object) -> None:
     """Forget the keys of requests that nobody sends again by now."""
     once.forget(now=clock.now())
+
+
+@shared_task
+def forget_records(**_: object) -> None:
+    """Forget what has been kept for long enough."""
+    forgotten = retention.forget(clock=clock.now, keep_going=stopping.keep_going)
+    if any(forgotten.values()):
+        logger.info("forgot %s", ", ".join(f"{name}: {count}" for name, count in forgotten.items() if count))

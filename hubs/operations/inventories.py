@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from hubs import identifiers
-from hubs.models import FirmwareVersion, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
+from hubs.models import GONE, FirmwareVersion, HubModel, HubStatus, Network, PaymentMode, Region, Supplier
 from hubs.operations import files
 from hubs.operations.counts import count_fleet
 from hubs.operations.files import RefusedRow, UnableToImport, Writable
@@ -117,6 +117,10 @@ _NEW_VERSIONS = """
 _ADD_VERSIONS = """
     INSERT INTO hubs_firmwareversion (number) SELECT * FROM unnest(%s::bigint[]) ON CONFLICT DO NOTHING
 """
+# Nothing is known of a household whose hub has gone: nobody is to find the one by the other.
+_FORGET_HOUSEHOLDS = (
+    "UPDATE incoming SET mpan = NULL, mprn = NULL, postcode = '' WHERE status = ANY (%s::int[])"
+)
 _UPSERT = """
     WITH written AS (
         INSERT INTO hubs_communicationshub AS hub (
@@ -200,6 +204,7 @@ def import_inventory(
             rejects.writerow([*json.loads(written), reason])
         _add_versions(cursor)
         tell(f"putting {total - refusals:,} hubs in their place")
+        cursor.execute(_FORGET_HOUSEHOLDS, [[int(status) for status in GONE]])
         cursor.execute(_UPSERT)
         added, changed = cursor.fetchone()
         cursor.execute("DROP TABLE incoming, repeated")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import connection, transaction
 
 from hubs import identifiers
-from hubs.models import ChangeOfSupplier, HubStatus, Supplier
+from hubs.models import GONE, ChangeOfSupplier, Supplier
 from hubs.operations import files
 from hubs.operations.files import RefusedRow, Writable
 from portal.ground import audit, sql, uk_time
@@ -25,8 +25,6 @@ _NEEDED = ("participant_id", "effective_on")
 _IDENTIFIERS = ("mpan", "mprn", "chf_id")
 FURTHEST = timedelta(days=366)
 """Further ahead nobody registers: a later date is a mistyped one."""
-GONE = (HubStatus.DECOMMISSIONED, HubStatus.WITHDRAWN)
-"""A meter's number stays on hubs that were taken off the wall; these have no Supplier to change."""
 _REGISTERING = 0x72656773  # "regs": the advisory lock of whoever writes changes of supplier
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

@@ -81,6 +81,7 @@ class SelectionFile(models.Model):
     lease_until = models.DateTimeField(null=True)
     token = models.PositiveIntegerField(default=0)
     deaths = models.PositiveSmallIntegerField("readers that died since the last row", default=0)
+    forgotten_at = models.DateTimeField("rows deleted at", null=True)
 
     class Meta:
         constraints = [

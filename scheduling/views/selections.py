@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -422,6 +422,13 @@ class RefusedView(SelectionView):
         if waiting := self.waiting():
             return waiting
         file = refusals.layout(selection=self.selection)
+        if file.forgotten_at:
+            return render(
+                request,
+                "scheduling/forgotten.html",
+                {"selection": self.selection, "file": file},
+                status=410,
+            )
         header = [] if file.header is None else cells_of(line=file.header)
         heads = [*widened(header, file.width), *REASONS] if header else []
         name, rows = f"refused-{self.selection.pk}", self.rows(file.width)

@@ -207,6 +207,13 @@ def keys_forgotten(world: World) -> None:
     )
 
 
+def rows_forgotten(world: World) -> None:
+    """The rows of three files are three months old."""
+    for _ in range(3):
+        world.choose_ids("\n".join(["CHF ID", *(format_eui64(hub.chf_id) for hub in world.hubs(3))]))
+    world.clock.move(days=91)
+
+
 def pattern_new(world: World) -> None:
     for weekday in Weekday.values:
         CapacityPattern.objects.create(
@@ -298,6 +305,7 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "chain_decisions": [decisions_unchained],
     "start_rehearsals": [rehearsals_asked_for],
     "forget_requests": [keys_forgotten],
+    "forget_records": [rows_forgotten],
 }
 
 

@@ -150,6 +150,18 @@ class TestImportInventory:
         hub = CommunicationsHub.objects.get()
         assert (hub.status, hub.mprn) == (HubStatus.SUSPENDED, None)
 
+    @pytest.mark.parametrize("status", ["Decommissioned", "Withdrawn"])
+    def test_forgets_the_household_of_a_hub_that_has_gone(self, status):
+        bring_in(ROW)
+
+        bring_in(ROW | {"status": status})
+
+        hub = CommunicationsHub.objects.get()
+        assert (hub.mpan, hub.mprn, hub.postcode) == (None, None, "")
+        assert bring_in(ROW | {"status": status})[0].unchanged == 1
+        bring_in(ROW)
+        assert CommunicationsHub.objects.get().mpan == 1234567890126
+
     def test_counts_the_fleet_and_records_who_did_it(self):
         bring_in(ROW)
 
