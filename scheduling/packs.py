@@ -102,7 +102,7 @@ def as_digits(*, key: Ed25519PublicKey) -> str:
 
 
 def as_line(*, entry: Mapping[str, Any]) -> bytes:
-    """Write one decision as the line that its link is made of, without the line's end."""
+    """Write a decision, or a rehearsal's result, in the one form that digests are made of, without a line's end."""
     return json.dumps(entry, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -6,7 +6,6 @@ alone, and one through the real code. The database says so; whoever finds it tak
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +19,9 @@ from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import HubModel, Network
 from portal.ground import audit, sql
+from scheduling import packs
 from scheduling.models import Rehearsal
+from scheduling.queries.asked_rehearsals import OPEN
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -29,7 +30,6 @@ MAY_ASK: Final = "scheduling.add_rehearsal"
 LEASE: Final = timedelta(minutes=1)
 ATTEMPTS: Final = 2
 """So often a rehearsal is begun whose process ended without a word; then it is what ends the process."""
-OPEN: Final = (Rehearsal.State.WAITING, Rehearsal.State.RUNNING)
 
 # Raw SQL: found and taken by one statement, and never one that somebody else is taking. What ran before comes first, so
 # that nothing waits behind a process that died.
@@ -240,8 +240,7 @@ def stop(*, rehearsal: Rehearsal, by: "User", now: datetime) -> None:
 
 def digest_of(*, result: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a result, written as JSON with sorted keys and without spaces, in UTF-8."""
-    text = json.dumps(result, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(packs.as_line(entry=result)).hexdigest()
 
 
 def _held(rehearsal: int, token: int) -> Any:

@@ -16,6 +16,7 @@ from scheduling import first_stage
 from scheduling.first_stage import Cell, Pick
 from scheduling.models import LOT_SPAN
 from scheduling.queries.evidence import MODEL_HALTED, NETWORKS_HALTED, RESUMED_SINCE
+from scheduling.queries.quarantine import SET_ASIDE
 
 AHEAD = timedelta(hours=1)
 """Before the first hubs of a model are staged; by then most of those who want an early slot have one."""
@@ -29,8 +30,6 @@ LOTS = 200
 PILOTS_EACH = 5_000
 """Hubs of a group of pilots that are looked at."""
 
-SET_ASIDE = """EXISTS (
-    SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)"""
 # What stands is chosen, and neither admitted, over, set aside nor halted with its part of the release. A stage that is
 # cut off is followed by one that chooses anew.
 WANTING = f"""

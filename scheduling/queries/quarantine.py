@@ -14,6 +14,9 @@ from portal.ground import sql
 from scheduling.lifecycle import State
 from scheduling.models import LOT_SPAN, Deployment, Lot, Quarantine
 
+SET_ASIDE = """EXISTS (
+    SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)"""
+"""Whether the `deployment` of a statement is set aside."""
 DEATHS = "Worker after worker died with it."
 """What `deployments.claims` keeps where no error was ever seen."""
 

@@ -20,6 +20,7 @@ from scheduling.models import LOT_SPAN, Booking, Stage
 from scheduling.queries import late_looks
 from scheduling.queries.evidence import HARDLY_JUDGED, MODEL_HALTED, NETWORKS_HALTED
 from scheduling.queries.late_looks import IN_HALTED_PART
+from scheduling.queries.quarantine import SET_ASIDE
 from scheduling.turns import Forecast, Opening
 
 AHEAD = timedelta(hours=1)
@@ -43,11 +44,10 @@ LEFT JOIN LATERAL (
 WHERE stage.release_id = %(release)s AND stage.closed_at IS NULL AND stage.size IS NOT NULL
   AND NOT {MODEL_HALTED} ORDER BY stage.model_id
 """  # noqa: S608 - our own columns
-STANDING = """
+STANDING = f"""
 FROM scheduling_firsthub first JOIN scheduling_deployment deployment ON deployment.id = first.deployment_id
 WHERE first.stage_id = %(stage)s AND deployment.ended_at IS NULL AND deployment.stage = 0
-  AND deployment.state <> 'held' AND NOT EXISTS (
-      SELECT FROM scheduling_quarantine aside WHERE aside.deployment_id = deployment.id AND aside.since IS NOT NULL)"""
+  AND deployment.state <> 'held' AND NOT {SET_ASIDE}"""
 """The hubs that were chosen for a stage and still wait for it; those that are set aside may never go."""
 # No more than a first stage takes, by their keys.
 FIRST_IN_SLOTS = f"""
