@@ -353,6 +353,10 @@ ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = urlsplit(PORTAL_ADDRESS).scheme
 
 SESSION_COOKIE_AGE = 8 * 60 * 60
+# By such a name a browser takes a cookie from this very host alone, through TLS, and for all of its addresses.
+COOKIES: Final = "__Host-" if PRODUCTION else ""
+SESSION_COOKIE_NAME = f"{COOKIES}session"
+CSRF_COOKIE_NAME = f"{COOKIES}csrf"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = PRODUCTION
@@ -361,6 +365,8 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SECURE = PRODUCTION
 CSRF_TRUSTED_ORIGINS = [PORTAL_ADDRESS]
+# What was done, in numbers, waits on our side for the next page and not in a cookie.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # What a browser is told
 

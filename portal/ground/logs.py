@@ -81,7 +81,7 @@ _HIDDEN: Final = tuple(
         # links that let their holder in
         (r"(?<=/invitation/)[^/\s]+|(?<=/reset/key/)[^/\s]+", "[link]"),
         (
-            r"(\b\w*(?:password|passwd|secret|api_?key|csrf\w*token|authorization|cookie|sessionid)\w*"
+            r"(\b\w*(?:password|passwd|secret|api_?key|csrf\w*token|authorization|cookie|__Host-session|__Host-csrf)\w*"
             r"[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s,;&)}\]]+)",
             r"\1[secret]",
         ),

@@ -143,6 +143,24 @@ class TestProduction:
         assert started.returncode == 1
         assert started.stderr.startswith("CARRIER_SECRET is not set: set it to ")
 
+    def test_gives_each_cookie_to_this_host_alone(self) -> None:
+        program = (
+            "from portal import settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, "
+            "s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SESSION_COOKIE_HTTPONLY, s.CSRF_COOKIE_HTTPONLY, "
+            "s.SESSION_COOKIE_SAMESITE)"
+        )
+
+        printed = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]} | COMPLETE,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+        assert printed.split() == ["__Host-session", "__Host-csrf", *["True"] * 4, "Lax"]
+
     def test_gives_every_static_file_a_name_for_ever(self, settings: Settings, tmp_path: Path) -> None:
         """What collectstatic refuses, such as a style sheet that names a missing file, breaks the image."""
         settings.STATIC_ROOT = tmp_path

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.test import Client, RequestFactory
 from django.urls import reverse
@@ -56,7 +57,7 @@ class TestBookView:
         data = {
             "method": "file",
             "file": SimpleUploadedFile("hubs.csv", b"nonsense"),
-            "csrfmiddlewaretoken": client.cookies["csrftoken"].value,
+            "csrfmiddlewaretoken": client.cookies[settings.CSRF_COOKIE_NAME].value,
         }
         taken = client.post(address, data)
 
