@@ -7,10 +7,11 @@ from django.http import HttpRequest
 
 from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 from hubs.models import ChangeOfSupplier, FirmwareVersion, HubModel, Network, Supplier
+from portal.ground.recorded import RecordedAdmin
 
 
 @admin.register(Network)
-class NetworkAdmin(admin.ModelAdmin[Network]):
+class NetworkAdmin(RecordedAdmin[Network]):
     """The carriers."""
 
     list_display = ("name", "code", "carrier")
@@ -18,7 +19,7 @@ class NetworkAdmin(admin.ModelAdmin[Network]):
 
 
 @admin.register(Supplier)
-class SupplierAdmin(admin.ModelAdmin[Supplier]):
+class SupplierAdmin(RecordedAdmin[Supplier]):
     """The energy companies, with their participant IDs."""
 
     list_display = ("name", "import_participant_id", "gas_participant_id")
@@ -53,7 +54,7 @@ class HubModelForm(forms.ModelForm[HubModel]):
 
 
 @admin.register(HubModel)
-class HubModelAdmin(admin.ModelAdmin[HubModel]):
+class HubModelAdmin(RecordedAdmin[HubModel]):
     """
     The hub models, with the codes that an image header names.
 

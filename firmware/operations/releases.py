@@ -118,7 +118,7 @@ def upload(*, particulars: Particulars, content: IO[bytes], author: "User", now:
         verb="release.uploaded",
         subject=queries.subject(release_id=release.pk),
         now=now,
-        facts=_facts(release, particulars),
+        facts=_facts(release),
     )
     return release
 
@@ -161,6 +161,7 @@ def change(
     else:
         image = _accept(particulars, content)
         name = stored_images.store(content=content, digest=image.digest)
+    before = _facts(locked)
     release_row = FirmwareRelease.objects.filter(pk=locked.pk)
     if locked.state == ReleaseState.SUBMITTED:
         release_row.move(ReleaseState.SUBMITTED, ReleaseState.DRAFT, submitter=None, submitted_at=None)
@@ -177,7 +178,7 @@ def change(
         verb="release.changed",
         subject=queries.subject(release_id=locked.pk),
         now=now,
-        facts=_facts(locked, particulars) | {"voided sign-offs": voided},
+        facts={"before": before, "after": _facts(locked), "voided sign-offs": voided},
     )
     return locked
 
@@ -298,18 +299,32 @@ def _write_parts(release: FirmwareRelease, particulars: Particulars) -> None:
     policy.save()
 
 
-def _facts(release: FirmwareRelease, particulars: Particulars) -> dict[str, Any]:
+def _facts(release: FirmwareRelease) -> dict[str, Any]:
+    """Return what the release says of itself, as its rows have it now."""
+    policy = RolloutPolicy.objects.filter(release=release).first()
     return {
         "revision": release.revision,
-        "CPL Entry ID": particulars.cpl_entry_id,
-        "version": f"{particulars.version:08X}",
-        "SHA-256": particulars.digest,
-        "hub models": sorted(model.name for model in particulars.hub_models),
+        "CPL Entry ID": release.cpl_entry_id,
+        "name": release.name,
+        "version": f"{release.version.number:08X}",
+        "SHA-256": release.digest,
+        "hardware": [release.minimum_hardware, release.maximum_hardware],
+        "hub models": sorted(release.hub_models.values_list("name", flat=True)),
         "predecessors": "any"
-        if particulars.has_no_predecessor
-        else sorted(f"{step.version:08X}" for step in particulars.predecessors),
+        if release.has_no_predecessor
+        else sorted(f"{step.version.number:08X}" for step in release.predecessors.select_related("version")),
         "periods": {
             period.network.name: [period.start_at.isoformat(), period.end_at.isoformat()]
-            for period in particulars.periods
+            for period in release.periods.select_related("network").order_by("network")
         },
+        "urgency": release.urgency,
+        "urgency reason": release.urgency_reason,
+        "notes": release.notes,
+        "known issues": release.known_issues,
+        "contact": release.contact,
+        "policy": {
+            name: value for name, value in audit.columns(policy).items() if name not in ("id", "release_id")
+        }
+        if policy
+        else None,
     }

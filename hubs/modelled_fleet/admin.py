@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet import models
+from portal.ground.recorded import RecordedAdmin
 
 
 class ReadOnly(admin.ModelAdmin[Any]):
@@ -70,7 +71,7 @@ class FleetHubAdmin(ReadOnly):
 
 
 @admin.register(models.NetworkProfile)
-class NetworkProfileAdmin(admin.ModelAdmin[models.NetworkProfile]):
+class NetworkProfileAdmin(RecordedAdmin[models.NetworkProfile]):
     """How each network behaves."""
 
     list_display = ("network", "time_scale", "reachability", "stage_delay", "activate_delay")
@@ -97,14 +98,14 @@ class DefectForm(forms.ModelForm[models.Defect]):
 
 
 @admin.register(models.Outage)
-class OutageAdmin(admin.ModelAdmin[models.Outage]):
+class OutageAdmin(RecordedAdmin[models.Outage]):
     """Spans in which hubs of a network fall silent."""
 
     list_display = ("network", "share", "since", "until")
 
 
 @admin.register(models.Defect)
-class DefectAdmin(admin.ModelAdmin[models.Defect]):
+class DefectAdmin(RecordedAdmin[models.Defect]):
     """Faults to inject into a version."""
 
     form = DefectForm
@@ -118,7 +119,7 @@ class DefectAdmin(admin.ModelAdmin[models.Defect]):
 
 
 @admin.register(models.FleetImage)
-class FleetImageAdmin(admin.ModelAdmin[models.FleetImage]):
+class FleetImageAdmin(RecordedAdmin[models.FleetImage]):
     """What images are really for, where the fleet is to know better than the command."""
 
     list_display = ("digest", "version", "minimum_hardware", "maximum_hardware")

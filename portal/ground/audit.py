@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.db.models import Model
+
 from portal.ground.models import AuditEntry
 
 if TYPE_CHECKING:
@@ -28,6 +30,14 @@ def record(
     AuditEntry.objects.create(
         actor=actor, verb=verb, subject=subject, reason=reason, facts=dict(facts or {}), recorded_at=now
     )
+
+
+def columns(row: Model) -> dict[str, str | None]:
+    """Return what a row says, by the names of its columns: for facts that tell before from after."""
+    return {
+        field.attname: None if field.value_from_object(row) is None else field.value_to_string(row)
+        for field in row._meta.concrete_fields
+    }
 
 
 class Decision(NamedTuple):

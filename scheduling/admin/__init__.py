@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from firmware.models import FirmwareRelease
 from hubs.identifiers import format_eui64
 from portal.ground import clock
-from portal.ground.access import user_of
+from portal.ground.recorded import RecordedAdmin
 from scheduling.admin.base import ReadOnlyAdmin
 from scheduling.admin.exceptions import ExemptionAdmin, HubExceptionAdmin
 from scheduling.admin.quarantine import QuarantineAdmin
@@ -39,7 +39,7 @@ from scheduling.models import (
     Slot,
     StrayReport,
 )
-from scheduling.operations import slots, windows
+from scheduling.operations import slots
 from scheduling.queries import capacity, caps, forecasts, progress, standings
 from scheduling.queries.forecasts import NetworkForecast
 
@@ -162,7 +162,7 @@ class CapacityPatternForm(forms.ModelForm[CapacityPattern]):
 
 
 @admin.register(CapacityPattern)
-class CapacityPatternAdmin(admin.ModelAdmin[CapacityPattern]):
+class CapacityPatternAdmin(RecordedAdmin[CapacityPattern]):
     """How many hubs a network takes, week by week; a change reaches the slots that have not begun."""
 
     form = CapacityPatternForm
@@ -198,47 +198,32 @@ class CapacityPatternAdmin(admin.ModelAdmin[CapacityPattern]):
         slots.open_slots(now=clock.now())
 
 
-class ClosureAdmin(admin.ModelAdmin[Any]):
-    """What closes a network for everyone: nothing is booked into it, and nothing activated in it."""
+@admin.register(Maintenance)
+class MaintenanceAdmin(RecordedAdmin[Maintenance]):
+    """Spans in which DCC closes a network: nothing is booked into it, and nothing activated in it."""
 
     list_select_related = ("network",)
-
-    def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm[Any], change: bool) -> None:
-        """Keep it, and say so in the audit."""
-        super().save_model(request, obj, form, change)
-        self._record(request, obj, "changed" if change else "made")
-
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete it, and say so in the audit."""
-        self._record(request, obj, "deleted")
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Delete several, and say so of each in the audit."""
-        for obj in queryset:
-            self._record(request, obj, "deleted")
-        super().delete_queryset(request, queryset)
-
-    def _record(self, request: HttpRequest, obj: Any, verb: str) -> None:
-        windows.record_closure(closure=obj, verb=verb, by=user_of(request), now=clock.now())
-
-
-@admin.register(Maintenance)
-class MaintenanceAdmin(ClosureAdmin):
-    """Spans in which DCC closes a network."""
-
     list_display = ("network", "start_at", "end_at", "reason")
     list_filter = ("network",)
     ordering = ("-start_at",)
 
+    def reason_of(self, obj: Maintenance) -> str:
+        """Return what it is for."""
+        return obj.reason
+
 
 @admin.register(Incident)
-class IncidentAdmin(ClosureAdmin):
-    """Incidents; one of Category 1 or 2 closes its network as long as it is open."""
+class IncidentAdmin(RecordedAdmin[Incident]):
+    """Incidents; one of Category 1 or 2 closes its network for everyone as long as it is open."""
 
+    list_select_related = ("network",)
     list_display = ("network", "category", "summary", "opened_at", "expected_end_at", "closed_at")
     list_filter = ("network", "category", ("closed_at", admin.EmptyFieldListFilter))
     ordering = ("-opened_at",)
+
+    def reason_of(self, obj: Incident) -> str:
+        """Return what happened."""
+        return obj.summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hubs import queries as fleet
 from hubs.models import Supplier
 from portal.ground import audit, sql
 from portal.ground.uk_time import LONDON
-from scheduling.models import HubGroup, Incident, Maintenance, ProtectedWindow
+from scheduling.models import HubGroup, ProtectedWindow
 from scheduling.queries import windows
 from scheduling.queries.caps import Cap
 
@@ -250,15 +250,3 @@ def remove(*, window: ProtectedWindow, by: "User", now: datetime) -> None:
         now=now,
     )
     window.delete()
-
-
-def record_closure(*, closure: Maintenance | Incident, verb: str, by: "User", now: datetime) -> None:
-    """Put what DCC did with maintenance or an incident into the audit, in the caller's transaction."""
-    audit.record(
-        actor=by,
-        verb=f"{closure._meta.model_name}.{verb}",
-        subject=f"{closure._meta.model_name}:{closure.pk}",
-        reason=closure.reason if isinstance(closure, Maintenance) else closure.summary,
-        facts={"network": closure.network_id, "is": str(closure)},
-        now=now,
-    )

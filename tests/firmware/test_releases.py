@@ -183,6 +183,13 @@ class TestChange:
         assert SignOff.objects.get().voided_at == now + timedelta(hours=1)
         with pytest.raises(decisions.UnableToPublish):
             decisions.publish(release=release, by=author, now=now)
+        facts = AuditEntry.objects.latest("pk").facts
+        assert facts["voided sign-offs"] == 1
+        before, after = facts["before"], facts["after"]
+        assert {name for name in after if before[name] != after[name]} == {"revision", "notes", "periods"}
+        assert (before["revision"], after["revision"]) == (1, 2)
+        assert (len(before["periods"]), after["periods"]) == (1, {})
+        assert (before["notes"], after["notes"]) == (release.notes, "Mends two clocks.")
 
     def test_takes_another_image(
         self, particulars: Build, content: bytes, author: User, now: datetime
