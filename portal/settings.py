@@ -154,7 +154,7 @@ HUB_GATEWAY = required(
     otherwise="hubs.modelled_fleet.gateway.ModelledFleet",
     meaning="the dotted path of the carrier adapter, or hubs.modelled_fleet.gateway.ModelledFleet to reach no real hub",
 )
-REHEARSAL_GATEWAY: Final = "hubs.modelled_fleet.gateway.ModelledFleet"
+REHEARSAL_GATEWAY: Final = "hubs.modelled_fleet.gateway.RehearsedFleet"
 """What a rehearsal commands, whatever carrier the portal has: it never reaches a real hub."""
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
 # Whoever bears it may read the metrics; without it there are none.

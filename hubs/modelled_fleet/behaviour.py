@@ -11,6 +11,7 @@ from hubs.modelled_fleet.draws import Draws
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+_MEDIANS = {phase: f"{phase.name.lower()}_delay" for phase in Phase}
 # Salts of the draws; a fault's salt is made of its version, far above these.
 _NEVER, _CONTACT, _DELAY, _TRANSFER, _MISMATCH, _VERIFICATION, _ACTIVATION, _SILENCE = range(1, 9)
 _DROPPED, _DOUBLED, _DELAYED, _LATENESS, _SECOND_LATENESS = range(9, 14)
@@ -110,14 +111,45 @@ class Reaction:
     reports_at: tuple[datetime, ...] = ()
 
 
+class Hazards:
+    """
+    What can come between a command of one phase and its hub: luck, and nothing that is wrong with the hub or the image.
+
+    Where nothing of it strikes, `react` does as it is told, and says so at once.
+    """
+
+    __slots__ = ("_nature", "_phase", "_seed", "_shares")
+
+    def __init__(self, *, phase: Phase, profile: Profile) -> None:
+        shares = {
+            _CONTACT: 1.0 - profile.reachability,
+            _DROPPED: profile.report_dropped,
+            _DELAYED: profile.report_delayed,
+            _DOUBLED: profile.report_doubled,
+        }
+        if phase is Phase.STAGE:
+            shares |= {
+                _TRANSFER: profile.transfer_failed,
+                _MISMATCH: profile.hash_mismatch,
+                _VERIFICATION: profile.verification_failed,
+            }
+        elif phase is Phase.ACTIVATE:
+            shares |= {_ACTIVATION: profile.activation_failed, _SILENCE: profile.silent_activation}
+        self._seed, self._phase = profile.seed, phase.value
+        self._nature = [(profile.never_reached, _NEVER)] if profile.never_reached > 0.0 else []
+        self._shares = [(share, salt) for salt, share in shares.items() if share > 0.0]
+
+    def strike(self, *, chf_id: int, attempt: int) -> bool:
+        """Say whether anything of it happens at an attempt to command a hub."""
+        if self._nature and Draws(seed=self._seed, chf_id=chf_id).any_happens(shares=self._nature):
+            return True
+        draws = Draws(seed=self._seed, chf_id=chf_id, phase=self._phase, attempt=attempt)
+        return draws.any_happens(shares=self._shares)
+
+
 def delay(*, phase: Phase, profile: Profile, draws: Draws) -> timedelta:
     """Draw how long a hub takes until it acts on a command."""
-    median = {
-        Phase.READ: profile.read_delay,
-        Phase.STAGE: profile.stage_delay,
-        Phase.ACTIVATE: profile.activate_delay,
-        Phase.VERIFY: profile.verify_delay,
-    }[phase]
+    median: float = getattr(profile, _MEDIANS[phase])
     drawn = draws.around(median=median, spread=profile.delay_spread, salt=_DELAY)
     return timedelta(seconds=drawn / profile.time_scale)
 

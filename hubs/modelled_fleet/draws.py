@@ -4,6 +4,7 @@ Luck that can be repeated: every draw is a pure function of the seed, the hub an
 The mixing is splitmix64 (Steele, Lea and Flood, 2014).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from math import exp
 from statistics import NormalDist
@@ -42,6 +43,18 @@ class Draws:
     def happens(self, *, share: float, salt: int) -> bool:
         """Say whether something happens that happens to this share of all."""
         return share > 0.0 and self.uniform(salt=salt) < share
+
+    def any_happens(self, *, shares: Sequence[tuple[float, int]]) -> bool:
+        """Say whether any of several things happens, each by its share above nought and its salt."""
+        state = self._state
+        for share, salt in shares:
+            # as `uniform` does, without two calls for each: this is asked for every command of a fleet
+            number = ((state ^ salt) + 0x9E3779B97F4A7C15) & _MASK
+            number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+            number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+            if ((number ^ (number >> 31)) >> 11) * 2.0**-53 < share:
+                return True
+        return False
 
     def around(self, *, median: float, spread: float, salt: int) -> float:
         """Draw from a log-normal distribution; `spread` is its sigma."""

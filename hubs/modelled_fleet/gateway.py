@@ -6,9 +6,11 @@ those times, and then hands over the reports that have arrived. What a hub does 
 acts, never by when somebody asks.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 from django.db import connection, transaction
@@ -33,7 +35,7 @@ from portal.ground import sql
 SEND_LIMIT = 50
 BATCH = 1_000
 ROUNDS = 20
-"""Batches of due commands that one `collect` lets act, so that it returns within a second or so."""
+"""Batches of due commands that one `collect` lets act as a rule, so that it returns within a second or so."""
 
 _LOOKED_AT = """
     SELECT chf_id, network_id, model_id, hardware_version, running_version, quiet_until, quiet_from
@@ -57,18 +59,17 @@ logged AS (
     INSERT INTO modelled_fleet_commandlog AS known
         (deployment, phase, attempt, hub, lot, token, digest, version, received_at, valid_until, acts_at,
          verdict, outcome, acted_at, repeats)
-    SELECT sent.deployment, sent.phase, sent.attempt, sent.hub, sent.lot, newest.token, sent.digest, sent.version,
-           %(now)s, sent.valid_until, sent.acts_at, sent.verdict, sent.outcome,
-           CASE WHEN sent.verdict = %(expired)s THEN %(now)s::timestamptz END, sent.repeats
-    FROM unnest(
-        %(deployment)s::bigint[], %(phase)s::smallint[], %(attempt)s::smallint[], %(hub)s::bigint[],
-        %(lot)s::bigint[], %(token)s::bigint[], %(digest)s::text[], %(version)s::bigint[],
-        %(valid_until)s::timestamptz[], %(acts_at)s::timestamptz[], %(verdict)s::smallint[],
-        %(outcome)s::smallint[], %(repeats)s::int[]
-    ) AS sent (deployment, phase, attempt, hub, lot, token, digest, version, valid_until, acts_at, verdict,
-               outcome, repeats)
-    JOIN newest ON newest.lot = sent.lot AND newest.token = sent.token
-    ORDER BY sent.deployment, sent.phase, sent.attempt
+    SELECT sent.deployment, alike.phase, sent.attempt, sent.hub, alike.lot, newest.token, alike.digest, alike.version,
+           %(now)s, alike.valid_until, sent.acts_at, alike.verdict, sent.outcome,
+           CASE WHEN alike.verdict = %(expired)s THEN %(now)s::timestamptz END, sent.repeats
+    FROM unnest(%(deployment)s::bigint[], %(attempt)s::smallint[], %(hub)s::bigint[], %(kind)s::int[],
+                %(acts_at)s::timestamptz[], %(outcome)s::smallint[], %(repeats)s::int[])
+        AS sent (deployment, attempt, hub, kind, acts_at, outcome, repeats)
+    JOIN unnest(%(phase)s::smallint[], %(lot)s::bigint[], %(token)s::bigint[], %(digest)s::text[],
+                %(version)s::bigint[], %(valid_until)s::timestamptz[], %(verdict)s::smallint[])
+        WITH ORDINALITY AS alike (phase, lot, token, digest, version, valid_until, verdict, kind) USING (kind)
+    JOIN newest ON newest.lot = alike.lot AND newest.token = alike.token
+    ORDER BY sent.deployment, alike.phase, sent.attempt
     ON CONFLICT (deployment, phase, attempt) DO UPDATE SET repeats = known.repeats + excluded.repeats + 1
     RETURNING deployment, phase, attempt, verdict)
 SELECT deployment, phase, attempt, verdict FROM logged
@@ -77,24 +78,49 @@ _COUNT_REFUSED = """
     UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
     FROM unnest(%(lots)s::bigint[], %(commands)s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot
 """
-# A hub acts on its commands one after the other: a later one is kept back, also while another process holds the earlier
-# one. Asked for each command by itself: whoever joins goes through all that wait, which may be a hundred thousand.
 _DUE = """
-    SELECT due.id, due.deployment, due.phase, due.attempt, due.hub, due.lot, due.token, due.valid_until,
-           due.digest, due.version, due.acts_at, due.outcome,
+    SELECT id, hub FROM modelled_fleet_commandlog
+    WHERE acted_at IS NULL AND acts_at <= %(now)s AND acts_at >= %(since)s
+    ORDER BY acts_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+# Asked for all hubs at once: what the planner believes of how many commands wait is so often wrong that it would go
+# through all of them for each hub. Plain is what a hub does as it is told, if luck is with it.
+_EARLIEST = """
+    SELECT DISTINCT ON (log.hub) log.id, log.hub, log.phase, log.attempt, hub.network_id,
+           log.outcome IS NULL AND hub.quiet_until IS NULL AND hub.quiet_from IS NULL AND CASE log.phase
+               WHEN %(stage)s THEN log.digest ~ '^[0-9a-f]{64}$' AND NOT log.digest = ANY (%(known)s)
+               WHEN %(activate)s THEN hub.staged_digest = log.digest AND hub.staged_version = log.version
+                   AND NOT log.version = ANY (%(faulty)s::bigint[])
+               ELSE true END
+    FROM modelled_fleet_commandlog log LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = log.hub
+    WHERE log.acted_at IS NULL AND log.hub = ANY (%(hubs)s::bigint[])
+    ORDER BY log.hub, log.acts_at, log.id
+"""
+_ACT_AS_TOLD = """
+WITH settled AS (
+    UPDATE modelled_fleet_commandlog log
+    SET acted_at = log.acts_at, outcome = %(done)s, is_applied = log.phase IN (%(stage)s, %(activate)s),
+        version_read = CASE WHEN log.phase NOT IN (%(stage)s, %(activate)s) THEN hub.running_version END
+    FROM modelled_fleet_fleethub hub
+    WHERE log.id = ANY (%(commands)s::bigint[]) AND hub.chf_id = log.hub
+    RETURNING log.deployment, log.phase, log.attempt, log.hub, log.version, log.digest, log.version_read, log.acts_at),
+changed AS (
+    UPDATE modelled_fleet_fleethub hub
+    SET running_version = CASE settled.phase WHEN %(activate)s THEN settled.version ELSE hub.running_version END,
+        staged_version = CASE settled.phase WHEN %(stage)s THEN settled.version END,
+        staged_digest = CASE settled.phase WHEN %(stage)s THEN settled.digest ELSE '' END,
+        activations = hub.activations + (settled.phase = %(activate)s)::int
+    FROM settled WHERE hub.chf_id = settled.hub AND settled.phase IN (%(stage)s, %(activate)s))
+INSERT INTO modelled_fleet_fleetreport (deployment, phase, attempt, hub, outcome, version, observed_at, due_at)
+SELECT deployment, phase, attempt, hub, %(done)s, version_read, acts_at, acts_at FROM settled
+"""
+_WHOLE = """
+    SELECT log.id, log.deployment, log.phase, log.attempt, log.hub, log.lot, log.token, log.valid_until,
+           log.digest, log.version, log.acts_at, log.outcome,
            hub.network_id, hub.model_id, hub.hardware_version, hub.running_version, hub.staged_version,
            hub.staged_digest, hub.activations, hub.quiet_until, hub.quiet_from
-    FROM modelled_fleet_commandlog AS due
-    LEFT JOIN modelled_fleet_fleethub AS hub ON hub.chf_id = due.hub
-    WHERE due.acted_at IS NULL AND due.acts_at <= %s
-      AND due.id = (
-        SELECT earliest.id FROM modelled_fleet_commandlog AS earliest
-        WHERE earliest.acted_at IS NULL AND earliest.hub = due.hub
-        ORDER BY earliest.acts_at, earliest.id LIMIT 1
-      )
-    ORDER BY due.acts_at, due.id
-    LIMIT %s
-    FOR UPDATE OF due SKIP LOCKED
+    FROM modelled_fleet_commandlog log LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = log.hub
+    WHERE log.id = ANY (%(commands)s::bigint[]) ORDER BY log.acts_at, log.id
 """
 _SETTLE = """
     UPDATE modelled_fleet_commandlog AS log
@@ -119,13 +145,15 @@ _REPORT = """
         (deployment, phase, attempt, hub, outcome, version, observed_at, due_at) FROM STDIN
 """
 _COLLECT = """
-    SELECT id, deployment, phase, attempt, hub, outcome, version, observed_at
+    SELECT id, deployment, phase, attempt, hub, outcome, version, date_part('epoch', observed_at)
     FROM modelled_fleet_fleetreport WHERE due_at <= %s ORDER BY due_at, id LIMIT %s
 """
-_ACKNOWLEDGE = """
-    DELETE FROM modelled_fleet_fleetreport WHERE id IN (
-        SELECT id FROM modelled_fleet_fleetreport WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE)
-"""
+# First all are locked in the order of their ids, as two who forget the same ones need it. In one statement, whoever
+# believes that the table is still as empty as when it was last analysed would read all of it for each report.
+_ACKNOWLEDGE = (
+    "SELECT FROM modelled_fleet_fleetreport WHERE id = ANY (%(reports)s::bigint[]) ORDER BY id FOR UPDATE",
+    "DELETE FROM modelled_fleet_fleetreport WHERE id = ANY (%(reports)s::bigint[])",
+)
 
 # Who logs commands holds this lock shared from before that until they are committed. Whoever has held it alone for a
 # moment knows that every number up to the last one is in the log by now or never will be.
@@ -139,7 +167,7 @@ _RECEIVED = """
 
 _NEXT_AT = """
     SELECT least((SELECT min(acts_at) FROM modelled_fleet_commandlog
-                  WHERE acted_at IS NULL AND phase = ANY (%(phases)s::smallint[])),
+                  WHERE acted_at IS NULL AND acts_at >= %(since)s AND phase = ANY (%(phases)s::smallint[])),
                  (SELECT min(due_at) FROM modelled_fleet_fleetreport WHERE phase = ANY (%(phases)s::smallint[])))
 """
 # A hub that was not contacted is as it was; one that is quiet went wrong whatever it had said before.
@@ -152,10 +180,18 @@ _ACTIVATED = """
 """
 
 _DEFAULT_PROFILE = behaviour.Profile()
+_PHASES = {phase.value: phase for phase in Phase}
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_MARKS = {"stage": Phase.STAGE.value, "activate": Phase.ACTIVATE.value, "done": Outcome.DONE.value}
+_EVER = "-infinity"
 
 
 class ModelledFleet:
     """A `HubGateway` to hubs that are rows."""
+
+    rounds = ROUNDS
+    """Batches that one `collect` lets act."""
 
     def send(self, *, commands: Sequence[Command], now: datetime) -> Sequence[Receipt]:
         """
@@ -167,8 +203,7 @@ class ModelledFleet:
             raise ValueError(f"{len(commands)} commands are more than the {SEND_LIMIT} of one sending.")
         if not commands:
             return []
-        with transaction.atomic(durable=True):
-            said = _log(commands, now=now)
+        said = _log(commands, now=now)
         return [
             Receipt(
                 command.deployment,
@@ -181,20 +216,26 @@ class ModelledFleet:
 
     def collect(self, *, limit: int, now: datetime) -> Sequence[Report]:
         """Let the hubs act whose time has come, then return reports that have arrived, oldest first."""
-        for _ in range(ROUNDS):
-            if not _act(now=now):
-                break
+        self._let_act(now=now, rounds=self.rounds)
         with connection.cursor() as cursor:
             cursor.execute(_COLLECT, [now, limit])
             return [
-                Report(number, deployment, Phase(phase), attempt, hub, Outcome(outcome), version, at)
-                for number, deployment, phase, attempt, hub, outcome, version, at in cursor.fetchall()
+                Report(
+                    number,
+                    deployment,
+                    _PHASES[phase],
+                    attempt,
+                    hub,
+                    _OUTCOMES[outcome],
+                    version,
+                    datetime.fromtimestamp(seconds, UTC),
+                )
+                for number, deployment, phase, attempt, hub, outcome, version, seconds in cursor.fetchall()
             ]
 
     def acknowledge(self, *, reports: Sequence[int]) -> None:
         """Forget reports; those already forgotten do no harm."""
-        with connection.cursor() as cursor:
-            cursor.execute(_ACKNOWLEDGE, [sql.array(reports)])
+        sql.several(_ACKNOWLEDGE, {"reports": sql.numbers(reports)})
 
     def received(self, *, after: int, limit: int) -> Sequence[ReceivedCommand]:
         """Return up to `limit` commands from the log, those beyond position `after`, in its order."""
@@ -233,16 +274,32 @@ class ModelledFleet:
 
     def act(self, *, now: datetime) -> int:
         """Let the hubs act whose time has come, as `collect` does first; return how many commands they carried out."""
+        acted, _ = self._let_act(now=now, rounds=None)
+        return acted
+
+    def _let_act(
+        self, *, now: datetime, rounds: int | None, since: datetime | str = _EVER
+    ) -> tuple[int, bool]:
+        """
+        Let hubs act, in as many batches at most, on what was due no earlier than `since`.
+
+        Returns how many commands they carried out, and whether that was all.
+        """
         total = 0
-        while acted := _act(now=now):
+        for _ in itertools.count() if rounds is None else range(rounds):
+            acted, is_all = _act(now=now, since=since)
             total += acted
-        return total
+            if is_all:
+                return total, True
+        return total, False
 
     def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
         """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""
-        with connection.cursor() as cursor:
-            cursor.execute(_NEXT_AT, {"phases": sql.numbers(phase.value for phase in phases)})
-            moment: datetime | None = cursor.fetchall()[0][0]
+        return self._next_at(phases=phases)
+
+    def _next_at(self, *, phases: Sequence[Phase], since: datetime | str = _EVER) -> datetime | None:
+        terms = {"phases": sql.numbers(phase.value for phase in phases), "since": since}
+        moment: datetime | None = sql.rows(_NEXT_AT, terms)[0][0]
         return moment
 
     def last_position(self) -> int:
@@ -293,6 +350,46 @@ class ModelledFleet:
         ]
 
 
+class RehearsedFleet(ModelledFleet):
+    """
+    A modelled fleet that one process has to itself, whose time never goes back.
+
+    It remembers until when all hubs have acted, and looks no further back: what is over and not yet vacuumed would
+    otherwise be gone through time and again. Several threads may let the hubs act at once; nobody sends meanwhile.
+    """
+
+    rounds = 1
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._moments: list[datetime] = []
+        """Of those who let hubs act at once, also of who is done while others are not."""
+        self._acting = 0
+        self._is_all = True
+        """Whether all of those who are done have left nothing that they saw."""
+        self._since: datetime | str = _EVER
+
+    def _let_act(
+        self, *, now: datetime, rounds: int | None, since: datetime | str = _EVER
+    ) -> tuple[int, bool]:
+        with self._lock:
+            self._moments.append(now)
+            self._acting += 1
+        acted, is_all = super()._let_act(now=now, rounds=rounds, since=self._since)
+        with self._lock:
+            self._acting -= 1
+            self._is_all &= is_all
+            if not self._acting:
+                if self._is_all:
+                    self._since = min(self._moments)
+                self._moments.clear()
+                self._is_all = True
+        return acted, is_all
+
+    def _next_at(self, *, phases: Sequence[Phase], since: datetime | str = _EVER) -> datetime | None:
+        return super()._next_at(phases=phases, since=self._since)
+
+
 def _key(command: Command) -> tuple[int, int, int, int]:
     return command.deployment, command.phase, command.attempt, command.token
 
@@ -302,6 +399,7 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
     Log each key once with the moment at which its hub will act; return what was first said of each.
 
     The newest token of each lot is kept. Commands that come with an older one are counted, and nothing is said of them.
+    It is one statement, and a transaction by itself; only the counting is apart.
     """
     newest: dict[int, int] = {}
     for command in commands:
@@ -313,23 +411,20 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
     first = [copies[0] for copies in fresh.values()]
     found = sql.several([_PROFILES, _NETWORKS], {"hubs": sql.numbers(command.hub for command in first)})
     profiles, network_of = _by_network(found[0]), dict(found[1])
-    acts_at, verdicts, outcomes = [], [], []
-    for command in first:
-        is_late = now > command.valid_until
+    # commands of one sending are mostly alike in all but their hub
+    kinds: dict[tuple[Phase, int, int, str, int, datetime], int] = {}
+    chosen, acts_at, outcomes = [], [], []
+    for _, phase, attempt, hub, lot, token, valid_until, digest, version in first:
+        chosen.append(kinds.setdefault((phase, lot, token, digest, version, valid_until), len(kinds) + 1))
         moment = now
-        if not is_late and command.hub in network_of:
-            profile = profiles.get(network_of[command.hub], _DEFAULT_PROFILE)
-            draws = Draws(
-                seed=profile.seed,
-                chf_id=command.hub,
-                phase=command.phase.value,
-                attempt=command.attempt,
-            )
-            moment += behaviour.delay(phase=command.phase, profile=profile, draws=draws)
+        if now <= valid_until and hub in network_of:
+            profile = profiles.get(network_of[hub], _DEFAULT_PROFILE)
+            draws = Draws(seed=profile.seed, chf_id=hub, phase=phase.value, attempt=attempt)
+            moment += behaviour.delay(phase=phase, profile=profile, draws=draws)
         # who would come too late gives up when the time is over
-        verdicts.append((Verdict.EXPIRED if is_late else Verdict.ACCEPTED).value)
-        outcomes.append(Outcome.EXPIRED.value if moment > command.valid_until else None)
-        acts_at.append(now if is_late else min(moment, command.valid_until))
+        outcomes.append(Outcome.EXPIRED.value if moment > valid_until else None)
+        acts_at.append(now if now > valid_until else min(moment, valid_until))
+    phases, lots, tokens, digests, versions, ends = zip(*kinds, strict=True)
     terms = {
         "logging": _LOG_LOCK,
         "lots": sql.numbers(newest),
@@ -337,20 +432,24 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
         "now": now,
         "expired": Verdict.EXPIRED.value,
         "deployment": sql.numbers([command.deployment for command in first]),
-        "phase": sql.numbers([command.phase.value for command in first]),
         "attempt": sql.numbers([command.attempt for command in first]),
         "hub": sql.numbers([command.hub for command in first]),
-        "lot": sql.numbers([command.lot for command in first]),
-        "token": sql.numbers([command.token for command in first]),
-        "digest": [command.digest for command in first],
-        "version": sql.numbers([command.version for command in first]),
-        "valid_until": sql.array(command.valid_until for command in first),
+        "kind": sql.numbers(chosen),
         "acts_at": sql.array(acts_at),
-        "verdict": sql.numbers(verdicts),
         "outcome": sql.array(outcomes),
         "repeats": sql.numbers([len(copies) - 1 for copies in fresh.values()]),
+        "phase": sql.numbers([phase.value for phase in phases]),
+        "lot": sql.numbers(lots),
+        "token": sql.numbers(tokens),
+        "digest": list(digests),
+        "version": sql.numbers(versions),
+        "valid_until": sql.array(ends),
+        "verdict": sql.numbers([(Verdict.EXPIRED if now > end else Verdict.ACCEPTED).value for end in ends]),
     }
-    said = {tuple(key): Verdict(verdict) for *key, verdict in sql.rows(_LOG, terms)}
+    said = {
+        (deployment, number, attempt): _VERDICTS[verdict]
+        for deployment, number, attempt, verdict in sql.rows(_LOG, terms)
+    }
     verdict_of = {key: said[key[:3]] for key in fresh if key[:3] in said}
     stale: dict[int, int] = {}
     for command in commands:
@@ -361,18 +460,63 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
     return verdict_of
 
 
-def _act(*, now: datetime) -> int:
-    """Let one batch of hubs act, each on its earliest command that is due; return how many did."""
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute(_DUE, [now, BATCH])
-        due = cursor.fetchall()
+def _act(*, now: datetime, since: datetime | str) -> tuple[int, bool]:
+    """
+    Let one batch of hubs act, each on its earliest command that is due; return how many did, and whether that was all.
+
+    A hub acts on its commands one after the other: a later one is kept back, also while another process holds the
+    earlier one.
+    """
+    with transaction.atomic(durable=True):
+        due = dict(sql.rows(_DUE, {"now": now, "since": since, "limit": BATCH}))
         if not due:
-            return 0
+            return 0, True
         profiles, faults, images, outages = _profiles(), _faults(), _images(), _outages(now)
+        terms = {
+            **_MARKS,
+            "hubs": sql.numbers(set(due.values())),
+            "known": list(images),
+            "faulty": sql.numbers(fault.version for fault in faults),
+        }
+        hazards = {
+            (network, phase.value): behaviour.Hazards(phase=phase, profile=profile)
+            for network, profile in profiles.items()
+            for phase in Phase
+        }
+        plain, other = [], []
+        for number, chf_id, phase, attempt, network, is_plain in sql.rows(_EARLIEST, terms):
+            if number not in due:
+                continue
+            if (
+                is_plain
+                and not outages
+                and (network, phase) in hazards
+                and not hazards[network, phase].strike(chf_id=chf_id, attempt=attempt)
+            ):
+                plain.append(number)
+            else:
+                other.append(number)
+        if plain:
+            sql.run(_ACT_AS_TOLD, {**_MARKS, "commands": sql.numbers(plain)})
+        if other:
+            _react(other, profiles, faults, images, outages)
+        acted = len(plain) + len(other)
+        return acted, not acted or acted == len(due) < BATCH
+
+
+def _react(
+    commands: Sequence[int],
+    profiles: Mapping[int, behaviour.Profile],
+    faults: Sequence[behaviour.Fault],
+    images: Mapping[str, behaviour.Image],
+    outages: Sequence[behaviour.Outage],
+) -> None:
+    """Let hubs act on commands of the log, by id, whatever their luck."""
+    with connection.cursor() as cursor:
         settled: list[tuple[object, ...]] = []
         changed: list[tuple[object, ...]] = []
         reports: list[tuple[object, ...]] = []
-        for row in due:
+        for row in sql.rows(_WHOLE, {"commands": sql.numbers(commands)}):
             number, deployment, phase, attempt, chf_id, lot, token, valid_until, digest, version = row[:10]
             at, foreseen, network, *state = row[10:]
             command = Command(
@@ -423,7 +567,6 @@ def _act(*, now: datetime) -> int:
         with cursor.copy(_REPORT) as copy:
             for report in reports:
                 copy.write_row(report)
-        return len(due)
 
 
 def _profiles() -> dict[int, behaviour.Profile]:

@@ -46,6 +46,13 @@ class TestDraws:
         assert not any(draw.happens(share=0.0, salt=1) for draw in draws)
         assert all(draw.happens(share=1.0, salt=1) for draw in draws)
 
+    @given(keys, st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(0, 2**41)), max_size=4))
+    def test_say_whether_any_of_several_things_happens(self, chf_id, shares):
+        draws = Draws(seed=7, chf_id=chf_id, phase=3, attempt=1)
+
+        expected = any(draws.happens(share=share, salt=salt) for share, salt in shares)
+        assert draws.any_happens(shares=shares) is expected
+
     def test_lie_around_the_median(self):
         drawn = [Draws(seed=7, chf_id=hub).around(median=60.0, spread=0.5, salt=1) for hub in range(5_000)]
 

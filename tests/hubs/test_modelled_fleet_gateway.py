@@ -94,7 +94,7 @@ class TestSend:
         self, gateway, hub, django_assert_num_queries
     ):
         for commands in (1, SEND_LIMIT):
-            with django_assert_num_queries(2 + 2):  # and a savepoint, since a test is a transaction
+            with django_assert_num_queries(2):
                 gateway.send(
                     commands=[
                         command(Phase.READ, hub=hub, deployment=commands * 100 + number)

@@ -1,13 +1,17 @@
 """The fleet of a rehearsal: every hub may take the release, and the seed says which ones it breaks."""
 
 import json
-from datetime import timedelta
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from hubs.gateway import Activated, Foreseeable, Outcome, Phase, connect
-from hubs.modelled_fleet.models import Defect, FleetHub, NetworkProfile
+from hubs.modelled_fleet.gateway import BATCH, SEND_LIMIT, RehearsedFleet
+from hubs.modelled_fleet.models import CommandLog, Defect, FleetHub, FleetReport, NetworkProfile
 from hubs.modelled_fleet.rehearsals import Fault, Kind, make
 from hubs.models import CommunicationsHub, FleetCount, HubStatus
 from tests.factories import (
@@ -17,9 +21,10 @@ from tests.factories import (
     NetworkProfileFactory,
     SupplierFactory,
 )
-from tests.hubs.gateway_contract import NEW, NOW, OLD, command
+from tests.hubs.gateway_contract import LATER, NEW, NOW, OLD, command
 
 HUBS = 4_000
+TOMORROW = NOW + timedelta(days=1)
 
 
 @pytest.fixture
@@ -150,3 +155,69 @@ class TestWhatItForesees:
         return FleetHub.objects.create(
             chf_id=77, network=network, model=model, hardware_version=1, running_version=OLD
         ).pk
+
+
+class TestRehearsedFleet:
+    @pytest.fixture
+    def fleet(self, db: None) -> RehearsedFleet:
+        network = NetworkProfileFactory.create(read_delay=25.0, seed=5).network
+        model = HubModelFactory.create()
+        FleetHub.objects.bulk_create(
+            FleetHub(chf_id=2 * n, network=network, model=model, hardware_version=1, running_version=OLD)
+            for n in range(BATCH + 200)
+        )
+        return RehearsedFleet()
+
+    def send(self, fleet: RehearsedFleet, *, attempt: int = 1, now: datetime = NOW) -> int:
+        """Have each hub read; return how many there are."""
+        hubs = list(FleetHub.objects.order_by("pk").values_list("pk", flat=True))
+        for start in range(0, len(hubs), SEND_LIMIT):
+            fleet.send(
+                commands=[
+                    command(Phase.READ, hub=hub, deployment=1 + hub, attempt=attempt)._replace(
+                        valid_until=TOMORROW
+                    )
+                    for hub in hubs[start : start + SEND_LIMIT]
+                ],
+                now=now,
+            )
+        return len(hubs)
+
+    def test_lets_all_act_however_many_and_again_later(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        assert fleet.act(now=NOW) == 0
+        assert fleet.act(now=LATER) == hubs
+        assert fleet.next_at(phases=[Phase.READ]) is not None
+        self.send(fleet, attempt=2, now=LATER)
+        assert fleet.act(now=LATER) == 0
+        assert fleet.act(now=LATER + timedelta(hours=1)) == hubs
+
+    def test_looks_no_further_back_than_where_all_had_acted(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        assert fleet.act(now=LATER) == hubs
+        self.send(fleet, attempt=2, now=LATER)
+        CommandLog.objects.filter(attempt=2, hub=0).update(acts_at=NOW)
+        assert fleet.act(now=LATER + timedelta(hours=1)) == hubs - 1
+
+    def test_looks_back_as_long_as_not_all_have_acted(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        assert len(fleet.collect(limit=1, now=LATER)) == 1
+        assert CommandLog.objects.filter(acted_at=None).count() == hubs - BATCH
+        assert fleet.act(now=LATER) == hubs - BATCH
+
+    @pytest.mark.django_db(transaction=True)
+    def test_lets_several_share_what_there_is(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        with ThreadPoolExecutor(max_workers=3) as threads:
+            acted = sum(threads.map(lambda _: _and_close(fleet.act), range(3)))
+        assert acted == hubs
+        self.send(fleet, attempt=2, now=LATER)
+        assert fleet.act(now=LATER + timedelta(hours=1)) == hubs
+        assert FleetReport.objects.values("hub", "attempt").distinct().count() > hubs
+
+
+def _and_close(act: Callable[..., int]) -> int:
+    try:
+        return act(now=LATER)
+    finally:
+        connection.close()
