@@ -1,8 +1,10 @@
 """Run the statements that are written as SQL, because they move or judge very many rows at once."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import connection, models, transaction
@@ -11,10 +13,27 @@ from django.db.backends.postgresql.base import ServerBindingCursor
 Row = TypeVar("Row", bound=models.Model)
 
 
+MANY = 50
+"""The driver keeps what it has read of a statement if it comes with at most so many parameters."""
+_NAMES = re.compile(r"%\((\w+)\)s")
+
+
+@cache
+def _names(statement: str) -> Sequence[str]:
+    return sorted(set(_NAMES.findall(statement)))
+
+
+def _needed(statement: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters that a statement names, where there are so many others that it would be read anew."""
+    if len(parameters) <= MANY:
+        return parameters
+    return {name: parameters[name] for name in _names(statement)}
+
+
 def run(statement: str, parameters: Mapping[str, Any]) -> int:
     """Execute a statement and return how many rows it touched."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(statement, _needed(statement, parameters))
         touched: int = cursor.rowcount
     return touched
 
@@ -22,7 +41,7 @@ def run(statement: str, parameters: Mapping[str, Any]) -> int:
 def rows(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute a statement and return the rows that it answers with."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(statement, _needed(statement, parameters))
         found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
 

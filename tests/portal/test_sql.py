@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.db.utils import ProgrammingError
@@ -20,6 +22,22 @@ class TestSeveral:
         with pytest.raises(ProgrammingError):
             sql.several(["DELETE FROM hubs_network", "SELECT FROM nowhere"], {})
         assert Network.objects.filter(code="isles").exists()
+
+
+@pytest.mark.django_db
+class TestRows:
+    def test_hand_on_what_is_named_where_much_more_is_given(self) -> None:
+        given = {f"other_{number}": number for number in range(sql.MANY)} | {"one": 1, "two": 2}
+        handed_on: list[dict[str, int]] = []
+
+        def see(execute: Any, statement: str, parameters: dict[str, int], *rest: Any) -> Any:
+            handed_on.append(parameters)
+            return execute(statement, parameters, *rest)
+
+        with connection.execute_wrapper(see):
+            assert sql.rows("SELECT %(one)s + %(two)s + %(one)s", given) == [(4,)]
+            assert sql.run("SELECT %(two)s", given) == 1
+        assert handed_on == [{"one": 1, "two": 2}, {"two": 2}]
 
 
 @pytest.mark.django_db
