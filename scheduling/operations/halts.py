@@ -44,10 +44,17 @@ ON CONFLICT (release_id, model_id, network_id, at) DO UPDATE SET
 
 def watch(*, now: datetime) -> int:
     """
-    Look at every published release, keep what speaks against it, and halt those that trip; return how many did.
+    Look at every published release as `stop_bad` does, and at what its bad hubs have in common; return how many halted.
 
     One that cannot be looked at keeps nobody from looking at the others.
     """
+    halted = stop_bad(now=now)
+    cohorts.keep_all(now=now)
+    return halted
+
+
+def stop_bad(*, now: datetime) -> int:
+    """Look at every published release, keep what speaks against it, and halt those that trip; return how many did."""
     stages.cut_off(now=now)
     published = FirmwareRelease.objects.filter(state=ReleaseState.PUBLISHED).order_by("pk")
     halted = 0
@@ -58,7 +65,6 @@ def watch(*, now: datetime) -> int:
             halted += seen.stops and trip(release=release, now=now)
         except Exception:
             logger.exception("release %s could not be looked at", release)
-    cohorts.keep_all(now=now)
     return halted
 
 

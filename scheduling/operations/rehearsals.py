@@ -5,7 +5,7 @@ For a database of its own: time passes here that has not passed elsewhere. Nothi
 one moment at which anything is due it goes on to the next one, but never by less than a step of minutes, in place of
 the two seconds of the timetable. At each moment what came back is held against the limits before anybody is admitted,
 so that a longer step costs a rollout time, and lets no more hubs through: no more than may be in flight. What nobody
-sees in the figures is left out: e-mails, files, the reconciler.
+sees in the figures is left out: e-mails, files, the reconciler, and what bad hubs have in common until a halt says it.
 """
 
 import contextlib
@@ -218,7 +218,7 @@ class _Rollout:
     known: Known = field(default_factory=Known)
     _known_to_helper: Known = field(default_factory=Known)
     _is_early: bool = True
-    """Whether a stage is open that the policy names: then the order of things is left to nobody's chance."""
+    """Whether a stage is open that the policy names: then who is sent what first is left to nobody's chance."""
     turns_at: datetime = field(init=False)
     """When it is looked at next who has no turn in a slot, and who is to be looked at again."""
     _has_begun: bool = False
@@ -267,7 +267,7 @@ class _Rollout:
             late_looks.look(gateway=self.gateway, clock=self.clock)
             self.turns_at = now + TURNS
         self._carry_out()
-        halts.watch(now=self.clock())
+        halts.stop_bad(now=self.clock())
         # what is woken for room in a stage that is full all the same is looked at with the next moment
         if stages.advance(now=self.clock()):
             self._carry_out()
@@ -287,9 +287,25 @@ class _Rollout:
         """
         done = 1
         while done:
+            done = self._hear() + self._at_once(self._send, alone=self._is_early)
+
+    def _hear(self) -> int:
+        """Let hubs act, and record what they say; return how much that was."""
+        if self.helper is None or self._is_early:
             self._at_once(self._let_act)
-            done = deployments.collect_all(gateway=self.gateway, clock=self.clock, known=self.known)
-            done += self._at_once(self._send)
+            return self._collect(self.known)
+        helped = self.helper.submit(self._let_act, self._known_to_helper)
+        try:
+            came = self._collect(self.known)
+            while not helped.done():
+                came += self._collect(self.known)
+        finally:
+            helped.exception()  # nobody goes on alone
+        helped.result()
+        return came + self._collect(self.known)
+
+    def _collect(self, known: Known) -> int:
+        return deployments.collect_all(gateway=self.gateway, clock=self.clock, known=known)
 
     def _let_act(self, _: Known) -> int:
         return self.gateway.act(now=self.clock())
@@ -297,9 +313,9 @@ class _Rollout:
     def _send(self, known: Known) -> int:
         return deployments.carry_out(gateway=self.gateway, clock=self.clock, lots=LOTS, known=known)
 
-    def _at_once(self, act: Callable[[Known], int]) -> int:
-        """Do something with the helper's help, where there is one and it is time for it; return how much was done."""
-        if self.helper is None or self._is_early:
+    def _at_once(self, act: Callable[[Known], int], *, alone: bool = False) -> int:
+        """Do something with the helper's help, where there is one, unless alone; return how much was done."""
+        if self.helper is None or alone:
             return act(self.known)
         helped = self.helper.submit(act, self._known_to_helper)
         try:
