@@ -71,6 +71,28 @@ def temporary(*, purpose: str) -> Iterator[str]:
         raise UnableToMake(f"PostgreSQL cannot be reached, or gave the database up: {error}") from error
 
 
+# A table that is kept cannot refer to one that is not: those come first to which none refers that is kept still.
+KEPT = """
+SELECT kept.relname FROM pg_class kept
+WHERE kept.relkind = 'r' AND kept.relpersistence = 'p' AND kept.relnamespace = 'public'::regnamespace AND NOT EXISTS (
+    SELECT FROM pg_constraint refers JOIN pg_class referring ON referring.oid = refers.conrelid
+    WHERE refers.contype = 'f' AND refers.confrelid = kept.oid AND refers.conrelid <> kept.oid
+      AND referring.relpersistence = 'p')
+"""
+
+
+def forget_in_a_crash() -> None:
+    """
+    Let PostgreSQL keep no log of the tables of a database that is itself not kept: a crash would empty them.
+
+    For tables without rows yet, since each is written anew.
+    """
+    while found := rows(KEPT, {}):
+        with connection.cursor() as cursor:
+            for (table,) in found:
+                cursor.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(table)))
+
+
 def _drop_left_behind(server: "psycopg.Connection[tuple[object, ...]]", prefix: str) -> None:
     found = server.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix])
     for (name,) in found.fetchall():

@@ -132,6 +132,7 @@ def inside() -> None:
     threading.Thread(target=_end_with_our_parent, daemon=True).start()
     _say_step("making its tables")
     call_command("migrate", verbosity=0)
+    databases.forget_in_a_crash()
     try:
         _say({"result": rehearsals.rehearse(plan=plan, tell=_say_step, has_helper=True)})
     except rehearsals.UnableToRehearse as refusal:

@@ -284,6 +284,17 @@ class TestTemporary:
             assert left not in known()
 
 
+class TestForgetInACrash:
+    def test_keeps_a_log_of_no_table(self, db: None) -> None:
+        databases.forget_in_a_crash()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relpersistence, count(*) > 50 FROM pg_class "
+                "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace GROUP BY 1"
+            )
+            assert cursor.fetchall() == [("u", True)]
+
+
 def known() -> list[str]:
     """Return the names of all databases."""
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as server:
