@@ -78,23 +78,30 @@ _COUNT_REFUSED = """
     UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
     FROM unnest(%(lots)s::bigint[], %(commands)s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot
 """
+# A hub acts on its commands one after the other: a later one is kept back, also while another process holds the earlier
+# one. All that wait up to the last of the batch are read for that, in the order of time: what the planner believes of
+# how many they are is so often wrong that it would go through all of them for each hub. Plain is what a hub does as it
+# is told, if luck is with it.
 _DUE = """
-    SELECT id, hub FROM modelled_fleet_commandlog
+WITH due AS MATERIALIZED (
+    SELECT * FROM modelled_fleet_commandlog
     WHERE acted_at IS NULL AND acts_at <= %(now)s AND acts_at >= %(since)s
-    ORDER BY acts_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-"""
-# Asked for all hubs at once: what the planner believes of how many commands wait is so often wrong that it would go
-# through all of them for each hub. Plain is what a hub does as it is told, if luck is with it.
-_EARLIEST = """
-    SELECT DISTINCT ON (log.hub) log.id, log.hub, log.phase, log.attempt, hub.network_id,
-           log.outcome IS NULL AND hub.quiet_until IS NULL AND hub.quiet_from IS NULL AND CASE log.phase
-               WHEN %(stage)s THEN log.digest ~ '^[0-9a-f]{64}$' AND NOT log.digest = ANY (%(known)s)
-               WHEN %(activate)s THEN hub.staged_digest = log.digest AND hub.staged_version = log.version
-                   AND NOT log.version = ANY (%(faulty)s::bigint[])
-               ELSE true END
-    FROM modelled_fleet_commandlog log LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = log.hub
-    WHERE log.acted_at IS NULL AND log.hub = ANY (%(hubs)s::bigint[])
-    ORDER BY log.hub, log.acts_at, log.id
+    ORDER BY acts_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+waiting AS MATERIALIZED (
+    SELECT id, hub, acts_at FROM modelled_fleet_commandlog
+    WHERE acted_at IS NULL AND acts_at <= (SELECT max(acts_at) FROM due) AND acts_at >= %(since)s),
+earliest AS (SELECT DISTINCT ON (hub) id FROM waiting ORDER BY hub, acts_at, id)
+SELECT due.id, due.hub, due.phase, due.attempt, hub.network_id, (SELECT count(*) FROM due),
+       due.outcome IS NULL AND hub.quiet_until IS NULL AND hub.quiet_from IS NULL
+       AND NOT EXISTS (SELECT FROM modelled_fleet_outage outage WHERE outage.since <= %(now)s)
+       AND CASE due.phase
+           WHEN %(stage)s THEN due.digest ~ '^[0-9a-f]{64}$'
+               AND due.digest <> ALL (ARRAY(SELECT digest FROM modelled_fleet_fleetimage))
+           WHEN %(activate)s THEN hub.staged_digest = due.digest AND hub.staged_version = due.version
+               AND due.version <> ALL (ARRAY(SELECT version FROM modelled_fleet_defect))
+           ELSE true END
+FROM due LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = due.hub
+WHERE (due.id IN (SELECT id FROM earliest)) IS TRUE
 """
 _ACT_AS_TOLD = """
 WITH settled AS (
@@ -463,55 +470,34 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
 def _act(*, now: datetime, since: datetime | str) -> tuple[int, bool]:
     """
     Let one batch of hubs act, each on its earliest command that is due; return how many did, and whether that was all.
-
-    A hub acts on its commands one after the other: a later one is kept back, also while another process holds the
-    earlier one.
     """
     with transaction.atomic(durable=True):
-        due = dict(sql.rows(_DUE, {"now": now, "since": since, "limit": BATCH}))
+        due = sql.rows(_DUE, {**_MARKS, "now": now, "since": since, "limit": BATCH})
         if not due:
             return 0, True
-        profiles, faults, images, outages = _profiles(), _faults(), _images(), _outages(now)
-        terms = {
-            **_MARKS,
-            "hubs": sql.numbers(set(due.values())),
-            "known": list(images),
-            "faulty": sql.numbers(fault.version for fault in faults),
-        }
+        profiles = _profiles()
         hazards = {
             (network, phase.value): behaviour.Hazards(phase=phase, profile=profile)
             for network, profile in profiles.items()
             for phase in Phase
         }
         plain, other = [], []
-        for number, chf_id, phase, attempt, network, is_plain in sql.rows(_EARLIEST, terms):
-            if number not in due:
-                continue
-            if (
-                is_plain
-                and not outages
-                and (network, phase) in hazards
-                and not hazards[network, phase].strike(chf_id=chf_id, attempt=attempt)
-            ):
-                plain.append(number)
-            else:
+        for number, chf_id, phase, attempt, network, _, is_plain in due:
+            of_phase = hazards.get((network, phase)) if is_plain else None
+            if of_phase is None or of_phase.strike(chf_id=chf_id, attempt=attempt):
                 other.append(number)
+            else:
+                plain.append(number)
         if plain:
             sql.run(_ACT_AS_TOLD, {**_MARKS, "commands": sql.numbers(plain)})
         if other:
-            _react(other, profiles, faults, images, outages)
-        acted = len(plain) + len(other)
-        return acted, not acted or acted == len(due) < BATCH
+            _react(other, profiles, now=now)
+        return len(due), len(due) == due[0][5] < BATCH
 
 
-def _react(
-    commands: Sequence[int],
-    profiles: Mapping[int, behaviour.Profile],
-    faults: Sequence[behaviour.Fault],
-    images: Mapping[str, behaviour.Image],
-    outages: Sequence[behaviour.Outage],
-) -> None:
+def _react(commands: Sequence[int], profiles: Mapping[int, behaviour.Profile], *, now: datetime) -> None:
     """Let hubs act on commands of the log, by id, whatever their luck."""
+    faults, images, outages = _faults(), _images(), _outages(now)
     with connection.cursor() as cursor:
         settled: list[tuple[object, ...]] = []
         changed: list[tuple[object, ...]] = []

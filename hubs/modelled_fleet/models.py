@@ -231,14 +231,9 @@ class CommandLog(models.Model):
             ),
         ]
         indexes = [
-            # what is due, and the earlier command that a hub must carry out first
+            # what is due, and the earlier commands that hubs must carry out first
             models.Index(
                 fields=["acts_at", "id"], condition=models.Q(acted_at=None), name="command_waiting_by_time"
-            ),
-            models.Index(
-                fields=["hub", "acts_at", "id"],
-                condition=models.Q(acted_at=None),
-                name="command_waiting_by_hub",
             ),
         ]
 
