@@ -4,6 +4,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.contrib import admin, messages
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.forms import ModelForm
@@ -17,6 +18,7 @@ from portal.ground.access import user_of
 from portal.models import Invitation, User
 
 admin.site.unregister(EmailAddress)  # allauth's table of further addresses: a person here has one
+admin.site.unregister(Group)  # what a role may do is stated in portal.ground.roles, and nowhere else
 
 
 @admin.register(User)
@@ -41,7 +43,7 @@ class UserAdmin(admin.ModelAdmin[User]):
         """Say for whom the person acts."""
         if user.supplier is None:
             return "DCC"
-        return f"{user.supplier} (administrator)" if user.is_supplier_administrator else str(user.supplier)
+        return f"{user.supplier} ({user.get_role_display().lower()})"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Say no: see invitations."""
@@ -54,37 +56,49 @@ class UserAdmin(admin.ModelAdmin[User]):
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """Show DCC staff their groups, and a Supplier's people their Supplier."""
         names = ("email", "first_name", "last_name")
-        place = (
-            ("groups", "is_superuser") if obj and obj.is_staff else ("supplier", "is_supplier_administrator")
-        )
+        place = ("groups", "is_superuser") if obj and obj.is_staff else ("supplier", "role")
         return (*names, *place, "is_active", "date_joined", "last_login")
-
-    def get_form(
-        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
-    ) -> type[ModelForm[User]]:
-        """Word the form as the portal does."""
-        labels = {"is_supplier_administrator": "Supplier administrator"}
-        return super().get_form(request, obj, change, labels=labels, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Keep what defines a person, and keep people from adding to their own powers."""
         fixed = ["email", "supplier", "is_active", "date_joined", "last_login"]
         user = user_of(request)
-        if not user.is_superuser or obj == user:
-            fixed += ["groups", "is_superuser"]
+        if obj == user or not user.is_superuser:
+            fixed.append("is_superuser")
+        if obj == user or (obj and obj.is_superuser and not user.is_superuser):
+            fixed.append("groups")
         return fixed
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Turn what an operation refuses after the form was found valid into a sentence; nothing is saved then."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except operations.UnableToChangeRole as refusal:
+            self.message_user(request, str(refusal), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
-        """Save, and record what was changed."""
+        """Save a name, and record that; what the person may do is an operation's to change."""
+        by, now = user_of(request), clock.now()
+        typed = {name: form.cleaned_data[name] for name in form.changed_data}
+        role, groups = typed.pop("role", None), typed.pop("groups", None)
         with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            audit.record(
-                actor=user_of(request),
-                verb="user.changed",
-                subject=f"user:{obj.pk}",
-                now=clock.now(),
-                facts={name: _shown(form.cleaned_data[name]) for name in form.changed_data},
-            )
+            if typed:
+                obj.save(update_fields=typed)
+                audit.record(actor=by, verb="user.changed", subject=f"user:{obj.pk}", now=now, facts=typed)
+            if role is not None:
+                operations.change_role(user=obj, role=role, by=by, now=now)
+            if groups is not None:
+                operations.change_groups(user=obj, groups=list(groups), by=by, now=now)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Leave the groups to the operation."""
 
     @admin.action(description="End access of the chosen people", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -124,10 +138,6 @@ class UserAdmin(admin.ModelAdmin[User]):
             )
 
 
-def _shown(value: Any) -> Any:
-    return sorted(str(one) for one in value) if isinstance(value, QuerySet) else value
-
-
 class StandingFilter(admin.SimpleListFilter):
     """Invitations by whether their link still works."""
 
@@ -154,7 +164,7 @@ class InvitationAdmin(admin.ModelAdmin[Invitation]):
     """Places kept for people. Inviting an address again replaces its link."""
 
     form = InviteForm
-    fields = ("email", "supplier", "is_supplier_administrator", "groups")
+    fields = ("email", "supplier", "role", "groups")
     list_display = ("email", "place", "invited_by", "invited_at", "expires_at", "accepted_at")
     list_filter = (StandingFilter, "supplier")
     list_select_related = ("supplier", "invited_by")
@@ -192,7 +202,7 @@ class InvitationAdmin(admin.ModelAdmin[Invitation]):
                     operations.invite(
                         email=form.cleaned_data["email"],
                         supplier=form.cleaned_data["supplier"],
-                        is_supplier_administrator=form.cleaned_data["is_supplier_administrator"],
+                        role=form.cleaned_data["role"],
                         groups=form.cleaned_data["groups"],
                         by=user_of(request),
                         now=clock.now(),
@@ -220,7 +230,7 @@ class InvitationAdmin(admin.ModelAdmin[Invitation]):
                 operations.invite(
                     email=invitation.email,
                     supplier=invitation.supplier,
-                    is_supplier_administrator=invitation.is_supplier_administrator,
+                    role=invitation.role,
                     groups=list(invitation.groups.all()),
                     by=user_of(request),
                     now=clock.now(),

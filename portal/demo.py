@@ -20,6 +20,7 @@ from firmware import images
 from firmware.models import AvailabilityPeriod, FirmwareRelease, ReleaseState, SignedAct
 from firmware.operations import decisions, groups, releases
 from hubs.models import BOOKABLE, FleetCount, HubModel, Network, Supplier
+from portal.ground.roles import DccRole, SupplierRole
 from portal.models import User
 from scheduling.models import Booking, CapacityPattern, Weekday
 from scheduling.operations import bookings, notices, selections, slots
@@ -65,14 +66,18 @@ class Account:
     group: str = ""
     supplier: int | None = None
     """Which Supplier, by size, the largest first; DCC staff have none."""
+    role: str = SupplierRole.OPERATIONS
+    """What a Supplier's person may do."""
 
 
 ACCOUNTS: Sequence[Account] = (
-    Account("author@example.com", "Asha", "Mistry", group="DCC release managers"),
-    Account("approver@example.com", "Bryn", "Hughes", group="DCC approvers"),
-    Account("auditor@example.com", "Claire", "Novak", group="DCC auditors"),
-    Account("administrator@example.com", "Hana", "Okoro", group="DCC user administrators"),
-    Account("northern.lights@example.com", "Dipa", "Rowan", supplier=0),
+    Account("author@example.com", "Asha", "Mistry", group=DccRole.AUTHOR),
+    Account("approver@example.com", "Bryn", "Hughes", group=DccRole.APPROVER),
+    Account("operations@example.com", "Idris", "Vaughan", group=DccRole.OPERATIONS),
+    Account("auditor@example.com", "Claire", "Novak", group=DccRole.AUDITOR),
+    Account("administrator@example.com", "Hana", "Okoro", group=DccRole.ADMINISTRATOR),
+    Account("northern.lights@example.com", "Dipa", "Rowan", supplier=0, role=SupplierRole.ADMINISTRATOR),
+    Account("northern.lights.reader@example.com", "Jonas", "Keane", supplier=0, role=SupplierRole.READ_ONLY),
     Account("southern.power@example.com", "Ewan", "Fraser", supplier=1),
     Account("harbour@example.com", "Fiona", "Baker", supplier=2),
     Account("meadow.gas@example.com", "Gareth", "Lloyd", supplier=3),
@@ -133,8 +138,8 @@ def _welcome_back(now: datetime, *, has_defect: bool) -> str:
 
 
 def _open_the_fleet() -> None:
-    """Let release managers of the demo see the modelled fleet, and inject faults; in production nobody does."""
-    Group.objects.get(name=groups.RELEASE_MANAGERS).permissions.add(
+    """Let operations staff of the demo see the modelled fleet, and inject faults; in production nobody does."""
+    Group.objects.get(name=groups.OPERATIONS).permissions.add(
         *Permission.objects.filter(content_type__app_label="modelled_fleet")
     )
 
@@ -150,6 +155,7 @@ def _make_people() -> None:
             first_name=account.first_name,
             last_name=account.last_name,
             supplier=supplier,
+            role=account.role if supplier else "",
             is_staff=supplier is None,
         )
         if account.group:

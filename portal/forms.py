@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
+from portal.ground import roles
 from portal.models import Invitation, User
 from scheduling.models import Rehearsal
 from scheduling.operations.asked_rehearsals import Wish
@@ -130,9 +131,7 @@ class InviteForm(forms.ModelForm[Invitation]):
 
     class Meta:
         model = Invitation
-        fields = ("email", "supplier", "is_supplier_administrator", "groups")
-        labels = {"is_supplier_administrator": "Supplier administrator"}
-        help_texts = {"is_supplier_administrator": "May invite and remove colleagues of the same Supplier."}
+        fields = ("email", "supplier", "role", "groups")
 
     def _get_validation_exclusions(self) -> set[str]:
         # Inviting an address again replaces its link, so an open invitation is no error here.
@@ -148,10 +147,12 @@ class InviteForm(forms.ModelForm[Invitation]):
             )
         if supplier and cleaned.get("groups"):
             self.add_error("groups", "Groups are for DCC staff: choose a Supplier or groups, not both.")
-        if not supplier and cleaned.get("is_supplier_administrator"):
-            self.add_error(
-                "is_supplier_administrator", "A Supplier administrator needs a Supplier: choose one."
-            )
+        if not supplier and cleaned.get("role"):
+            self.add_error("role", "A role is for a Supplier's people: choose a Supplier.")
+        if supplier and not cleaned.get("role"):
+            self.add_error("role", "A place with a Supplier needs a role: choose one.")
+        if sentence := roles.conflict([group.name for group in cleaned.get("groups") or ()]):
+            self.add_error("groups", sentence)
         return cleaned
 
 

@@ -7,6 +7,8 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 
 from hubs.models import Supplier
+from portal.ground import roles
+from portal.ground.roles import SupplierRole
 
 
 class UserManager(BaseUserManager["User"]):
@@ -15,7 +17,13 @@ class UserManager(BaseUserManager["User"]):
     use_in_migrations = True
 
     def create_user(self, *, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Create a user; without a password nobody can sign in as them until one is set."""
+        """
+        Create a user; without a password nobody can sign in as them until one is set.
+
+        A Supplier's person of whom nobody says more is for operations.
+        """
+        if fields.get("supplier"):
+            fields.setdefault("role", SupplierRole.OPERATIONS)
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -27,14 +35,16 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """DCC staff (`is_staff`), or an operations user or administrator of one Supplier."""
+    """DCC staff (`is_staff`), whose groups say what they may do, or a person of one Supplier, with a role."""
 
     username = None  # type: ignore[assignment]
     email = models.EmailField("e-mail address", unique=True)
     supplier = models.ForeignKey(
         Supplier, on_delete=models.PROTECT, null=True, blank=True, related_name="users"
     )
-    is_supplier_administrator = models.BooleanField(default=False)
+    role = models.CharField(
+        max_length=13, choices=SupplierRole, blank=True, help_text="What a Supplier's person may do."
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -53,13 +63,29 @@ class User(AbstractUser):
                 name="user_superuser_is_dcc_staff",
             ),
             models.CheckConstraint(
-                condition=models.Q(is_supplier_administrator=False) | models.Q(supplier__isnull=False),
-                name="user_supplier_administrator_has_supplier",
+                condition=models.Q(supplier=None, role="")
+                | models.Q(supplier__isnull=False, role__in=["administrator", "operations", "read-only"]),
+                name="user_of_a_supplier_has_a_role",
+                violation_error_message="A person of a Supplier has a role, and nobody else has.",
             ),
         ]
 
     def __str__(self) -> str:
         return self.get_full_name() or self.email
+
+    def may(self, capability: roles.SupplierCapability) -> bool:
+        """Say whether a Supplier's person has a role that may."""
+        return self.role in capability.roles
+
+    @property
+    def may_act(self) -> bool:
+        """Say, for templates, whether the person may change anything of their Supplier's."""
+        return self.may(roles.ACT)
+
+    @property
+    def may_administer(self) -> bool:
+        """Say, for templates, whether the person manages the people of their Supplier."""
+        return self.may(roles.ADMINISTER)
 
 
 class Invitation(models.Model):
@@ -67,7 +93,12 @@ class Invitation(models.Model):
 
     email = models.EmailField("e-mail address")
     supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, null=True, blank=True)
-    is_supplier_administrator = models.BooleanField(default=False)
+    role = models.CharField(
+        max_length=13,
+        choices=SupplierRole,
+        blank=True,
+        help_text="For a Supplier's people: what they may do.",
+    )
     groups = models.ManyToManyField("auth.Group", blank=True, help_text="For DCC staff: what they may do.")
     token_digest = models.CharField(max_length=64, unique=True, editable=False)
     invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", editable=False)
@@ -84,6 +115,12 @@ class Invitation(models.Model):
                 condition=models.Q(accepted_at=None, accepted_by=None)
                 | models.Q(accepted_at__isnull=False, accepted_by__isnull=False),
                 name="invitation_accepted_at_with_accepted_by",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(supplier=None, role="")
+                | models.Q(supplier__isnull=False, role__in=["administrator", "operations", "read-only"]),
+                name="invitation_to_a_supplier_has_a_role",
+                violation_error_message="A place with a Supplier has a role, and no other place has.",
             ),
             models.UniqueConstraint(
                 fields=["email"],

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
+from django.conf import settings
 from django.template.loader import render_to_string
 
-from portal.models import Invitation
+from portal.models import Invitation, User
 from scheduling.models import Notice
 from scheduling.operations import notices
 
@@ -36,5 +37,26 @@ def account(*, address: str, subject: str, text: str, now: datetime) -> None:
         subject=subject,
         text=text,
         html=render_to_string("emails/account.html", {"subject": subject, "text": text}),
+        now=now,
+    )
+
+
+def access_changed(*, user: User, has_access: bool, reason: str, now: datetime) -> None:
+    """Owe a person the e-mail that their access has ended, or is theirs again, in the caller's transaction."""
+    template = "access_given_back" if has_access else "access_ended"
+    _tell(user=user, template=template, context={"reason": reason}, now=now)
+
+
+def role_changed(*, user: User, word: str, reason: str, now: datetime) -> None:
+    """Owe a person the e-mail that they may do something else from now on, in the caller's transaction."""
+    _tell(user=user, template="role_changed", context={"role": word, "reason": reason}, now=now)
+
+
+def _tell(*, user: User, template: str, context: dict[str, str], now: datetime) -> None:
+    said = {**context, "for": str(user.supplier or "DCC"), "address": settings.PORTAL_ADDRESS}
+    account(
+        address=user.email,
+        subject=render_to_string(f"emails/{template}_subject.txt", said).strip(),
+        text=render_to_string(f"emails/{template}.txt", said),
         now=now,
     )

@@ -1,4 +1,4 @@
-"""Bring people in, and see them out."""
+"""Bring people in, change what they may do, and see them out."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -10,10 +10,13 @@ from django.urls import reverse
 
 from hubs.models import Supplier
 from portal import notices, tokens
-from portal.ground import audit
+from portal.ground import audit, roles
+from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
 
 INVITATION_LIFETIME = timedelta(days=7)
+INVITE = "portal.add_invitation"
+MANAGE = "portal.change_user"
 
 
 class UnableToInvite(Exception):
@@ -25,7 +28,11 @@ class UnableToAccept(Exception):
 
 
 class UnableToDeactivate(Exception):
-    """The person stays; the message is for the one who wanted them gone."""
+    """The person stays as they are; the message is for the one who wanted them gone, or back."""
+
+
+class UnableToChangeRole(Exception):
+    """The person keeps what they may do; the message is for the one who wanted it otherwise."""
 
 
 def invite(
@@ -34,22 +41,22 @@ def invite(
     supplier: Supplier | None,
     by: User,
     now: datetime,
-    is_supplier_administrator: bool = False,
+    role: str = "",
     groups: Collection[Group] = (),
 ) -> str:
     """
     Keep a place for one person and owe them the e-mail; return the link, of which only a digest stays.
 
-    Without a supplier the place is among DCC staff, with `groups` saying what they may do. Inviting an
-    address again replaces its link, for e-mails get lost.
+    A place with a Supplier has a `role`, one among DCC staff `groups`. Inviting an address again replaces its link,
+    for e-mails get lost.
 
     :raises UnableToInvite: if the address has an account, or the place is not `by`'s to give
     """
-    _check_place(supplier=supplier, by=by, is_supplier_administrator=is_supplier_administrator, groups=groups)
     email = email.strip().lower()
     token = tokens.fresh()
     try:
         with transaction.atomic():
+            _check_place(supplier=supplier, by=by, role=role, groups=groups)
             if User.objects.filter(email=email).exists():
                 raise UnableToInvite(
                     f"{email} has an account already: they can sign in, or reset their password."
@@ -58,7 +65,7 @@ def invite(
             invitation = Invitation.objects.create(
                 email=email,
                 supplier=supplier,
-                is_supplier_administrator=is_supplier_administrator,
+                role=role,
                 token_digest=tokens.digest(token),
                 invited_by=by,
                 invited_at=now,
@@ -73,7 +80,7 @@ def invite(
                 facts={
                     "email": email,
                     "supplier": supplier.pk if supplier else None,
-                    "is_supplier_administrator": is_supplier_administrator,
+                    "role": role,
                     "groups": sorted(group.name for group in groups),
                     "replaced": replaced,
                 },
@@ -85,17 +92,38 @@ def invite(
     return link
 
 
-def _check_place(
-    *, supplier: Supplier | None, by: User, is_supplier_administrator: bool, groups: Collection[Group]
-) -> None:
-    if not by.is_staff and not (
-        by.is_supplier_administrator and supplier is not None and supplier.pk == by.supplier_id
-    ):
+def _check_place(*, supplier: Supplier | None, by: User, role: str, groups: Collection[Group]) -> None:
+    if not _manages(by=by, supplier=supplier, permission=INVITE):
         raise UnableToInvite("Only DCC and the administrators of a Supplier can invite people to it.")
     if supplier is not None and groups:
         raise UnableToInvite("Groups are for DCC staff: choose a Supplier or groups, not both.")
-    if supplier is None and is_supplier_administrator:
-        raise UnableToInvite("A Supplier administrator needs a Supplier: choose one.")
+    if supplier is None and role:
+        raise UnableToInvite("A role is for a Supplier's people: choose a Supplier.")
+    if supplier is not None and role not in SupplierRole:
+        raise UnableToInvite("A place with a Supplier needs a role: choose one.")
+    if sentence := roles.conflict([group.name for group in groups]):
+        raise UnableToInvite(sentence)
+
+
+def _manages(*, by: User, supplier: Supplier | None, permission: str) -> bool:
+    """
+    Say whether a person may manage the people of a Supplier, or of DCC; in the caller's transaction.
+
+    Of a Supplier all active administrators are locked, in the order of their keys. So whoever was one a moment ago is
+    asked anew, and those who end one another's access at the same moment come one after the other.
+    """
+    if by.is_staff:
+        return by.has_perm(permission)
+    return supplier is not None and by.supplier_id == supplier.pk and by.pk in _administrators(supplier.pk)
+
+
+def _administrators(supplier: int) -> set[int]:
+    locked = User.objects.select_for_update(no_key=True).order_by("pk")
+    return set(
+        locked.filter(supplier=supplier, role=SupplierRole.ADMINISTRATOR, is_active=True).values_list(
+            "pk", flat=True
+        )
+    )
 
 
 def _withdraw_earlier(*, email: str, supplier: Supplier | None, by: User, now: datetime) -> int | None:
@@ -136,7 +164,7 @@ def accept(*, token: str, first_name: str, last_name: str, password: str, now: d
                 last_name=last_name,
                 supplier=invitation.supplier,
                 is_staff=invitation.supplier is None,
-                is_supplier_administrator=invitation.is_supplier_administrator,
+                role=invitation.role,
             )
             user.groups.set(invitation.groups.all())
             moved = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
@@ -157,8 +185,16 @@ def accept(*, token: str, first_name: str, last_name: str, password: str, now: d
 
 
 def withdraw(*, invitation: Invitation, by: User, now: datetime) -> bool:
-    """Make an unused link worthless; return whether there was one left to withdraw."""
+    """
+    Make an unused link worthless; return whether there was one left to withdraw.
+
+    :raises UnableToInvite: if the invitation is not `by`'s to withdraw
+    """
     with transaction.atomic():
+        if not _manages(by=by, supplier=invitation.supplier, permission=INVITE):
+            raise UnableToInvite(
+                "Only DCC and the administrators of a Supplier can withdraw its invitations."
+            )
         deleted, _ = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).delete()
         if deleted:
             audit.record(
@@ -175,33 +211,126 @@ def deactivate(*, user: User, by: User, now: datetime, reason: str = "") -> None
     """
     End a person's access at once, their open sessions included; what they did stays on record.
 
-    :raises UnableToDeactivate: if it is oneself, or the person has no access any more
+    The last active administrator of a Supplier stays, unless DCC ends their access: it can invite another.
+
+    :raises UnableToDeactivate: if it is oneself, the person has no access any more, or is not `by`'s to see out
     """
     if user.pk == by.pk:
         raise UnableToDeactivate("Nobody can end their own access: ask a colleague.")
-    _set_active(user=user, active=False, verb="user.deactivated", by=by, now=now, reason=reason)
+    _set_active(user=user, active=False, by=by, now=now, reason=reason)
 
 
 def reactivate(*, user: User, by: User, now: datetime, reason: str = "") -> None:
     """
-    Give a person their access back, with the password they had.
+    Give a person their access back, with the role and the password that they had.
 
-    :raises UnableToDeactivate: if the person has access already
+    :raises UnableToDeactivate: if the person has access already, or is not `by`'s to let in
     """
-    _set_active(user=user, active=True, verb="user.reactivated", by=by, now=now, reason=reason)
+    _set_active(user=user, active=True, by=by, now=now, reason=reason)
 
 
-def _set_active(*, user: User, active: bool, verb: str, by: User, now: datetime, reason: str) -> None:
+def _set_active(*, user: User, active: bool, by: User, now: datetime, reason: str) -> None:
     with transaction.atomic():
+        if not _manages(by=by, supplier=user.supplier, permission=MANAGE):
+            raise UnableToDeactivate(
+                "Only DCC and the administrators of a Supplier can end the access of its people, or give it back."
+            )
         if not User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active):
             raise UnableToDeactivate(
                 f"{user} {'has access already' if active else 'has no access any more'}."
             )
+        if not active and not by.is_staff and user.supplier_id and not _administrators(user.supplier_id):
+            raise UnableToDeactivate(f"{user} {LAST}")
         audit.record(
             actor=by,
-            verb=verb,
+            verb="user.reactivated" if active else "user.deactivated",
             subject=f"user:{user.pk}",
             now=now,
             reason=reason,
             facts={"email": user.email},
         )
+        notices.access_changed(user=user, has_access=active, reason=reason, now=now)
+
+
+LAST = (
+    "is the last administrator of your Supplier who can sign in. Make somebody else one first, or ask DCC: "
+    "otherwise nobody could invite people any more."
+)
+
+
+def change_role(*, user: User, role: str, by: User, now: datetime, reason: str = "") -> None:
+    """
+    Give a person of a Supplier another role, which holds from their next request on.
+
+    The last active administrator stays one, unless DCC changes that.
+
+    :raises UnableToChangeRole: if the person has that role, has none to change, or is not `by`'s to change
+    """
+    if user.supplier is None or role not in SupplierRole:
+        raise UnableToChangeRole(
+            "A Supplier's people have a role, and DCC staff have groups: choose one of those."
+        )
+    if by.is_staff and by.pk == user.pk:
+        raise UnableToChangeRole(OWN)
+    with transaction.atomic():
+        if not _manages(by=by, supplier=user.supplier, permission=MANAGE):
+            raise UnableToChangeRole(
+                "Only DCC and the administrators of a Supplier can change its people's roles."
+            )
+        before = User.objects.select_for_update(no_key=True).values_list("role", flat=True).get(pk=user.pk)
+        if before == role:
+            raise UnableToChangeRole(f"{user} has that role already.")
+        User.objects.filter(pk=user.pk).update(role=role)
+        if before == SupplierRole.ADMINISTRATOR and not by.is_staff and not _administrators(user.supplier.pk):
+            raise UnableToChangeRole(f"{user} {LAST}")
+        audit.record(
+            actor=by,
+            verb="user.role_changed",
+            subject=f"user:{user.pk}",
+            now=now,
+            reason=reason,
+            facts={"email": user.email, "from": before, "to": role},
+        )
+        notices.role_changed(user=user, word=SupplierRole(role).label, reason=reason, now=now)
+
+
+OWN = "Nobody can change what they may do themselves: ask a colleague."
+
+
+def change_groups(
+    *, user: User, groups: Collection[Group], by: User, now: datetime, reason: str = ""
+) -> None:
+    """
+    Give DCC staff other groups, which hold from their next request on.
+
+    :raises UnableToChangeRole: if it is oneself, nobody may have these groups together, or the person is not `by`'s to
+        change
+    """
+    names = sorted(group.name for group in groups)
+    if user.pk == by.pk:
+        raise UnableToChangeRole(OWN)
+    if not (by.is_staff and by.has_perm(MANAGE)):
+        raise UnableToChangeRole("Only DCC's administrators of people can change what DCC staff may do.")
+    if user.is_superuser and not by.is_superuser:
+        raise UnableToChangeRole(
+            f"{user} may do everything already; only somebody who may as well can change that."
+        )
+    if not user.is_staff:
+        raise UnableToChangeRole("Groups are for DCC staff: a Supplier's people have a role.")
+    if sentence := roles.conflict(names):
+        raise UnableToChangeRole(sentence)
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        before = sorted(user.groups.values_list("name", flat=True))
+        if before == names:
+            return
+        user.groups.set(groups)
+        audit.record(
+            actor=by,
+            verb="user.groups_changed",
+            subject=f"user:{user.pk}",
+            now=now,
+            reason=reason,
+            facts={"email": user.email, "from": before, "to": names},
+        )
+        notices.role_changed(user=user, word=", ".join(names) or "none", reason=reason, now=now)

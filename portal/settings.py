@@ -83,7 +83,8 @@ if PRODUCTION and not PORTAL_ADDRESS.startswith("https://"):
 
 INSTALLED_APPS = [
     "allauth",
-    "allauth.account",  # before the portal, which takes this app's table out of the admin again
+    "allauth.account",
+    "django.contrib.auth",  # both before the portal, which takes tables of theirs out of the admin again
     "portal",
     "scheduling",
     "firmware",
@@ -91,7 +92,6 @@ INSTALLED_APPS = [
     "hubs.modelled_fleet",
     "portal.ground",
     "portal.apps.StaffAdminConfig",
-    "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
     "django.contrib.messages",

@@ -31,6 +31,7 @@ from hubs.models import (
     Region,
     Supplier,
 )
+from portal.ground.roles import SupplierRole
 from portal.models import User
 from scheduling.models import Booking, Lot, Slot
 
@@ -150,6 +151,7 @@ class UserFactory(DjangoModelFactory[User]):
     password = factory.django.Password(PASSWORD)
     supplier = None
     is_staff = factory.LazyAttribute(lambda user: user.supplier is None)
+    role = factory.LazyAttribute(lambda user: SupplierRole.OPERATIONS if user.supplier else "")
 
 
 class FirmwareReleaseFactory(DjangoModelFactory[FirmwareRelease]):

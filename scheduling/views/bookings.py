@@ -17,7 +17,7 @@ from firmware import queries as releases
 from firmware.models import ReleaseState
 from hubs.identifiers import format_eui64
 from hubs.models import FleetCount
-from portal.ground import clock
+from portal.ground import clock, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import CancelForm, ChangeForm
@@ -246,6 +246,7 @@ class BookedHubsView(OneBookingView, TemplateView):
 class CancelView(OneBookingView, FormView[CancelForm]):
     """Take a booking back: what would go and what stays, in numbers, then do it."""
 
+    to_see = roles.ACT
     template_name = "scheduling/cancel.html"
     form_class = CancelForm
 
@@ -277,6 +278,7 @@ class CancelView(OneBookingView, FormView[CancelForm]):
 class ChangeView(OneBookingView, FormView[ChangeForm]):
     """Cancel or move a booking, a part of it or one hub: first what would happen, in numbers, then do it."""
 
+    to_see = roles.ACT
     template_name = "scheduling/change.html"
     form_class = ChangeForm
 

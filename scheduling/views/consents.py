@@ -13,7 +13,7 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from hubs.identifiers import format_eui64
-from portal.ground import clock
+from portal.ground import clock, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import ObjectForm
@@ -249,6 +249,7 @@ class ConsentHubsView(OneConsentView):
 class ObjectView(OneConsentView, FormView[ObjectForm]):
     """Object to a question: first what would happen, in numbers, then do it."""
 
+    to_see = roles.ACT
     template_name = "scheduling/object.html"
     form_class = ObjectForm
 

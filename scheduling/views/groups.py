@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
+from portal.ground import roles
 from scheduling.forms import FILTERED, GroupForm, ListFields, MembersForm, PilotForm, RenameForm
 from scheduling.models import HubGroup
 from scheduling.operations import groups as acts
@@ -88,6 +89,7 @@ class GroupingPage(SupplierPage):
 class NewGroupView(GroupingPage, FormView[GroupForm]):
     """Make a group."""
 
+    to_see = roles.ACT
     template_name = "scheduling/groups_new.html"
     form_class = GroupForm
 
@@ -185,6 +187,7 @@ def _key(text: str) -> int | None:
 class MembersView(OneGroupPage, GroupingPage, FormView[MembersForm]):
     """Add hubs to a group, or take them out of it, by a list."""
 
+    to_see = roles.ACT
     template_name = "scheduling/group_members.html"
     form_class = MembersForm
 
@@ -209,6 +212,7 @@ class MembersView(OneGroupPage, GroupingPage, FormView[MembersForm]):
 class RenameGroupView(OneGroupPage, FormView[RenameForm]):
     """Give a group another name."""
 
+    to_see = roles.ACT
     template_name = "scheduling/group_rename.html"
     form_class = RenameForm
 
@@ -230,6 +234,7 @@ class RenameGroupView(OneGroupPage, FormView[RenameForm]):
 class PilotView(OneGroupPage, FormView[PilotForm]):
     """Volunteer a group's hubs as pilots, or take that back."""
 
+    to_see = roles.ACT
     template_name = "scheduling/group_pilot.html"
     form_class = PilotForm
 
@@ -255,6 +260,7 @@ class PilotView(OneGroupPage, FormView[PilotForm]):
 class DeleteGroupView(OneGroupPage, TemplateView):
     """Delete a group."""
 
+    to_see = roles.ACT
     template_name = "scheduling/group_delete.html"
     refusal = ""
 

@@ -20,7 +20,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import clock, once
+from portal.ground import clock, once, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling import forms, planning
@@ -47,6 +47,7 @@ PLANNED = 50
 class BookView(SupplierPage, FormView[ChooseForm]):
     """Step 1: which hubs."""
 
+    to_see = roles.ACT
     template_name = "scheduling/book.html"
     form_class = ChooseForm
     release: FirmwareRelease

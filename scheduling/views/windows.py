@@ -12,6 +12,7 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from hubs.models import Network
+from portal.ground import roles
 from portal.ground.downloads import csv_lines
 from portal.ground.uk_time import LONDON, day_bounds
 from scheduling.forms import EARLIEST_DAY, LATEST_DAY, WindowFileForm, WindowForm, window_fields
@@ -81,6 +82,7 @@ class WindowsView(SupplierPage, TemplateView):
 class WindowFormPage(SupplierPage, FormView[WindowForm]):
     """The form of a window, for a new one and for one that is there."""
 
+    to_see = roles.ACT
     template_name = "scheduling/windows_new.html"
     form_class = WindowForm
 
@@ -172,6 +174,7 @@ class EditWindowView(OneWindowPage, WindowFormPage):
 class DeleteWindowView(OneWindowPage, TemplateView):
     """Take a window back."""
 
+    to_see = roles.ACT
     template_name = "scheduling/windows_delete.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -228,6 +231,7 @@ class WeekView(SupplierPage, TemplateView):
 class UploadWindowsView(SupplierPage, FormView[WindowFileForm]):
     """Keep the windows of a file, and show what became of each row."""
 
+    to_see = roles.ACT
     template_name = "scheduling/windows_upload.html"
     form_class = WindowFileForm
 

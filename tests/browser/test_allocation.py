@@ -81,7 +81,7 @@ class TestDcc:
     def test_decides_about_what_found_no_slot(
         self, world: World, page: Page, live_server: LiveServer, sign_in: SignIn, passes: Passes
     ) -> None:
-        manager = of_dcc("manager", staff_groups.RELEASE_MANAGERS)
+        manager = of_dcc("manager", staff_groups.OPERATIONS)
         second = of_dcc("second", staff_groups.APPROVERS)
         its_day_has_come(world)
         for supplier in (world.northern, world.southern):

@@ -134,7 +134,11 @@ class TestADecision:
     def test_to_invite(self, world: World) -> None:
         self.refused(
             lambda: operations.invite(
-                email="new@northern.example.com", supplier=world.northern, by=world.staff, now=world.clock()
+                email="new@northern.example.com",
+                supplier=world.northern,
+                role="operations",
+                by=world.staff,
+                now=world.clock(),
             )
         )
 

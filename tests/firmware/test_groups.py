@@ -7,55 +7,38 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 
 from firmware.operations import groups
+from portal.ground import roles
+from portal.ground.roles import DccRole
 
 pytestmark = pytest.mark.django_db
 
 
+def may(group: str) -> set[str]:
+    permissions = Group.objects.get(name=group).permissions.values_list("content_type__app_label", "codename")
+    return {f"{label}.{codename}" for label, codename in permissions}
+
+
 class TestEnsureGroups:
-    def test_makes_them_once_and_leaves_what_others_added(self) -> None:
+    def test_gives_each_exactly_what_its_role_may(self) -> None:
         groups.ensure_groups()
-        auditors = Group.objects.get(name=groups.AUDITORS)
-        extra = Permission.objects.get(codename="view_user")
-        auditors.permissions.add(extra)
+
+        assert {name: may(name) for name in groups.NAMES} == {
+            role.value: roles.permissions_of(role) for role in DccRole
+        }
+
+    def test_takes_away_what_a_role_has_no_more_and_leaves_what_is_another_apps(self) -> None:
+        groups.ensure_groups()
+        approvers = Group.objects.get(name=groups.APPROVERS)
+        of_another = Permission.objects.get(codename="view_commandlog")
+        approvers.permissions.add(Permission.objects.get(codename="publish_firmwarerelease"), of_another)
 
         call_command("ensure_groups", stdout=StringIO())
 
-        assert Group.objects.filter(name__startswith="DCC ").count() == len(groups.NAMES) == 4
-        assert extra in auditors.permissions.all()
-
-    def test_keeps_signing_off_and_publishing_apart(self) -> None:
-        groups.ensure_groups()
-
-        def may(group: str) -> set[str]:
-            return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
-
-        assert "sign_off_firmwarerelease" not in may(groups.RELEASE_MANAGERS)
-        assert not may(groups.APPROVERS) & {
-            "add_firmwarerelease",
-            "change_firmwarerelease",
-            "publish_firmwarerelease",
+        assert may(groups.APPROVERS) == {
+            *roles.permissions_of(DccRole.APPROVER),
+            "modelled_fleet.view_commandlog",
         }
-        assert all(codename.startswith("view_") for codename in may(groups.AUDITORS))
-        assert not any("delete_firmwarerelease" in may(group) for group in groups.NAMES)
-
-    def test_lets_nobody_who_decides_invite_a_second_self(self) -> None:
-        groups.ensure_groups()
-
-        for name in groups.NAMES:
-            codenames = set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
-            assert ("add_invitation" in codenames) is (name == groups.USER_ADMINISTRATORS)
-            if name == groups.USER_ADMINISTRATORS:
-                assert not {code for code in codenames if "firmwarerelease" in code} - {
-                    "view_firmwarerelease"
-                }
-
-    def test_lets_all_read_e_mails_and_bookings_and_managers_set_the_capacity(self) -> None:
-        groups.ensure_groups()
-
-        for name in groups.NAMES:
-            codenames = set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
-            assert {"view_notice", "view_booking", "view_lot", "view_slot"} <= codenames
-            assert ("change_capacitypattern" in codenames) is (name == groups.RELEASE_MANAGERS)
+        assert Group.objects.filter(name__startswith="DCC ").count() == len(groups.NAMES) == 5
 
     def test_says_what_to_do_before_the_first_migrate(self) -> None:
         Permission.objects.filter(codename="halt_firmwarerelease").delete()

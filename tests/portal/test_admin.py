@@ -3,7 +3,9 @@
 from django.contrib.auth.models import Group
 from django.test import Client
 
+from firmware.operations.groups import ensure_groups
 from portal.ground.models import AuditEntry
+from portal.ground.roles import DccRole
 from portal.models import Invitation, User
 from tests.factories import UserFactory
 
@@ -14,7 +16,9 @@ class TestInvitationAdmin:
     def test_invites(self, client: Client, staff: User, northern: User) -> None:
         client.force_login(staff)
 
-        response = client.post(ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id})
+        response = client.post(
+            ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id, "role": "operations"}
+        )
 
         assert response.headers["Location"] == "/admin/portal/invitation/"
         invitation = Invitation.objects.get()
@@ -42,7 +46,9 @@ class TestInvitationAdmin:
 
     def test_invites_again_with_a_new_link(self, client: Client, staff: User, northern: User) -> None:
         client.force_login(staff)
-        client.post(ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id})
+        client.post(
+            ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id, "role": "operations"}
+        )
         earlier = Invitation.objects.get()
 
         client.post("/admin/portal/invitation/", {"action": "invite_again", "_selected_action": [earlier.pk]})
@@ -87,7 +93,12 @@ class TestUserAdmin:
 
         client.post(
             f"/admin/portal/user/{northern.pk}/change/",
-            {"first_name": "May", "last_name": northern.last_name, "email": "other@northern.example"},
+            {
+                "first_name": "May",
+                "last_name": northern.last_name,
+                "email": "other@northern.example",
+                "role": "operations",
+            },
         )
 
         northern.refresh_from_db()
@@ -106,6 +117,41 @@ class TestUserAdmin:
         staff.refresh_from_db()
         assert staff.first_name == "Ada"
         assert not staff.groups.exists()
+
+    def test_changes_the_role_of_a_suppliers_person(
+        self, client: Client, staff: User, northern: User
+    ) -> None:
+        client.force_login(staff)
+        typed = {"first_name": northern.first_name, "last_name": northern.last_name, "role": "read-only"}
+
+        client.post(f"/admin/portal/user/{northern.pk}/change/", typed)
+
+        northern.refresh_from_db()
+        assert northern.role == "read-only"
+        assert AuditEntry.objects.get().verb == "user.role_changed"
+
+    def test_changes_the_groups_of_dcc_staff_but_to_none_that_nobody_has_together(
+        self, client: Client, staff: User
+    ) -> None:
+        ensure_groups()
+        manager, person = UserFactory.create(), UserFactory.create()
+        manager.groups.add(Group.objects.get(name=DccRole.ADMINISTRATOR))
+        author, approver = (Group.objects.get(name=role).pk for role in (DccRole.AUTHOR, DccRole.APPROVER))
+        names = {"first_name": "Ada", "last_name": person.last_name}
+        address = f"/admin/portal/user/{person.pk}/change/"
+        client.force_login(manager)
+
+        page = client.post(address, {**names, "groups": [author, approver]}, follow=True).content.decode()
+        assert "are for two people" in page
+        person.refresh_from_db()
+        assert person.first_name != "Ada"
+        assert not person.groups.exists()
+
+        client.post(address, {**names, "groups": [approver]})
+        person.refresh_from_db()
+        assert person.first_name == "Ada"
+        assert [group.name for group in person.groups.all()] == [DccRole.APPROVER]
+        assert not person.is_superuser
 
     def test_ends_access_of_others_only(self, client: Client, staff: User, northern: User) -> None:
         client.force_login(staff)

@@ -22,7 +22,11 @@ ANSWER = {
 def link(staff: User, northern: User) -> str:
     """Return the path of an open invitation to the northern Supplier."""
     address = operations.invite(
-        email="noor@northern.example", supplier=northern.supplier, by=staff, now=clock.now()
+        email="noor@northern.example",
+        supplier=northern.supplier,
+        role="read-only",
+        by=staff,
+        now=clock.now(),
     )
     return "/" + address.split("/", 3)[3]
 

@@ -49,7 +49,7 @@ def kept() -> list[Deployment]:
 
 @pytest.fixture
 def manager(world: World) -> User:
-    return member("manager@dcc.example.com", staff_groups.RELEASE_MANAGERS)
+    return member("manager@dcc.example.com", staff_groups.OPERATIONS)
 
 
 @pytest.fixture

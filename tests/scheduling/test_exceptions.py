@@ -53,7 +53,7 @@ Why = HubException.Why
 
 @pytest.fixture
 def manager(world: World) -> User:
-    return member("manager@dcc.example.com", staff_groups.RELEASE_MANAGERS)
+    return member("manager@dcc.example.com", staff_groups.OPERATIONS)
 
 
 @pytest.fixture
@@ -402,7 +402,7 @@ class TestOverride:
 
     def test_is_for_approvers(self, world: World, manager: User) -> None:
         decision = self.ask(world, manager)
-        other = member("other@dcc.example.com", staff_groups.RELEASE_MANAGERS)
+        other = member("other@dcc.example.com", staff_groups.OPERATIONS)
 
         for person in (other, world.person):
             with pytest.raises(UnableToDecide, match="Only a DCC approver"):

@@ -81,7 +81,7 @@ def set_aside(world: World, phase: Phase) -> Deployment:
 def manager(world: World) -> User:
     """Somebody who may decide."""
     person = User.objects.create_user(email="manager@dcc.example.com", is_staff=True)
-    person.groups.add(Group.objects.get(name=staff_groups.RELEASE_MANAGERS))
+    person.groups.add(Group.objects.get(name=staff_groups.OPERATIONS))
     return person
 
 

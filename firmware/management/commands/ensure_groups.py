@@ -10,7 +10,7 @@ from firmware.operations import groups
 class Command(BaseCommand):
     """Make the groups of DCC staff with their permissions; may be run again at any time."""
 
-    help = "Make the groups of DCC staff (release managers, approvers, auditors) with their permissions."
+    help = "Make the groups of DCC staff, one for each role, with their permissions."
 
     def handle(self, **_: Any) -> None:
         """Make them."""
@@ -18,4 +18,4 @@ class Command(BaseCommand):
             groups.ensure_groups()
         except groups.PermissionsMissing as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{groups.RELEASE_MANAGERS}, {groups.APPROVERS}, {groups.AUDITORS}: ready.")
+        self.stdout.write(f"{', '.join(groups.NAMES)}: ready.")

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from portal.demo import ACCOUNTS, PASSWORD
+from portal.ground.roles import SupplierRole
 from portal.models import User
 
 
@@ -34,4 +35,4 @@ def who(user: User) -> str:
     if user.is_staff:
         groups = ", ".join(group.name for group in user.groups.all())
         return groups or "DCC staff"
-    return "Supplier administrator" if user.is_supplier_administrator else "Supplier operations"
+    return f"Supplier {SupplierRole(user.role).label.lower()}"
