@@ -1,5 +1,6 @@
 """What people fill in about themselves and their colleagues."""
 
+from datetime import date
 from typing import Any
 
 from allauth.account import forms as allauth_forms
@@ -7,10 +8,13 @@ from django import forms
 from django.contrib.auth import password_validation
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import QuerySet
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
 from portal.ground import roles
+from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
 from scheduling.models import Rehearsal
 from scheduling.operations.asked_rehearsals import Wish
@@ -154,6 +158,42 @@ class InviteForm(forms.ModelForm[Invitation]):
         if sentence := roles.conflict([group.name for group in cleaned.get("groups") or ()]):
             self.add_error("groups", sentence)
         return cleaned
+
+
+class InviteColleagueForm(forms.Form):
+    """Whom a Supplier's administrator invites, and what they may do."""
+
+    email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    role = forms.ChoiceField(choices=SupplierRole.choices, initial=SupplierRole.READ_ONLY)
+
+
+class ColleagueForm(forms.Form):
+    """What a colleague may do, and why that changes, or their access does."""
+
+    role = forms.ChoiceField(choices=SupplierRole.choices)
+    reason = forms.CharField(
+        required=False, max_length=500, label="Reason (optional)", widget=forms.Textarea(attrs={"rows": 2})
+    )
+
+
+DAYS = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2100, 1, 1)))
+
+
+class RecordForm(forms.Form):
+    """Which part of a Supplier's record; read from an address."""
+
+    person = forms.ModelChoiceField(User.objects.none(), required=False, empty_label="everybody")
+    act = forms.CharField(required=False, max_length=60, label="What was done, such as booking")
+    first_day = forms.DateField(
+        required=False, label="From the day", validators=DAYS, widget=forms.DateInput(attrs={"type": "date"})
+    )
+    last_day = forms.DateField(
+        required=False, label="To the day", validators=DAYS, widget=forms.DateInput(attrs={"type": "date"})
+    )
+
+    def __init__(self, *args: Any, people: QuerySet[User], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["person"].queryset = people  # type: ignore[attr-defined]
 
 
 class RehearsalForm(forms.Form):

@@ -3,16 +3,20 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
+from django.db.models import QuerySet
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from hubs.models import Supplier
 from portal import checks, tokens
-from portal.models import Heartbeat, Invitation
+from portal.ground.uk_time import day_bounds
+from portal.models import Heartbeat, Invitation, User
 from scheduling.queries import health
 from scheduling.queries.health import Backlog
 
@@ -32,6 +36,90 @@ def invitation_of(*, token: str) -> Invitation | None:
         .select_related("supplier", "invited_by")
         .first()
     )
+
+
+def people_of(*, supplier: Supplier) -> QuerySet[User]:
+    """Return everybody of a Supplier, those whose access has ended included, by address."""
+    return User.objects.filter(supplier=supplier).order_by("email")
+
+
+def invitations_of(*, supplier: Supplier) -> QuerySet[Invitation]:
+    """Return a Supplier's invitations that nobody has accepted, the newest first."""
+    found = Invitation.objects.filter(supplier=supplier, accepted_at=None).select_related("invited_by")
+    return found.order_by("-invited_at", "-pk")
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a person of a Supplier did, without the facts, which may be about another's things."""
+
+    pk: int
+    recorded_at: datetime
+    who: str
+    email: str
+    verb: str
+    subject: str
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """Write the act as people do."""
+        return self.verb.replace(".", " ").replace("_", " ").capitalize()
+
+
+DEEDS = """
+SELECT entry.id, entry.recorded_at,
+    coalesce(nullif(trim(person.first_name || ' ' || person.last_name), ''), person.email),
+    person.email, entry.verb, entry.subject, entry.reason
+FROM portal_user person
+-- of each person the newest, by their own index: the record of everybody is long
+CROSS JOIN LATERAL (
+    SELECT * FROM ground_auditentry
+    WHERE actor_id = person.id AND id < %(before)s
+        AND verb LIKE %(act)s AND recorded_at >= %(first)s AND recorded_at < %(last)s
+    ORDER BY id DESC LIMIT %(limit)s
+) entry
+WHERE person.supplier_id = %(supplier)s AND person.id = coalesce(%(person)s, person.id)
+ORDER BY entry.id DESC LIMIT %(limit)s
+"""
+NEWEST = (1 << 63) - 1
+LIKE_MEANS = str.maketrans({"\\": r"\\", "%": r"\%", " ": "_"})
+"""What people type as one; a space stands for the dots and dashes of verbs."""
+
+
+def deeds(
+    *,
+    supplier: Supplier,
+    before: int | None,
+    limit: int,
+    person: User | None = None,
+    act: str | None = None,
+    first_day: date | None = None,
+    last_day: date | None = None,
+) -> list[Deed]:
+    """
+    Return what a Supplier's people did, the newest first, at most `limit` of them.
+
+    `before` is the key of the last one on the page before; `act` what a verb begins with, as people write it; the days
+    are in the UK.
+    """
+    first = day_bounds(first_day)[0] if first_day else datetime.min.replace(tzinfo=UTC)
+    last = day_bounds(last_day)[1] if last_day else datetime.max.replace(tzinfo=UTC)
+    begins = (act or "").strip().lower().translate(LIKE_MEANS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            DEEDS,
+            {
+                "supplier": supplier.pk,
+                "before": before or NEWEST,
+                "act": f"{begins}%",
+                "first": first,
+                "last": last,
+                "person": person.pk if person else None,
+                "limit": limit,
+            },
+        )
+        return [Deed(*row) for row in cursor.fetchall()]
 
 
 @dataclass(frozen=True, slots=True)

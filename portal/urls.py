@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import control_room, health, metrics, release_rehearsals, release_reports, views
+from portal import control_room, health, metrics, people, release_rehearsals, release_reports, views, who_may
 
 urlpatterns = [
     path("", include("scheduling.urls")),
@@ -11,6 +11,16 @@ urlpatterns = [
     path("health/ready", health.ready, name="health-ready"),
     path("metrics", metrics.metrics, name="metrics"),
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
+    path("people/", people.PeopleView.as_view(), name="people"),
+    path("people/invite/", people.InviteColleagueView.as_view(), name="invite-colleague"),
+    path("people/<int:pk>/", people.ColleagueView.as_view(), name="person"),
+    path(
+        "people/invitations/<int:pk>/",
+        people.ColleaguesInvitationView.as_view(),
+        name="colleagues-invitation",
+    ),
+    path("record/", people.RecordView.as_view(), name="record"),
+    path("record.csv", people.ExportRecordView.as_view(), name="export-record"),
     path("accounts/", include("portal.account_urls")),
     path("admin/control-room/", admin.site.admin_view(control_room.page), name="control-room"),
     path(
@@ -50,5 +60,6 @@ urlpatterns = [
     ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
+    path("admin/roles/", admin.site.admin_view(who_may.page), name="roles"),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,234 @@
+"""Where a Supplier's administrators manage their own people: who they are, and what they did."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.generic import TemplateView
+from django.views.generic.edit import FormView
+
+from portal import operations, queries
+from portal.forms import ColleagueForm, InviteColleagueForm, RecordForm
+from portal.ground import roles
+from portal.ground.uk_time import LONDON
+from portal.models import Invitation, User
+from portal.operations import UnableToChangeRole, UnableToDeactivate, UnableToInvite
+from portal.queries import Deed
+from portal.tables import InvitationTable, PeopleTable, RecordTable
+from scheduling.views.base import SupplierPage
+from scheduling.views.downloads import csv_response
+
+SECTION = "people"
+PAGE = 100
+LONGEST_RECORD = 100_000
+RECORD = ("When (UK time)", "Who", "E-mail address", "What", "About", "Reason")
+
+
+class AdministratorPage(SupplierPage):
+    """A page for the administrators of a Supplier alone."""
+
+    to_see = to_change = roles.ADMINISTER
+
+
+class PeopleView(AdministratorPage, TemplateView):
+    """Everybody who acts for the Supplier, and those whose invitation is open."""
+
+    template_name = "portal/people.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Ask for both."""
+        return super().get_context_data(
+            section=SECTION,
+            people=PeopleTable(queries.people_of(supplier=self.supplier)),
+            invitations=InvitationTable(
+                [(one, one.is_open(now=self.now)) for one in queries.invitations_of(supplier=self.supplier)]
+            ),
+            **kwargs,
+        )
+
+
+class InviteColleagueView(AdministratorPage, FormView[InviteColleagueForm]):
+    """Keep a place for a colleague."""
+
+    template_name = "portal/invite.html"
+    form_class = InviteColleagueForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say what each role may."""
+        return super().get_context_data(
+            section=SECTION,
+            roles=[
+                (role.label, [one.words for one in roles.SUPPLIER_CAPABILITIES if role in one.roles])
+                for role in roles.SupplierRole
+            ],
+            **kwargs,
+        )
+
+    def form_valid(self, form: InviteColleagueForm) -> HttpResponse:
+        """Invite, or say why not."""
+        email = form.cleaned_data["email"]
+        try:
+            operations.invite(
+                email=email,
+                supplier=self.supplier,
+                role=form.cleaned_data["role"],
+                by=self.person,
+                now=self.now,
+            )
+        except UnableToInvite as refusal:
+            form.add_error("email", str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        messages.success(self.request, f"An invitation goes to {email}. Its link works for seven days.")
+        return redirect("people")
+
+
+class ColleagueView(AdministratorPage, FormView[ColleagueForm]):
+    """One person: what they may do, and whether they have access; and both otherwise."""
+
+    template_name = "portal/person.html"
+    form_class = ColleagueForm
+    colleague: User
+
+    def find(self) -> None:
+        """Fetch the person."""
+        found = User.objects.select_related("supplier").filter(supplier=self.supplier)
+        self.colleague = get_object_or_404(found, pk=self.kwargs["pk"])
+
+    def get_initial(self) -> dict[str, Any]:
+        """Begin with the role that they have."""
+        return {"role": self.colleague.role}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Show the person, and whether it is oneself."""
+        return super().get_context_data(
+            section=SECTION, colleague=self.colleague, is_oneself=self.colleague == self.person, **kwargs
+        )
+
+    def form_valid(self, form: ColleagueForm) -> HttpResponse:
+        """Do what the button says, or say why not."""
+        typed = {
+            "user": self.colleague,
+            "by": self.person,
+            "reason": form.cleaned_data["reason"],
+            "now": self.now,
+        }
+        try:
+            if "end" in self.request.POST:
+                operations.deactivate(**typed)
+                said = f"{self.colleague} has no access any more, from this moment on."
+            elif "give-back" in self.request.POST:
+                operations.reactivate(**typed)
+                said = f"{self.colleague} has access again."
+            else:
+                operations.change_role(role=form.cleaned_data["role"], **typed)
+                said = f"{self.colleague} has another role from the next page on."
+        except (UnableToDeactivate, UnableToChangeRole) as refusal:
+            form.add_error(None, str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        messages.success(self.request, said)
+        return redirect("people")
+
+
+class ColleaguesInvitationView(AdministratorPage, TemplateView):
+    """An invitation that nobody has accepted: send another link, or withdraw it."""
+
+    template_name = "portal/colleagues_invitation.html"
+    invitation: Invitation
+
+    def find(self) -> None:
+        """Fetch the invitation."""
+        self.invitation = get_object_or_404(
+            queries.invitations_of(supplier=self.supplier), pk=self.kwargs["pk"]
+        )
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Show it."""
+        return super().get_context_data(
+            section=SECTION,
+            invitation=self.invitation,
+            is_open=self.invitation.is_open(now=self.now),
+            **kwargs,
+        )
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Do what the button says, or say why not."""
+        email = self.invitation.email
+        try:
+            if "withdraw" in request.POST:
+                if operations.withdraw(invitation=self.invitation, by=self.person, now=self.now):
+                    messages.success(request, f"The invitation of {email} is withdrawn.")
+                else:
+                    messages.info(request, f"{email} has accepted already: end their access instead.")
+            else:
+                operations.invite(
+                    email=email,
+                    supplier=self.supplier,
+                    role=self.invitation.role,
+                    by=self.person,
+                    now=self.now,
+                )
+                messages.success(request, f"A new link goes to {email}. The earlier one works no more.")
+        except UnableToInvite as refusal:
+            messages.error(request, str(refusal))
+        return redirect("people")
+
+
+class RecordPage(AdministratorPage):
+    """What asks for a Supplier's own record, as the filter narrows it."""
+
+    def asked(self) -> tuple[RecordForm, dict[str, Any]]:
+        """Return the filter, and what it asks for; what it does not understand narrows nothing."""
+        form = RecordForm(self.request.GET or None, people=queries.people_of(supplier=self.supplier))
+        typed = form.cleaned_data if form.is_valid() else {}
+        return form, {name: typed.get(name) or None for name in ("person", "act", "first_day", "last_day")}
+
+
+class RecordView(RecordPage, TemplateView):
+    """Who of the Supplier did what and when, newest first."""
+
+    template_name = "portal/record.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Narrow by what the address asks for, and turn pages by key."""
+        form, asked = self.asked()
+        before = self.request.GET.get("before", "")
+        older_than = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+        found = queries.deeds(supplier=self.supplier, before=older_than, limit=PAGE + 1, **asked)
+        shown = found[:PAGE]
+        kept = self.request.GET.copy()
+        kept.pop("before", None)
+        here = reverse("record")
+        query = kept.urlencode()
+        older = self.request.GET.copy()
+        if len(found) > PAGE:
+            older["before"] = str(shown[-1].pk)
+        return super().get_context_data(
+            section=SECTION,
+            form=form,
+            table=RecordTable(shown) if shown else None,
+            shown=f"{len(shown)} act{'' if len(shown) == 1 else 's'} on this page, newest first",
+            first=f"{here}?{query}" if older_than else "",
+            next=f"{here}?{older.urlencode()}" if len(found) > PAGE else "",
+            export=f"{reverse('export-record')}?{query}",
+            is_filtered=bool(query),
+            **kwargs,
+        )
+
+
+class ExportRecordView(RecordPage):
+    """The same as a file."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """Write it while it is sent."""
+        _, asked = self.asked()
+        found = queries.deeds(supplier=self.supplier, before=None, limit=LONGEST_RECORD, **asked)
+        return csv_response(name="record.csv", header=RECORD, rows=_rows(found))
+
+
+def _rows(found: list[Deed]) -> Iterator[tuple[str, ...]]:
+    for deed in found:
+        when = f"{deed.recorded_at.astimezone(LONDON):%Y-%m-%d %H:%M:%S %Z}"
+        yield (when, deed.who, deed.email, deed.what, deed.subject, deed.reason)
