@@ -13,13 +13,13 @@ from django.views.generic.edit import FormView
 from portal import operations, queries
 from portal.forms import ColleagueForm, InviteColleagueForm, RecordForm
 from portal.ground import roles
+from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from portal.models import Invitation, User
 from portal.operations import UnableToChangeRole, UnableToDeactivate, UnableToInvite
 from portal.queries import Deed
 from portal.tables import InvitationTable, PeopleTable, RecordTable
 from scheduling.views.base import SupplierPage
-from scheduling.views.downloads import csv_response
 
 SECTION = "people"
 PAGE = 100

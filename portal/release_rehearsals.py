@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
@@ -98,7 +98,7 @@ def _ask(release: FirmwareRelease, form: RehearsalForm, by: User) -> Rehearsal |
         return None
 
 
-@require_GET
+@require_safe
 def one(request: HttpRequest, release_id: int, rehearsal_id: int) -> HttpResponse:
     """Show how far a rehearsal is, and what it came to; asked by htmx, only what changes."""
     release = _release(request, release_id)

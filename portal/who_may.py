@@ -3,14 +3,12 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from portal.ground import roles
 from portal.ground.roles import DccRole, SupplierRole
 
 
-@never_cache
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Show both sides as tables: what is done, and which roles may."""

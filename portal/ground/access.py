@@ -35,6 +35,7 @@ class SupplierView(View):
     does not exist for them. Whoever may see the page may not change anything with it for that.
     """
 
+    http_method_names = ["get", "head", "post", "options"]
     supplier: "Supplier"
     to_see: ClassVar[SupplierCapability] = roles.SEE
     """What it takes to be shown the page at all: more where it is nothing but a form."""

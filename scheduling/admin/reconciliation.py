@@ -43,6 +43,7 @@ class FindingAdmin(ToldAdmin):
     )
     list_display = ("found_at", "weight", "what", "acted_at")
     list_filter = (WeightFilter, "kind")
+    linked = ("reconciliation__id__exact",)
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("subject", "words")
     search_help_text = "CHF ID, the number of a deployment, lot, slot or release, or words"

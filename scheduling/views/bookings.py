@@ -169,7 +169,12 @@ class BookingView(OneBookingView, TemplateView):
             release_is_shown=releases.open_to(supplier=self.supplier)
             .filter(pk=self.booking.release_id)
             .exists(),
-            can_cancel=bool(span.change_until and span.change_until > self.now and not live["is_over"]),
+            can_cancel=bool(
+                self.person.may_act
+                and span.change_until
+                and span.change_until > self.now
+                and not live["is_over"]
+            ),
             unplaced=[hub for hub, _ in bookings.unplaced(booking=self.booking, limit=UNPLACED)]
             if self.booking.unplaced
             else [],
@@ -231,7 +236,7 @@ class BookedHubsView(OneBookingView, TemplateView):
 
     def line(self, hub: HubLine, is_set_aside: bool) -> BookedLine:
         """Add to a hub where it can be changed, if it still can, and that DCC looks into it, if it does."""
-        can_change = hub.state in CANCELLABLE and hub.change_until > self.now
+        can_change = self.person.may_act and hub.state in CANCELLABLE and hub.change_until > self.now
         return BookedLine(
             hub.hub,
             hub.network,

@@ -94,7 +94,7 @@ class ConsentsView(SupplierPage, TemplateView):
             cards=[
                 AskedCard(
                     asked,
-                    QuestionTable(asked.questions),
+                    QuestionTable(asked.questions, exclude=() if self.person.may_act else ("answer",)),
                     max(question.consent.pk for question in asked.questions),
                 )
                 for asked in to_answer

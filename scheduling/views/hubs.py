@@ -113,7 +113,11 @@ class HubsView(SupplierPage, TemplateView):
     def group_address(self) -> str:
         """Return where all that the filter shows can be kept as a group."""
         kept = {name: value for name in FILTERED if (value := self.request.GET.get(name))}
-        return f"{reverse('scheduling:new-group')}?{urlencode(kept | {'source': 'filter'})}" if kept else ""
+        return (
+            f"{reverse('scheduling:new-group')}?{urlencode(kept | {'source': 'filter'})}"
+            if kept and self.person.may_act
+            else ""
+        )
 
     def address(self, **key: int | None) -> str:
         """Return where another page of the same list is."""
@@ -224,6 +228,7 @@ class HubView(SupplierPage, TemplateView):
         """Return where the hub can be cancelled or moved, while its own booker still can."""
         if (
             booked is None
+            or not self.person.may_act
             or booked.change_until is None
             or booked.change_until <= self.now
             or booked.state not in CANCELLABLE

@@ -70,7 +70,7 @@ class WindowsView(SupplierPage, TemplateView):
         ]
         return super().get_context_data(
             section=SECTION,
-            table=WindowTable(lines),
+            table=WindowTable(lines, exclude=() if self.person.may_act else ("acts",)),
             has_windows=bool(lines),
             shown=f"{len(lines)} window{'' if len(lines) == 1 else 's'} on this page, newest first",
             first=here if is_later else "",
@@ -225,7 +225,9 @@ class WeekView(SupplierPage, TemplateView):
 
     def edit(self, entry: Entry) -> str:
         """Return where an entry can be changed; nothing where it is DCC's."""
-        return reverse("scheduling:edit-window", args=[entry.window.pk]) if entry.window else ""
+        if entry.window is None or not self.person.may_act:
+            return ""
+        return reverse("scheduling:edit-window", args=[entry.window.pk])
 
 
 class UploadWindowsView(SupplierPage, FormView[WindowFileForm]):

@@ -1,108 +1,20 @@
-"""Every address of the site, asked by a stranger, a Supplier's user and DCC staff."""
+"""The doors of the site: what is shut, what is said there, and what holds for every page."""
 
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from pytest_django import Settings
 
 from portal.models import User
 
 LOGIN = "/accounts/login/"
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a GET of one route answers: a status, or the address redirected to."""
-
-    stranger: int | str
-    supplier: int | str
-    staff: int | str
-    kwargs: tuple[tuple[str, Any], ...] = ()
-
-
-def behind_login(*, supplier: int | str, staff: int | str, **kwargs: Any) -> Case:
-    """Return the case of a page that a stranger is sent to sign in for."""
-    return Case(stranger=LOGIN, supplier=supplier, staff=staff, kwargs=tuple(kwargs.items()))
-
-
-def public(status: int, **kwargs: Any) -> Case:
-    """Return the case of a page that is the same for everybody."""
-    return Case(stranger=status, supplier=status, staff=status, kwargs=tuple(kwargs.items()))
-
-
-# A new route needs its line here: what each of the three may see of it. For an object, the
-# address is one that the Supplier does not have; its own tests show that it does see its own.
-CASES = {
-    "scheduling:home": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:bookings": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:hubs": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:consents": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:export-consents": behind_login(supplier=200, staff="/admin/"),
-    "scheduling:windows": behind_login(supplier=200, staff="/admin/"),
-    **{
-        f"scheduling:{name}": behind_login(supplier=200, staff="/admin/")
-        for name in ("new-window", "week", "upload-windows", "example-windows", "groups", "new-group")
-    },
-    **{
-        f"scheduling:{name}": behind_login(supplier=404, staff=404, **kwargs)
-        for names, kwargs in (
-            (("release", "bad-hubs", "book", "delete-window", "edit-window"), {"pk": 1}),
-            (("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), {"pk": 1}),
-            (("consent", "consent-hubs", "object"), {"pk": 1}),
-            (("when", "reading", "check", "refused", "upload", "upload-refused"), {"pk": UUID(int=1)}),
-            (
-                ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
-                {"reference": "BK-2222-2222"},
-            ),
-            (("hub",), {"chf_id": 1}),
-        )
-        for name in names
-    },
-    "health-live": public(200),
-    "health-ready": public(200),
-    "control-room": behind_login(supplier=404, staff=200),
-    "health": behind_login(supplier=404, staff=200),
-    "release-report": behind_login(supplier=404, staff=404, release_id=1),
-    "bad-hubs": behind_login(supplier=404, staff=404, release_id=1),
-    "bad-hubs-file": behind_login(supplier=404, staff=404, release_id=1),
-    "rehearsals": behind_login(supplier=404, staff=404, release_id=1),
-    "rehearsal": behind_login(supplier=404, staff=404, release_id=1, rehearsal_id=1),
-    "stop-rehearsal": behind_login(supplier=404, staff=405, release_id=1, rehearsal_id=1),  # by POST
-    "evidence-pack": behind_login(supplier=404, staff=405, release_id=1),  # it is made by POST
-    "evidence-key": public(200),
-    "metrics": public(404),  # its own tests have a token
-    "invitation": public(404, token="unknown"),
-    "account_login": Case(stranger=200, supplier="/", staff="/"),
-    "account_logout": Case(stranger=LOGIN, supplier=200, staff=200),
-    "account_reauthenticate": behind_login(supplier=200, staff=200),
-    "account_change_password": behind_login(supplier=200, staff=200),
-    "account_reset_password": public(200),
-    "account_reset_password_done": public(200),
-    "account_reset_password_from_key": public(200, uidb36="1", key="no-such-key"),
-    "account_reset_password_from_key_done": public(200),
-}
-
-
-def routes(resolver: URLResolver, namespaces: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield every route's full name; one without a name by its pattern, which no case can match."""
-    for entry in resolver.url_patterns:
-        if isinstance(entry, URLResolver):
-            inner = (*namespaces, entry.namespace) if entry.namespace else namespaces
-            if inner[:1] != ("admin",):
-                yield from routes(entry, inner)
-        elif isinstance(entry, URLPattern):
-            yield ":".join((*namespaces, entry.name or str(entry.pattern)))
 
 
 def answer(client: Client, address: str) -> int | str:
@@ -111,48 +23,6 @@ def answer(client: Client, address: str) -> int | str:
     if response.status_code in (301, 302):
         return str(response.headers["Location"]).partition("?")[0]
     return int(response.status_code)
-
-
-class TestEveryRoute:
-    def test_has_a_case(self) -> None:
-        assert set(routes(get_resolver())) == set(CASES)
-
-    @pytest.mark.django_db
-    @pytest.mark.parametrize("name", sorted(CASES))
-    def test_answers_a_stranger(self, client: Client, name: str) -> None:
-        case = CASES[name]
-
-        assert answer(client, reverse(name, kwargs=dict(case.kwargs))) == case.stranger
-
-    @pytest.mark.parametrize("name", sorted(CASES))
-    def test_answers_a_supplier(self, client: Client, name: str, northern: User) -> None:
-        case = CASES[name]
-        client.force_login(northern)
-
-        assert answer(client, reverse(name, kwargs=dict(case.kwargs))) == case.supplier
-
-    @pytest.mark.parametrize("name", sorted(CASES))
-    def test_answers_staff(self, client: Client, name: str, staff: User) -> None:
-        case = CASES[name]
-        client.force_login(staff)
-
-        assert answer(client, reverse(name, kwargs=dict(case.kwargs))) == case.staff
-
-    @pytest.mark.parametrize("name", sorted(CASES))
-    @pytest.mark.parametrize("who", ["stranger", "northern"])
-    def test_carries_a_strict_policy_and_nothing_that_breaks_it(
-        self, client: Client, name: str, who: str, northern: User
-    ) -> None:
-        if who == "northern":
-            client.force_login(northern)
-
-        response = client.get(reverse(name, kwargs=dict(CASES[name].kwargs)))
-
-        assert_keeps_to_itself(response)
-        policy = response.headers["Content-Security-Policy"]
-        assert "default-src 'self'" in policy
-        assert "unsafe" not in policy
-        assert_obeys_policy(response.getvalue().decode())
 
 
 def assert_keeps_to_itself(response: HttpResponse) -> None:
