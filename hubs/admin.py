@@ -4,6 +4,9 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 from hubs.models import ChangeOfSupplier, FirmwareVersion, HubModel, Network, Supplier
@@ -22,9 +25,18 @@ class NetworkAdmin(RecordedAdmin[Network]):
 class SupplierAdmin(RecordedAdmin[Supplier]):
     """The energy companies, with their participant IDs."""
 
-    list_display = ("name", "import_participant_id", "gas_participant_id")
+    list_display = ("name", "import_participant_id", "gas_participant_id", "second_factor")
     search_fields = ("name", "import_participant_id", "gas_participant_id")
     ordering = ("name",)
+
+    @admin.display(description="second factor", ordering="second_factor_required")
+    def second_factor(self, supplier: Supplier) -> SafeString:
+        """Say whether its people need one, and lead to where that is changed."""
+        return format_html(
+            '<a href="{}">{}</a>',
+            reverse("second-factor-of-supplier", args=[supplier.pk]),
+            "Required" if supplier.second_factor_required else "Up to each person",
+        )
 
 
 class HexadecimalNumber(forms.CharField):

@@ -27,6 +27,12 @@ class Supplier(models.Model):
     gas_participant_id = models.CharField(
         "gas participant ID", max_length=4, unique=True, null=True, blank=True
     )
+    second_factor_required = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Whether its people need a second factor to work",
+    )
 
     class Meta:
         constraints = [

@@ -15,8 +15,6 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils import timezone
-from redis.exceptions import ConnectionError as RedisGone
-from redis.exceptions import TimeoutError as RedisHangs
 
 from portal.ground import logs
 from portal.ground.uk_time import LONDON
@@ -91,7 +89,7 @@ class Logged:
 
 
 class Sorry:
-    """Say in a sentence what cannot be done, and what to do, where PostgreSQL or Redis is in trouble."""
+    """Say in a sentence what cannot be done, and what to do, where PostgreSQL is in trouble."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -102,14 +100,10 @@ class Sorry:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer for what a view could not; what we know nothing of is left to the page of errors."""
-        if isinstance(exception, RedisGone | RedisHangs):
-            template = "portal/sign_in_closed.html"
-        elif isinstance(exception, DatabaseError) and takes_no_changes(error=exception):
-            template = "503.html"
-        else:
+        if not (isinstance(exception, DatabaseError) and takes_no_changes(error=exception)):
             return None
         logger.error("%s could not be answered", request.path, exc_info=exception)
-        return HttpResponse(render_to_string(template), status=503, headers={"Retry-After": RETRY_AFTER})
+        return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": RETRY_AFTER})
 
 
 RETRY_AFTER: Final = "60"

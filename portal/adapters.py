@@ -4,6 +4,9 @@ from typing import Any
 from urllib.parse import quote
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.auth_backends import AuthenticationBackend
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.sites.shortcuts import get_current_site
@@ -12,9 +15,20 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.encoding import force_str
 
-from portal import notices
+from portal import notices, sealing, second_factors
 from portal.ground import clock
 from portal.models import User
+
+
+class Backend(AuthenticationBackend):  # type: ignore[misc]
+    """Know people again by their address and password."""
+
+    def get_user(self, user_id: int) -> User | None:
+        """Return whose session it is, as they are now."""
+        user: User | None = super().get_user(user_id)
+        if user is not None:
+            user.has_read_epoch = True
+        return user
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -23,7 +37,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     error_messages = {
         **DefaultAccountAdapter.error_messages,
         "email_password_mismatch": "The e-mail address or the password is wrong.",
-        "too_many_login_attempts": "Too many attempts with a wrong password: wait five minutes, or reset it.",
+        "too_many_login_attempts": "Too many wrong attempts: wait five minutes, then try again.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -43,6 +57,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """Go on to the first page, by way of signing in again."""
         return reverse("scheduling:home")
 
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """Ask whoever has a second factor for that: a password may be known to whoever took a session over."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        factors = [method for method in methods if method["id"].startswith("mfa_")]
+        # a security key first: whoever has nothing else but recovery codes would have to use one up
+        factors.sort(
+            key=lambda method: method["id"] == "mfa_reauthenticate" and not second_factors.has_app(user=user)
+        )
+        return factors or methods
+
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
         """Tell whoever gave the right password that their access has ended, and stay at the door."""
         messages.error(request, "Your access has ended. Ask DCC, or your Supplier's administrator.")
@@ -61,3 +85,34 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             },
         )
         notices.account(address=email, subject=message.subject, text=str(message.body), now=clock.now())
+
+
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """Second factors: sealed in the database, and kept by whoever needs one."""
+
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "This code is wrong, or was used already. Wait for the next one, and check your clock.",
+        "cannot_delete_authenticator": "You need a second factor: set up another one before you remove the last.",
+    }
+
+    def encrypt(self, text: str) -> str:
+        """Seal a secret for the database."""
+        return sealing.seal(text=text, keys=settings.SEALING_KEYS)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Open a secret of the database."""
+        return sealing.unseal(sealed=encrypted_text, keys=settings.SEALING_KEYS)
+
+    def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
+        """Keep the last second factor of whoever needs one."""
+        return not second_factors.is_last_needed(authenticator=authenticator)
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:  # noqa: A002 - its name there
+        """Offer a name for a new key."""
+        return f"Key {Authenticator.objects.filter(user_id=user.pk, type=type).count() + 1}"
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """Name the portal in the browser's question for a security key."""
+        entity: dict[str, str] = super().get_public_key_credential_rp_entity()
+        return {**entity, "name": settings.MFA_TOTP_ISSUER}

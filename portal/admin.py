@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db import transaction
@@ -10,19 +11,23 @@ from django.db.models import Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from portal import operations
+from portal import operations, second_factors
 from portal.forms import InviteForm, ResetPasswordForm
 from portal.ground import audit, clock
 from portal.ground.access import user_of
 from portal.models import Invitation, User
+from portal.reauthentication import KnownRecently, known_recently
 
+admin.site.unregister(Authenticator)  # see `portal.second_factor_desk`
 admin.site.unregister(EmailAddress)  # allauth's table of further addresses: a person here has one
 admin.site.unregister(Group)  # what a role may do is stated in portal.ground.roles, and nowhere else
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin[User]):
+class UserAdmin(KnownRecently[User]):
     """Who can sign in. People come by invitation, and are deactivated, never deleted."""
 
     list_display = ("email", "name", "place", "is_active", "last_login")
@@ -45,6 +50,15 @@ class UserAdmin(admin.ModelAdmin[User]):
             return "DCC"
         return f"{user.supplier} ({user.get_role_display().lower()})"
 
+    @admin.display(description="second factor")
+    def second_factor(self, user: User) -> SafeString:
+        """Say whether the person has one, and lead to where it is taken away."""
+        return format_html(
+            '<a href="{}">{}</a>',
+            reverse("second-factor-of", args=[user.pk]),
+            "Set up" if second_factors.is_set_up(user=user) else "None",
+        )
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Say no: see invitations."""
         return False
@@ -57,11 +71,11 @@ class UserAdmin(admin.ModelAdmin[User]):
         """Show DCC staff their groups, and a Supplier's people their Supplier."""
         names = ("email", "first_name", "last_name")
         place = ("groups", "is_superuser") if obj and obj.is_staff else ("supplier", "role")
-        return (*names, *place, "is_active", "date_joined", "last_login")
+        return (*names, *place, "is_active", "second_factor", "date_joined", "last_login")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Keep what defines a person, and keep people from adding to their own powers."""
-        fixed = ["email", "supplier", "is_active", "date_joined", "last_login"]
+        fixed = ["email", "supplier", "is_active", "second_factor", "date_joined", "last_login"]
         user = user_of(request)
         if obj == user or not user.is_superuser:
             fixed.append("is_superuser")
@@ -160,7 +174,7 @@ class StandingFilter(admin.SimpleListFilter):
 
 
 @admin.register(Invitation)
-class InvitationAdmin(admin.ModelAdmin[Invitation]):
+class InvitationAdmin(KnownRecently[Invitation]):
     """Places kept for people. Inviting an address again replaces its link."""
 
     form = InviteForm
@@ -196,6 +210,7 @@ class InvitationAdmin(admin.ModelAdmin[Invitation]):
     ) -> HttpResponse:
         """Invite, where the form holds."""
         if request.method == "POST" and self.has_add_permission(request):
+            known_recently(request)
             form = InviteForm(request.POST)
             if form.is_valid():
                 try:

@@ -114,7 +114,7 @@ GROUPS: Final[Mapping[str, tuple[Check, ...]]] = {
             "Redis answers",
             Unit.ANSWER,
             least=1,
-            then="Start Redis, empty if need be. Until then nobody can sign in, and, unless BROKER_URL names another "
+            then="Start Redis, empty if need be. Until then, unless BROKER_URL names another "
             "broker, nothing wakes the workers.",
         ),
         Check(

@@ -4,12 +4,25 @@ from datetime import date
 from typing import Any
 
 from allauth.account import forms as allauth_forms
+from allauth.account.adapter import get_adapter as get_account_adapter
+from allauth.core import context
+from allauth.core.internal.cryptokit import normalize_user_code
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.base import forms as factor_forms
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp import forms as app_forms
+from allauth.mfa.webauthn import forms as key_forms
 from django import forms
+from django.conf import settings
 from django.contrib.auth import password_validation
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import QuerySet
+from django.db import transaction
+from django.http import HttpRequest
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
@@ -33,6 +46,8 @@ class PlainLabels:
         "oldpassword": "Present password",
         "password1": "New password",
         "password2": "New password again",
+        "code": "Code",
+        "name": "What you call the key",
     }
     fields: dict[str, forms.Field]
 
@@ -51,6 +66,19 @@ class LoginForm(PlainLabels, allauth_forms.LoginForm):  # type: ignore[misc]
 class ResetPasswordForm(PlainLabels, allauth_forms.ResetPasswordForm):  # type: ignore[misc]
     """Ask for a link to choose a new password."""
 
+    users: list[User]
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        """Owe the link; for an address that nobody has, do all of the work, and leave nothing of it."""
+        is_known = bool(self.users)
+        if not is_known:
+            self.users = [User(pk=0, email=self.cleaned_data["email"], password=make_password(None))]
+        with transaction.atomic():
+            address: str = super().save(request, **kwargs)
+            if not is_known:
+                transaction.set_rollback(True)
+        return address
+
 
 class ResetPasswordKeyForm(PlainLabels, allauth_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     """Choose a new password by that link."""
@@ -62,6 +90,70 @@ class ChangePasswordForm(PlainLabels, allauth_forms.ChangePasswordForm):  # type
 
 class ReauthenticateForm(PlainLabels, allauth_forms.ReauthenticateForm):  # type: ignore[misc]
     """Show that it is still the same person."""
+
+
+class OneTimeCode(PlainLabels):
+    """
+    Take the code of an app once.
+
+    A code is good for its own step of time and those beside it, so it is known as used for all of them.
+    """
+
+    user: User
+    cleaned_data: dict[str, Any]
+
+    def clean_code(self) -> str:
+        """Refuse a code that was used, and use this one up."""
+        key = f"used:{self.user.pk}:{normalize_user_code(self.cleaned_data['code'])}"
+        if cache.get(key):
+            raise get_adapter().validation_error("incorrect_code")
+        code: str = super().clean_code()  # type: ignore[misc]
+        steps = 2 * settings.MFA_TOTP_TOLERANCE + 1
+        # of two at once, one has it
+        if self._is_of_app() and not cache.add(key, True, timeout=30 * steps):
+            raise get_adapter().validation_error("incorrect_code")
+        return code
+
+    def _is_of_app(self) -> bool:
+        """Say whether the code came from an app: a recovery code is crossed out for good elsewhere."""
+        used = getattr(self, "authenticator", None)
+        return used is None or used.type == Authenticator.Type.TOTP
+
+
+class CodeForm(OneTimeCode, factor_forms.AuthenticateForm):  # type: ignore[misc]
+    """Give a second factor beside the password."""
+
+    def save(self) -> None:
+        """Sign in, and tell somebody whose recovery code was used."""
+        super().save()
+        tell_of_recovery_code(used=self.authenticator)
+
+
+class CodeAgainForm(OneTimeCode, factor_forms.ReauthenticateForm):  # type: ignore[misc]
+    """Show with the second factor that it is still the same person."""
+
+    def save(self) -> None:
+        """Go on, and tell somebody whose recovery code was used."""
+        super().save()
+        tell_of_recovery_code(used=self.authenticator)
+
+
+def tell_of_recovery_code(*, used: Authenticator) -> None:
+    """Tell a person by e-mail that a recovery code was used, and how many are left."""
+    if used.type != Authenticator.Type.RECOVERY_CODES:
+        return
+    left = len(Authenticator.objects.get(pk=used.pk).wrap().get_unused_codes())
+    get_account_adapter(context.request).send_notification_mail(
+        "mfa/email/recovery_code_used", used.user, {"left": left}
+    )
+
+
+class ActivateAppForm(OneTimeCode, app_forms.ActivateTOTPForm):  # type: ignore[misc]
+    """Show that the app has the secret, by a code of it."""
+
+
+class AddKeyForm(PlainLabels, key_forms.AddWebAuthnForm):  # type: ignore[misc]
+    """Name a security key."""
 
 
 class AcceptInvitationForm(forms.Form):

@@ -38,7 +38,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     Say what answers, and 503 when this process cannot serve; within some seconds, even when a server hangs.
 
     Not without PostgreSQL, nor while it takes no writes, nor before every migration that this version knows is
-    applied. Without Redis it can: nobody new can sign in, but who is signed in books, cancels, and above all
+    applied. Without Redis it can: people sign in, book, cancel, and above all
     halts. All web hosts share one Redis, so a balancer that took its silence for theirs would take away the last
     of them. It is named here, and on the health page, for people to see to.
     """

@@ -1,10 +1,15 @@
 """The people who sign in: DCC staff, or the staff of one Supplier, never both; and the processes that live."""
 
+import uuid
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+from django.utils.crypto import salted_hmac
 
 from hubs.models import Supplier
 from portal.ground import roles
@@ -45,6 +50,12 @@ class User(AbstractUser):
     role = models.CharField(
         max_length=13, choices=SupplierRole, blank=True, help_text="What a Supplier's person may do."
     )
+    session_epoch = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Sessions of an earlier one are dead"
+    )
+
+    has_read_epoch = False
+    """Whether this row was read for the request at hand, and knows what the database raised meanwhile."""
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -86,6 +97,23 @@ class User(AbstractUser):
     def may_administer(self) -> bool:
         """Say, for templates, whether the person manages the people of their Supplier."""
         return self.may(roles.ADMINISTER)
+    # A trigger raises the epoch whenever what a person is or may do changes, so that no path misses it.
+
+    def get_session_auth_hash(self) -> str:
+        """Return what a session of this person bears; another password, or an epoch that is over, has another."""
+        return self._session_hash(None)
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """Yield the same under the earlier keys."""
+        for secret in settings.SECRET_KEY_FALLBACKS:
+            yield self._session_hash(secret)
+
+    def _session_hash(self, secret: str | None) -> str:
+        if not self.has_read_epoch:
+            self.refresh_from_db(fields=["session_epoch"])
+        return salted_hmac(
+            "portal.session", f"{self.session_epoch} {self.password}", secret=secret, algorithm="sha256"
+        ).hexdigest()
 
 
 class Invitation(models.Model):
@@ -170,3 +198,48 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.name}"
+
+
+class Session(AbstractBaseSession):
+    """
+    A session: `portal.sessions` alone writes it.
+
+    Its key is the digest of what the browser bears. Before somebody has signed in it is nobody's, and has no times.
+    """
+
+    handle = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    """What a page calls it by."""
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="sessions")
+    began_at = models.DateTimeField(null=True)
+    active_at = models.DateTimeField(null=True)
+    idle_after = models.DurationField(null=True)
+    address = models.CharField(max_length=45, blank=True)
+    browser = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user=None, began_at=None, active_at=None, idle_after=None)
+                | models.Q(
+                    user__isnull=False,
+                    began_at__isnull=False,
+                    active_at__isnull=False,
+                    idle_after__isnull=False,
+                ),
+                name="session_of_a_person_has_its_times",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.handle)
+
+
+class Attempt(models.Model):
+    """What is counted or was used, under the digest of its key: `portal.attempts` alone writes it."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    value = models.TextField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key

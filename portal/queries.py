@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
@@ -224,9 +225,9 @@ def _age(moment: datetime | None, now: datetime) -> float | None:
 
 
 def redis_answers() -> bool:
-    """Ask Redis on a new connection, once: the cache's own would be patient, and try again."""
+    """Ask Redis on a new connection, once: the broker's own would be patient, and try again."""
     server = Redis.from_url(
-        settings.CACHES["default"]["LOCATION"],
+        settings.REDIS_ADDRESS,
         socket_connect_timeout=PATIENCE,
         socket_timeout=PATIENCE,
         retry=Retry(NoBackoff(), 0),
@@ -238,3 +239,18 @@ def redis_answers() -> bool:
         return False
     finally:
         server.close()
+
+
+def second_factors_of(*, user: User) -> dict[str, list[Authenticator]]:
+    """Return what somebody can give beside their password, by kind, the oldest first."""
+    held: dict[str, list[Authenticator]] = {kind: [] for kind in Authenticator.Type.values}
+    for row in Authenticator.objects.filter(user_id=user.pk).order_by("created_at", "pk"):
+        held[row.type].append(row)
+    return held
+
+
+def people_without_second_factor(*, supplier: Supplier) -> int:
+    """Return how many people of a Supplier can sign in, and have no second factor."""
+    factors = Authenticator.objects.exclude(type=Authenticator.Type.RECOVERY_CODES)
+    people = User.objects.filter(supplier=supplier, is_active=True)
+    return people.exclude(pk__in=factors.values("user_id")).count()

@@ -91,9 +91,19 @@ KINDS: Final[Mapping[str, Kind]] = {
         since="they ran out",
         stays="When each person signed in last",
         statement="""
-            DELETE FROM django_session
-            WHERE session_key IN (SELECT session_key FROM django_session WHERE expire_date < %(before)s
+            DELETE FROM portal_session
+            WHERE session_key IN (SELECT session_key FROM portal_session WHERE expire_date < %(before)s
                                   ORDER BY session_key LIMIT %(limit)s FOR UPDATE SKIP LOCKED)""",
+    ),
+    "attempts": Kind(
+        "Attempts to sign in that were counted, under digests of addresses",
+        days=0,
+        since="they counted no more",
+        stays="Nothing",
+        statement="""
+            DELETE FROM portal_attempt
+            WHERE key IN (SELECT key FROM portal_attempt WHERE expires_at < %(before)s
+                          ORDER BY key LIMIT %(limit)s FOR UPDATE SKIP LOCKED)""",
     ),
 }
 

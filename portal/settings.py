@@ -84,7 +84,8 @@ if PRODUCTION and not PORTAL_ADDRESS.startswith("https://"):
 INSTALLED_APPS = [
     "allauth",
     "allauth.account",
-    "django.contrib.auth",  # both before the portal, which takes tables of theirs out of the admin again
+    "allauth.mfa",
+    "django.contrib.auth",  # all three before the portal, which takes tables of theirs out of the admin again
     "portal",
     "scheduling",
     "firmware",
@@ -113,14 +114,16 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.access.kept_nowhere",
     "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "portal.sessions.Sessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "portal.sign_in.SignedOut",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "portal.sign_in.SecondFactor",
     "django_htmx.middleware.HtmxMiddleware",
     "portal.access.london_time",
     "portal.access.Sorry",
@@ -173,6 +176,22 @@ EVIDENCE_KEY = required(
 if not re.fullmatch("[0-9a-fA-F]{64}", EVIDENCE_KEY) or (PRODUCTION and EVIDENCE_KEY == LOCAL_EVIDENCE_KEY):
     raise ImproperlyConfigured(
         "EVIDENCE_KEY is a default, or not 64 hexadecimal digits: make one with "
+        "python3 -c 'import secrets; print(secrets.token_hex(32))'."
+    )
+# What must not lie in the database in the clear is sealed with it: secrets of second factors, and sessions.
+LOCAL_SEALING_KEY: Final = hashlib.sha256(b"never used in production either").hexdigest()
+SEALING_KEY = required(
+    "SEALING_KEY",
+    otherwise=LOCAL_SEALING_KEY,
+    meaning="64 random hexadecimal digits; second factors and sessions are sealed with it in the database",
+)
+SEALING_KEYS: list[str] = [SEALING_KEY, *env.list("SEALING_KEY_FALLBACKS", default=[])]
+if any(
+    not re.fullmatch("[0-9a-fA-F]{64}", key) or (PRODUCTION and key == LOCAL_SEALING_KEY)
+    for key in SEALING_KEYS
+):
+    raise ImproperlyConfigured(
+        "SEALING_KEY or one of SEALING_KEY_FALLBACKS is a default, or not 64 hexadecimal digits: make one with "
         "python3 -c 'import secrets; print(secrets.token_hex(32))'."
     )
 PORTAL_VERSION: str = env("PORTAL_VERSION", default="")  # without it, a checkout knows its commit
@@ -271,15 +290,9 @@ def broker_url(*, database: int) -> str:
     return redis_url(database=database)
 
 
-CACHES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": redis_url(database=1),
-        "KEY_PREFIX": env("REDIS_PREFIX", default=""),
-        # whoever signs in is told soon that it cannot be
-        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
-    }
-}
+REDIS_ADDRESS: Final = redis_url(database=0)
+# What is counted here must outlive a Redis that is emptied, so PostgreSQL keeps it.
+CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "portal.attempts.AttemptCache"}}
 
 # Celery: it only wakes, the schedule and every result are rows
 
@@ -317,7 +330,7 @@ CELERY_TIMEZONE = "UTC"
 # Who may come in
 
 AUTH_USER_MODEL = "portal.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["portal.adapters.Backend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -351,8 +364,31 @@ ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = urlsplit(PORTAL_ADDRESS).scheme
+ACCOUNT_RATE_LIMITS = {"invitation": "30/m/ip"}  # beside those that allauth has by itself
 
-SESSION_COOKIE_AGE = 8 * 60 * 60
+# Whether DCC staff, and the people of the Suppliers that ask for it, need a second factor to work.
+SECOND_FACTOR: str = env("SECOND_FACTOR", default="required" if PRODUCTION else "optional")
+if SECOND_FACTOR not in ("required", "optional") or (PRODUCTION and SECOND_FACTOR != "required"):
+    raise ImproperlyConfigured(
+        "SECOND_FACTOR is not required: in production it has to be; only a demo may say optional."
+    )
+MFA_ADAPTER = "portal.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "portal.forms.CodeForm",
+    "reauthenticate": "portal.forms.CodeAgainForm",
+    "activate_totp": "portal.forms.ActivateAppForm",
+    "add_webauthn": "portal.forms.AddKeyForm",
+}
+MFA_TOTP_ISSUER = "Hub firmware portal"
+MFA_TOTP_TOLERANCE = 1  # steps of 30 s before and after: telephones' clocks are not ours
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # see ACCOUNT_EMAIL_VERIFICATION
+
+SESSION_ENGINE = "portal.sessions"
+SESSION_COOKIE_AGE = 8 * 60 * 60  # from signing in, whatever is done meanwhile
+IDLE_MINUTES: Final = {"staff": 15, "supplier": 60}
+"""For so long a session lives without anything being done in it. What a page asks by itself is nothing done."""
 # By such a name a browser takes a cookie from this very host alone, through TLS, and for all of its addresses.
 COOKIES: Final = "__Host-" if PRODUCTION else ""
 SESSION_COOKIE_NAME = f"{COOKIES}session"

@@ -6,11 +6,10 @@ os.environ.setdefault("DEBUG", "true")
 os.environ.setdefault("PORTAL_PROFILE", "test")
 
 from portal.settings import *
-from portal.settings import CACHES, CELERY_BROKER_TRANSPORT_OPTIONS, DATABASES
+from portal.settings import CELERY_BROKER_TRANSPORT_OPTIONS, DATABASES
 
 # Django gives each worker of a parallel run a database of its own; this keeps their keys apart too.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-CACHES["default"]["KEY_PREFIX"] = _worker
 if "global_keyprefix" in CELERY_BROKER_TRANSPORT_OPTIONS:  # else another broker than Redis was named
     CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"] = _worker
 DATABASES["default"]["CONN_MAX_AGE"] = 0

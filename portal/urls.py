@@ -3,7 +3,17 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import control_room, health, metrics, people, release_rehearsals, release_reports, views, who_may
+from portal import (
+    control_room,
+    health,
+    metrics,
+    people,
+    release_rehearsals,
+    release_reports,
+    second_factor_desk,
+    views,
+    who_may,
+)
 
 urlpatterns = [
     path("", include("scheduling.urls")),
@@ -57,6 +67,16 @@ urlpatterns = [
         "admin/releases/<int:release_id>/rehearsals/<int:rehearsal_id>/stop/",
         admin.site.admin_view(release_rehearsals.stop),
         name="stop-rehearsal",
+    ),
+    path(
+        "admin/people/<int:user_id>/second-factor/",
+        admin.site.admin_view(second_factor_desk.page),
+        name="second-factor-of",
+    ),
+    path(
+        "admin/suppliers/<int:supplier_id>/second-factor/",
+        admin.site.admin_view(second_factor_desk.rule),
+        name="second-factor-of-supplier",
     ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account.utils import perform_login
+from allauth.core import ratelimit
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
@@ -26,6 +27,9 @@ class InvitationView(FormView[AcceptInvitationForm]):
     invitation: Invitation
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        refused: HttpResponse | None = ratelimit.consume_or_429(request, action="invitation", limit_get=True)
+        if refused is not None:
+            return refused
         invitation = queries.invitation_of(token=kwargs["token"])
         if invitation is None or not invitation.is_open(now=clock.now()):
             return self._refuse(invitation)

@@ -1,10 +1,12 @@
 """How identifiers, moments and counts are written on every page."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -49,6 +51,12 @@ def moment(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time class="moment" datetime="{}">{}</time>', moment.astimezone(LONDON).isoformat(), local(moment)
     )
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """Write a value as JSON, for an attribute that a script reads."""
+    return json.dumps(value, cls=DjangoJSONEncoder)
 
 
 @register.filter

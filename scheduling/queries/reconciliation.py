@@ -351,6 +351,9 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
     "firmware_signoff": ("sign_off_written",),
     "ground_auditentry": ("audit_is_to_be_chained", "audit_only_grows"),
     "ground_auditlink": ("audit_chain_only_grows",),
+    "portal_user": ("user_changed",),
+    "portal_user_groups": ("user_changes_groups",),
+    "portal_user_user_permissions": ("user_changes_permissions",),
     "scheduling_deployment": (
         "deployment_activated_in_a_stage",
         "deployment_begins",

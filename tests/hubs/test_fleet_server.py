@@ -188,6 +188,7 @@ class TestFleetServer:
             "PATH": os.environ["PATH"],
             "SECRET_KEY": "k3-" + "x7Q" * 20,
             "EVIDENCE_KEY": "5e" * 32,
+            "SEALING_KEY": "7c" * 32,
             "ALLOWED_HOSTS": "portal.example.org",
             "PORTAL_ADDRESS": "https://portal.example.org",
             "DATABASE_URL": "postgres://portal@database.invalid/portal",

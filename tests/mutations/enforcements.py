@@ -1108,7 +1108,8 @@ NOTHING_BUT_THE_DATABASE = (
         DECISIONS,
         "    standing = Halt.objects.create(\n",
         (
-            "    __import__('django.core.cache').core.cache.cache.set('halted', 1)\n"
+            "    address = __import__('django.conf').conf.settings.REDIS_ADDRESS\n"
+            "    __import__('redis').Redis.from_url(address).set('halted', 1)\n"
             "    standing = Halt.objects.create(\n"
         ),
         f"{HALTS}::TestWithoutRedisAndMail",

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from django.core.cache import cache
 
 from portal.models import User
 from tests.factories import SupplierFactory, UserFactory
@@ -13,12 +12,6 @@ from tests.factories import SupplierFactory, UserFactory
 def now() -> datetime:
     """Return half an hour before the clocks go back."""
     return datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def forgetful_limits() -> None:
-    """Let no test be refused for the attempts of another."""
-    cache.clear()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The doors of the site: what is shut, what is said there, and what holds for every page."""
 
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pytest_django import Settings
 from portal.models import User
 
 LOGIN = "/accounts/login/"
+AGAIN = "/accounts/reauthenticate/"
 
 
 def answer(client: Client, address: str) -> int | str:
@@ -50,8 +50,9 @@ class TestClosedDoors:
     @pytest.mark.parametrize(
         "address",
         [
-            "/accounts/",
             "/accounts/signup/",
+            "/accounts/second-factor/codes/download/",
+            "/accounts/second-factor/trust/",
             "/accounts/email/",
             "/accounts/inactive/",
             "/accounts/confirm-email/",
@@ -175,40 +176,6 @@ class TestErrorPages:
 
 
 class TestSorry:
-    @pytest.fixture
-    def hung(self, tmp_path: Path) -> Iterator[Path]:
-        """Return the socket of a server that takes connections and never answers."""
-        path = tmp_path / "hung.sock"
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(path))
-            server.listen(64)
-            yield path
-
-    @pytest.mark.parametrize("state", ["gone", "hung"])
-    @pytest.mark.parametrize("address", [LOGIN, "/accounts/password/reset/"])
-    def test_says_that_nobody_can_sign_in_while_redis_does_not_answer(
-        self,
-        client: Client,
-        northern: User,
-        settings: Settings,
-        hung: Path,
-        tmp_path: Path,
-        address: str,
-        state: str,
-    ) -> None:
-        default = settings.CACHES["default"]
-        path = hung if state == "hung" else tmp_path / "gone.sock"
-        settings.CACHES = {"default": default | {"LOCATION": f"unix://{path}?db=1"}}
-
-        response = client.post(
-            address, {"login": northern.email, "password": "a wrong one", "email": northern.email}
-        )
-
-        assert response.status_code == 503
-        assert response["Retry-After"] == "60"
-        assert "Sign-in is not possible for the moment" in response.content.decode()
-        assert_obeys_policy(response.content.decode())
-
     @pytest.mark.parametrize(
         ("code", "status"), [("53100", 503), ("53300", 503), ("25006", 503), ("22012", 500)]
     )

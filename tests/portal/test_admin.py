@@ -8,13 +8,14 @@ from portal.ground.models import AuditEntry
 from portal.ground.roles import DccRole
 from portal.models import Invitation, User
 from tests.factories import UserFactory
+from tests.signing_in import known_recently
 
 ADD = "/admin/portal/invitation/add/"
 
 
 class TestInvitationAdmin:
     def test_invites(self, client: Client, staff: User, northern: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         response = client.post(
             ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id, "role": "operations"}
@@ -27,7 +28,7 @@ class TestInvitationAdmin:
 
     def test_says_beside_the_field_what_is_refused(self, client: Client, staff: User, northern: User) -> None:
         group = Group.objects.create(name="Approvers")
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         response = client.post(
             ADD, {"email": northern.email, "supplier": northern.supplier_id, "groups": [group.pk]}
@@ -45,7 +46,7 @@ class TestInvitationAdmin:
         assert not Invitation.objects.exists()
 
     def test_invites_again_with_a_new_link(self, client: Client, staff: User, northern: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
         client.post(
             ADD, {"email": "noor@northern.example", "supplier": northern.supplier_id, "role": "operations"}
         )
@@ -58,7 +59,7 @@ class TestInvitationAdmin:
         assert later.supplier == northern.supplier
 
     def test_withdraws(self, client: Client, staff: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
         client.post(ADD, {"email": "noor@dcc.example"})
 
         client.post(
@@ -69,7 +70,7 @@ class TestInvitationAdmin:
         assert not Invitation.objects.exists()
 
     def test_offers_no_editing(self, client: Client, staff: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
         client.post(ADD, {"email": "noor@dcc.example"})
         address = f"/admin/portal/invitation/{Invitation.objects.get().pk}/change/"
 
@@ -80,7 +81,7 @@ class TestInvitationAdmin:
 
 class TestUserAdmin:
     def test_shows_no_password_and_no_adding(self, client: Client, staff: User, northern: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         page = client.get(f"/admin/portal/user/{northern.pk}/change/").content.decode()
 
@@ -89,7 +90,7 @@ class TestUserAdmin:
         assert client.get(f"/admin/portal/user/{northern.pk}/delete/").status_code == 403
 
     def test_records_what_was_changed(self, client: Client, staff: User, northern: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         client.post(
             f"/admin/portal/user/{northern.pk}/change/",
@@ -107,7 +108,7 @@ class TestUserAdmin:
 
     def test_lets_nobody_add_to_their_own_powers(self, client: Client, staff: User) -> None:
         group = Group.objects.create(name="Approvers")
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         client.post(
             f"/admin/portal/user/{staff.pk}/change/",
@@ -154,7 +155,7 @@ class TestUserAdmin:
         assert not person.is_superuser
 
     def test_ends_access_of_others_only(self, client: Client, staff: User, northern: User) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         client.post(
             "/admin/portal/user/",
@@ -166,7 +167,7 @@ class TestUserAdmin:
     def test_sends_a_link_instead_of_setting_a_password(
         self, client: Client, staff: User, northern: User
     ) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
 
         response = client.post(
             "/admin/portal/user/",

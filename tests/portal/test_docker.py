@@ -88,7 +88,8 @@ class TestCompose:
 
         assert required
         assert all(
-            f"\n{name}=" in example for name in [*required, "SECRET_KEY", "EVIDENCE_KEY", "ALLOWED_HOSTS"]
+            f"\n{name}=" in example
+            for name in [*required, "SECRET_KEY", "EVIDENCE_KEY", "SEALING_KEY", "ALLOWED_HOSTS"]
         )
 
     def test_is_what_docker_s_own_client_accepts(self, tmp_path: Path) -> None:
@@ -116,7 +117,13 @@ class TestEnvExample:
 
         assert all(
             values[name] == ""
-            for name in ("SECRET_KEY", "EVIDENCE_KEY", "DATABASE_PASSWORD", "POSTGRES_PASSWORD")
+            for name in (
+                "SECRET_KEY",
+                "EVIDENCE_KEY",
+                "SEALING_KEY",
+                "DATABASE_PASSWORD",
+                "POSTGRES_PASSWORD",
+            )
         )
 
 

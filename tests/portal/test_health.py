@@ -45,8 +45,7 @@ def servers(own_servers: Services, settings: Settings, monkeypatch: pytest.Monke
     database = environ.Env().db_url_config(addresses["DATABASE_URL"])
     for name in ("NAME", "USER", "HOST", "PORT", "OPTIONS"):
         monkeypatch.setitem(connection.settings_dict, name, database.get(name, ""))
-    cache = settings.CACHES["default"] | {"LOCATION": addresses["REDIS_URL"]}
-    settings.CACHES = {"default": cache}
+    settings.REDIS_ADDRESS = addresses["REDIS_URL"]
     return own_servers
 
 
@@ -87,8 +86,7 @@ class TestReady:
 
     def test_stays_ready_without_redis_and_names_it(self, client: Client, settings: Settings) -> None:
         """All hosts share it: a balancer must not take the last of them away, where people can still halt."""
-        cache = settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock?db=1"}
-        settings.CACHES = {"default": cache}
+        settings.REDIS_ADDRESS = "unix:///nowhere/redis.sock?db=1"
 
         response = client.get("/health/ready")
 
@@ -233,8 +231,7 @@ class TestHealthOfAll:
 
     def test_knows_that_redis_is_away(self, settings: Settings) -> None:
         assert readings()["redis_answers"] == 1
-        cache = settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock?db=1"}
-        settings.CACHES = {"default": cache}
+        settings.REDIS_ADDRESS = "unix:///nowhere/redis.sock?db=1"
 
         assert readings()["redis_answers"] == 0
 

@@ -29,6 +29,9 @@ HARMLESS: dict[tuple[str, str], str] = {
         "Old pages cannot sign a resumption off meanwhile, and say so with an error; nothing is lost. Old workers know "
         "no halt of a part, so none can be made before the new pages are up, which come after the new workers."
     ),
+    ("portal", "0006_epochs_of_sessions"): (
+        "The triggers raise a number that no old process reads, and refuse nothing."
+    ),
     ("ground", "0004_audit_chain"): (
         "What an old process records is taken down by the trigger as well, and waits for a new one to chain it. No old "
         "process knows the links, whose trigger refuses changes."

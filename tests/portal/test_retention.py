@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.sessions.models import Session
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
@@ -14,7 +14,7 @@ from hubs.operations import count_fleet
 from portal import retention
 from portal.ground import clock
 from portal.ground.models import AuditEntry
-from portal.models import Invitation
+from portal.models import Invitation, Session
 from portal.operations import INVITATION_LIFETIME, invite
 from portal.retention import KINDS
 from scheduling.models import HubSelection, Notice, OddReport, SelectionRow
@@ -143,6 +143,14 @@ class TestSessions:
         assert forget(world, seconds=settings.SESSION_COOKIE_AGE - 60) == {}
         assert forget(world, seconds=120) == {"sessions": 1}
         assert not Session.objects.exists()
+
+
+class TestAttempts:
+    def test_go_when_they_count_no_more(self, world: World) -> None:
+        cache.set("counted", 1, timeout=600)
+
+        assert forget(world, seconds=590) == {}
+        assert forget(world, seconds=20) == {"attempts": 1}
 
 
 class TestForget:

@@ -23,6 +23,7 @@ COMPLETE = {
     "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
     "EVIDENCE_KEY": "5e" * 32,
     "EMAIL_URL": "smtp+tls://portal@mail.example.org:587",
+    "SEALING_KEY": "7c" * 32,
 }
 
 OVER_HTTP = {
@@ -78,6 +79,10 @@ class TestProduction:
             ("EMAIL_URL", "smtp://mail.example.org:25"),
             ("EMAIL_URL", "dummymail://"),
             ("EMAIL_URL", "consolemail://"),
+            ("SEALING_KEY", settings.LOCAL_SEALING_KEY),
+            ("SEALING_KEY", "7c" * 31),
+            ("SECOND_FACTOR", "optional"),
+            ("SECOND_FACTOR", "off"),
         ],
     )
     def test_refuses_what_would_not_be_safe(self, name: str, value: str) -> None:
@@ -175,21 +180,19 @@ class TestProduction:
 
 class TestRedisAddresses:
     @pytest.mark.parametrize(
-        ("address", "cache", "broker"),
+        ("address", "asked", "broker"),
         [
-            ("redis://:pass@redis:6379/5", "redis://:pass@redis:6379/1", "redis://:pass@redis:6379/0"),
-            ("rediss://redis", "rediss://redis/1", "rediss://redis/0"),
+            ("redis://:pass@redis:6379/5", "redis://:pass@redis:6379/0", "redis://:pass@redis:6379/0"),
+            ("rediss://redis", "rediss://redis/0", "rediss://redis/0"),
             (
                 "unix:///run/redis.sock?db=7",
-                "unix:///run/redis.sock?db=1",
+                "unix:///run/redis.sock?db=0",
                 "redis+socket:///run/redis.sock?virtual_host=0",
             ),
         ],
     )
-    def test_are_spelt_as_each_client_reads_them(self, address: str, cache: str, broker: str) -> None:
-        program = (
-            "from portal import settings as s; print(s.CACHES['default']['LOCATION'], s.CELERY_BROKER_URL)"
-        )
+    def test_are_spelt_as_each_client_reads_them(self, address: str, asked: str, broker: str) -> None:
+        program = "from portal import settings as s; print(s.REDIS_ADDRESS, s.CELERY_BROKER_URL)"
 
         printed = subprocess.run(
             [sys.executable, "-c", program],
@@ -200,7 +203,7 @@ class TestRedisAddresses:
             check=True,
         ).stdout
 
-        assert printed.split() == [cache, broker]
+        assert printed.split() == [asked, broker]
 
 
 class TestBroker:

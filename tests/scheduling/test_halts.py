@@ -7,13 +7,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from django.core.cache import cache
 from django.core.mail import send_mail
 from django.test import Client
 from django.urls import reverse
 from kombu.exceptions import OperationalError as BrokerGone
 from pytest_django import Settings
+from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisGone
+from redis.retry import Retry
 
 from firmware.models import FirmwareRelease, Halt, ReleaseState
 from firmware.operations import decisions
@@ -186,15 +188,13 @@ class TestWithoutRedisAndMail:
 
     @pytest.fixture(autouse=True)
     def gone(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings.CACHES = {
-            "default": settings.CACHES["default"] | {"LOCATION": f"redis://{NOBODY_LISTENS}/1"}
-        }
+        settings.REDIS_ADDRESS = f"redis://{NOBODY_LISTENS}/0"
         host, _, port = NOBODY_LISTENS.partition(":")
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = host, int(port), 5
         monkeypatch.setattr(app.conf, "broker_url", f"redis://{NOBODY_LISTENS}/0")
         with pytest.raises(RedisGone):
-            cache.get("anything")
+            Redis.from_url(settings.REDIS_ADDRESS, retry=Retry(NoBackoff(), 0)).ping()
         with pytest.raises(OSError, match="refused"):
             send_mail("Hello", "Hello", None, ["person@northern.example.com"])
         with pytest.raises((BrokerGone, OSError)), app.connection_for_write() as broker:

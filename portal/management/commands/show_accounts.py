@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from portal.demo import ACCOUNTS, PASSWORD
 from portal.ground.roles import SupplierRole
 from portal.models import User
+
+WITHOUT = (
+    "\nNobody needs a second factor here; in production DCC staff do. Your account sets one up, and "
+    "SECOND_FACTOR=required asks for it."
+)
 
 
 class Command(BaseCommand):
@@ -28,6 +34,8 @@ class Command(BaseCommand):
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.stdout.write("  " + "   ".join(cells).rstrip())
+        if settings.SECOND_FACTOR != "required":
+            self.stdout.write(WITHOUT)
 
 
 def who(user: User) -> str:

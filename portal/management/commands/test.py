@@ -47,7 +47,11 @@ PRODUCTION = {
 
 def made_up() -> dict[str, str]:
     """Return the secrets without which production does not start."""
-    return {"SECRET_KEY": secrets.token_urlsafe(64), "EVIDENCE_KEY": secrets.token_hex(32)}
+    return {
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "EVIDENCE_KEY": secrets.token_hex(32),
+        "SEALING_KEY": secrets.token_hex(32),
+    }
 
 
 class Command(BaseCommand):
