@@ -20,8 +20,8 @@ from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import QuerySet
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from firmware.models import FirmwareRelease

@@ -97,6 +97,7 @@ class User(AbstractUser):
     def may_administer(self) -> bool:
         """Say, for templates, whether the person manages the people of their Supplier."""
         return self.may(roles.ADMINISTER)
+
     # A trigger raises the epoch whenever what a person is or may do changes, so that no path misses it.
 
     def get_session_auth_hash(self) -> str:

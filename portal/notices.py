@@ -21,7 +21,7 @@ def invitation(*, invitation: Invitation, link: str, now: datetime) -> None:
     notices.owe_words(
         kind=Notice.Kind.INVITATION,
         address=invitation.email,
-        subject=render_to_string("emails/invitation_subject.txt", context).strip(),
+        subject=one_line(render_to_string("emails/invitation_subject.txt", context)),
         text=render_to_string("emails/invitation.txt", context),
         html=render_to_string("emails/invitation.html", context),
         supplier=invitation.supplier,
@@ -34,7 +34,7 @@ def account(*, address: str, subject: str, text: str, now: datetime) -> None:
     notices.owe_words(
         kind=Notice.Kind.ACCOUNT,
         address=address,
-        subject=subject,
+        subject=one_line(subject),
         text=text,
         html=render_to_string("emails/account.html", {"subject": subject, "text": text}),
         now=now,
@@ -56,7 +56,12 @@ def _tell(*, user: User, template: str, context: dict[str, str], now: datetime) 
     said = {**context, "for": str(user.supplier or "DCC"), "address": settings.PORTAL_ADDRESS}
     account(
         address=user.email,
-        subject=render_to_string(f"emails/{template}_subject.txt", said).strip(),
+        subject=one_line(render_to_string(f"emails/{template}_subject.txt", said)),
         text=render_to_string(f"emails/{template}.txt", said),
         now=now,
     )
+
+
+def one_line(words: str) -> str:
+    """Write words on one line, as a header of an e-mail needs it: a name may have brought a break along."""
+    return " ".join(words.split())

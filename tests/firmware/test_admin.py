@@ -1,6 +1,7 @@
 """The release desk, asked by each of the cast."""
 
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -533,6 +534,33 @@ class TestDecide:
 
     def test_keeps_the_halt_in_reach_in_the_list(self, published: FirmwareRelease, approver: User) -> None:
         assert decide(published, "halt") in text(signed_in(approver).get(reverse(LIST)))
+
+    def test_takes_a_sign_off_that_is_sent_again_once(
+        self, submitted: FirmwareRelease, approver: User
+    ) -> None:
+        sent = self.data(submitted) | {"request_key": str(uuid.uuid4())}
+
+        first = signed_in(approver).post(decide(submitted, "sign-off"), sent)
+        copy = signed_in(approver).post(decide(submitted, "sign-off"), sent)
+        anew = signed_in(approver).post(decide(submitted, "sign-off"), self.data(submitted), follow=True)
+
+        assert first["Location"] == copy["Location"] == page_of(submitted)
+        assert "signed off already" in text(anew)
+        assert SignOff.objects.count() == 1
+
+    def test_takes_no_sign_off_again_that_an_edit_has_voided(
+        self, signed: FirmwareRelease, author: User, approver: User, typed: Any
+    ) -> None:
+        replayed = self.data(signed)
+        client = signed_in(author)
+        client.post(page_of(signed), changed(typed, signed, notes="Other"))
+        client.post(decide(signed, "submit"), self.data(FirmwareRelease.objects.get(pk=signed.pk)))
+
+        response = signed_in(approver).post(decide(signed, "sign-off"), replayed, follow=True)
+
+        assert FirmwareRelease.objects.get(pk=signed.pk).revision == 2
+        assert "changed" in text(response)
+        assert not SignOff.objects.filter(revision=2).exists()
 
     @pytest.mark.parametrize("act", ["publish", "sign-off", "resume", "sign-off-resumption"])
     def test_wants_the_password_again_for_what_opens_the_way_to_hubs(

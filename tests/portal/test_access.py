@@ -1,15 +1,12 @@
 """The doors of the site: what is shut, what is said there, and what holds for every page."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
-from pytest_django import Settings
 
 from portal.models import User
 

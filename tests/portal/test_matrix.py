@@ -179,7 +179,7 @@ admin:login:
 # no choice of ours is completed while one types
 admin:autocomplete admin:view_on_site admin:(?P<url>.*)$:
     GET HEAD POST       login   404       404     404       404             404      404     404
-admin:scheduling_slot_fit admin:scheduling_notice_html
+admin:scheduling_slot_fit admin:scheduling_notice_html admin:ground_auditentry_export
 admin:scheduling_hubexception_group admin:scheduling_hubexception_csv:
     GET HEAD POST       login   404       200     200       200             200      200     200
 admin:scheduling_hubexception_decide:
