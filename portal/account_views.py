@@ -11,8 +11,8 @@ from django.shortcuts import redirect, render
 from django.views.generic import TemplateView, View
 
 from portal import queries, second_factors, sessions
-from portal.ground import clock
-from portal.ground.access import user_of
+from portal.ground import clock, roles
+from portal.ground.access import SupplierView, user_of
 from portal.models import Session
 from portal.reauthentication import known_recently
 
@@ -91,42 +91,37 @@ class EndOtherSessionsView(View):
         return redirect("account")
 
 
-class RuleView(View):
+class RuleView(SupplierView):
     """Whether the people of one's Supplier need a second factor."""
 
-    http_method_names = ("get", "post")
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        user = user_of(request)
-        if user.supplier is None or not second_factors.may_rule(user=user):
-            raise Http404
-        return super().dispatch(request, *args, **kwargs)
+    to_see = to_change = roles.ADMINISTER
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show the rule, and what another would do."""
-        supplier = user_of(request).supplier
-        assert supplier is not None  # noqa: S101 - see dispatch
         return render(
             request,
             "portal/second_factor_rule.html",
-            {"supplier": supplier, "without": queries.people_without_second_factor(supplier=supplier)},
+            {
+                "supplier": self.supplier,
+                "without": queries.people_without_second_factor(supplier=self.supplier),
+            },
         )
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Change it."""
         known_recently(request)
-        user = user_of(request)
-        assert user.supplier is not None  # noqa: S101 - see dispatch
         is_required = request.POST.get("required") == "yes"
         try:
-            second_factors.rule(supplier=user.supplier, is_required=is_required, by=user, now=clock.now())
+            second_factors.rule(
+                supplier=self.supplier, is_required=is_required, by=user_of(request), now=clock.now()
+            )
         except second_factors.UnableToRule as error:
             raise PermissionDenied(str(error)) from error
         messages.success(
             request,
-            f"Everybody at {user.supplier} needs a second factor now."
+            f"Everybody at {self.supplier} needs a second factor now."
             if is_required
-            else f"A second factor is up to each person at {user.supplier} now.",
+            else f"A second factor is up to each person at {self.supplier} now.",
         )
         return redirect("account")
 

@@ -18,6 +18,7 @@ from portal.ground.uk_time import LONDON
 from portal.models import Invitation, User
 from portal.operations import UnableToChangeRole, UnableToDeactivate, UnableToInvite
 from portal.queries import Deed
+from portal.reauthentication import known_recently
 from portal.tables import InvitationTable, PeopleTable, RecordTable
 from scheduling.views.base import SupplierPage
 
@@ -31,6 +32,21 @@ class AdministratorPage(SupplierPage):
     """A page for the administrators of a Supplier alone."""
 
     to_see = to_change = roles.ADMINISTER
+
+
+class PeopleAct(AdministratorPage):
+    """A page that changes who may do what: whoever sends it has shown of late who they are."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask for the password again where that is too long ago; then do it."""
+        known_recently(request)
+        response: HttpResponse = self.act(request, *args, **kwargs)
+        return response
+
+    def act(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Judge the form, and do what it says."""
+        response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
+        return response
 
 
 class PeopleView(AdministratorPage, TemplateView):
@@ -50,7 +66,7 @@ class PeopleView(AdministratorPage, TemplateView):
         )
 
 
-class InviteColleagueView(AdministratorPage, FormView[InviteColleagueForm]):
+class InviteColleagueView(PeopleAct, FormView[InviteColleagueForm]):
     """Keep a place for a colleague."""
 
     template_name = "portal/invite.html"
@@ -85,7 +101,7 @@ class InviteColleagueView(AdministratorPage, FormView[InviteColleagueForm]):
         return redirect("people")
 
 
-class ColleagueView(AdministratorPage, FormView[ColleagueForm]):
+class ColleagueView(PeopleAct, FormView[ColleagueForm]):
     """One person: what they may do, and whether they have access; and both otherwise."""
 
     template_name = "portal/person.html"
@@ -132,7 +148,7 @@ class ColleagueView(AdministratorPage, FormView[ColleagueForm]):
         return redirect("people")
 
 
-class ColleaguesInvitationView(AdministratorPage, TemplateView):
+class ColleaguesInvitationView(PeopleAct, TemplateView):
     """An invitation that nobody has accepted: send another link, or withdraw it."""
 
     template_name = "portal/colleagues_invitation.html"
@@ -153,7 +169,7 @@ class ColleaguesInvitationView(AdministratorPage, TemplateView):
             **kwargs,
         )
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def act(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Do what the button says, or say why not."""
         email = self.invitation.email
         try:

@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
+from portal.ground.access import SAFE_VERBS
+
 Row = TypeVar("Row", bound=Model)
 
 
@@ -16,7 +18,7 @@ def known_recently(request: HttpRequest) -> None:
 
     :raises ReauthenticationRequired: if not; the middleware then asks them, and takes the request up again
     """
-    if request.method != "GET":
+    if request.method not in SAFE_VERBS:
         raise_if_reauthentication_required(request, app="portal")
 
 

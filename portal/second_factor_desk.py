@@ -16,7 +16,7 @@ from portal.reauthentication import known_recently
 MAY_MANAGE = "portal.change_user"
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest, user_id: int) -> HttpResponse:
     """Show what a person can give beside their password, and take it away where they have lost it."""
     _check(request)
@@ -49,7 +49,7 @@ def _take_away(request: HttpRequest, person: User) -> HttpResponse:
     return redirect("admin:portal_user_change", person.pk)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def rule(request: HttpRequest, supplier_id: int) -> HttpResponse:
     """Show whether a Supplier's people need a second factor, and change it."""
     _check(request)

@@ -59,6 +59,7 @@ from scheduling.queries.uploads import RefusedRow, Upload
 from scheduling.sheets import Format
 from tests import factories
 from tests.scheduling.world import World
+from tests.signing_in import known_recently
 
 GUARDED = "word-of-northern"
 """What the northern Supplier's things are called, and no answer to anybody else may contain."""
@@ -327,6 +328,13 @@ class Asker:
             client.force_login(person)
         return client
 
+    def show_who_they_are(self, cast: Cast) -> None:
+        """Let everybody have given their password a moment ago."""
+        for column in cast.people.values():
+            for name, person in column.items():
+                if person is not None and person.is_active:
+                    known_recently(client=self.clients[name], person=person)
+
     @contextmanager
     def asked(
         self, who: str, verb: str, address: str, data: Any = None, **how: Any
@@ -347,7 +355,6 @@ class Asker:
 
     def acts(self, who: str, address: str, data: Mapping[str, Any]) -> str:
         """Return whether somebody could take an action of a list, "yes" or "no", or the answer at the door."""
-        self.clients[who].cookies.pop("messages", None)
         with self.asked(who, "POST", address, data, follow=True) as response:
             if response.redirect_chain and response.redirect_chain[0][0].startswith("/accounts/login/"):  # type: ignore[attr-defined]
                 return "login"

@@ -103,17 +103,17 @@ people record export-record:
     GET HEAD OPTIONS    login   403        403         200            -        -          admin
     POST                login   403        403         405            -        -          admin
     PUT PATCH DELETE    login   403        403         405            -        -          admin
-invite-colleague:
+invite-colleague second-factor-rule:
     GET HEAD OPTIONS    login   403        403         200            -        -          admin
-    POST                login   403        403         200            -        -          admin
+    POST                login   403        403         password       -        -          admin
     PUT PATCH DELETE    login   403        403         405            -        -          admin
 person:
     GET HEAD OPTIONS    login   403        403         200            404      404        404
-    POST                login   403        403         200            404      404        404
+    POST                login   403        403         password       404      404        404
     PUT PATCH DELETE    login   403        403         405            404      404        404
 colleagues-invitation:
     GET HEAD OPTIONS    login   403        403         200            404      404        404
-    POST                login   403        403         302            404      404        404
+    POST                login   403        403         password       404      404        404
     PUT PATCH DELETE    login   403        403         405            404      404        404
 """
 ADMINISTRATORS_OWN: dict[str, Address] = {
@@ -144,6 +144,32 @@ account_reset_password account_reset_password_from_key:
     GET HEAD POST       200     200       200
 account_reset_password_done account_reset_password_from_key_done:
     POST                405     405       405
+# one's own account
+account set-up-second-factor:
+    GET HEAD            login   200       200
+    POST                login   405       405
+mfa_index mfa_list_webauthn:
+    GET HEAD POST       login   302       302
+end-session end-other-sessions:
+    GET HEAD            login   405       405
+# without the number of one of one's own
+end-session:
+    POST                login   404       404
+end-other-sessions:
+    POST                login   302       302
+# between the password and the session: who has a session is past it
+mfa_authenticate:
+    GET HEAD POST       login   302       302
+# whoever has no second factor has none to give again, to take away or to make codes for
+mfa_reauthenticate mfa_reauthenticate_webauthn:
+    GET HEAD POST       login   password  password
+mfa_activate_totp mfa_add_webauthn mfa_generate_recovery_codes mfa_remove_webauthn:
+    GET HEAD POST       login   password  password
+mfa_deactivate_totp:
+    GET HEAD POST       login   404       404
+mfa_view_recovery_codes:
+    GET HEAD            login   404       404
+    POST                login   405       405
 # last: whoever leaves asks no more
 account_logout:
     GET HEAD            login   200       200
@@ -152,6 +178,7 @@ account_logout:
 EVERYBODYS: Mapping[str, Mapping[str, str]] = {
     "invitation": {"token": "unknown"},
     "account_reset_password_from_key": {"uidb36": "1", "key": "no-such-key"},
+    "mfa_remove_webauthn": {"pk": "1"},
 }
 
 STAFF = """
@@ -176,6 +203,9 @@ admin:jsi18n:
     POST                login   404       405     405       405             405      405     405
 admin:login:
     GET HEAD POST       login   404       admin   admin     admin           admin    admin   admin
+second-factor-of second-factor-of-supplier:
+    GET HEAD            login   404       403     403       403             403      200     200
+    POST                login   404       403     403       403             403      password  password
 # no choice of ours is completed while one types
 admin:autocomplete admin:view_on_site admin:(?P<url>.*)$:
     GET HEAD POST       login   404       404     404       404             404      404     404
@@ -198,6 +228,8 @@ STAFFS: dict[str, Address] = {
     **dict.fromkeys(
         ("rehearsal", "stop-rehearsal"), lambda cast: [cast.world.release.pk, cast.row(Rehearsal).pk]
     ),
+    "second-factor-of": lambda cast: [cast.one("operations").pk],
+    "second-factor-of-supplier": lambda cast: [cast.world.northern.pk],
     "admin:view_on_site": lambda cast: [1, 1],
     "admin:app_list": lambda cast: ["scheduling"],
     "admin:(?P<url>.*)$": lambda cast: ["no/such/page/"],
@@ -598,6 +630,12 @@ def table_address(model: type[Model], page: str, cast: Cast) -> str:
 
 
 class TestTables:
+    @pytest.fixture
+    def asker(self, cast: Cast, asker: Asker) -> Asker:
+        """Return one who asks as people who gave their password a moment ago: some tables need that."""
+        asker.show_who_they_are(cast)
+        return asker
+
     def test_answer_as_the_table_says(self, cast: Cast, asker: Asker) -> None:
         lines = [
             Line(f"{line.route} {page}", (verb,), line.answers)

@@ -11,6 +11,7 @@ from portal.ground.models import AuditEntry
 from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
 from tests.factories import UserFactory
+from tests.signing_in import known_recently
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def administrator(northern: User, client: Client) -> User:
     person = UserFactory.create(
         email="admin@northern.example", supplier=northern.supplier, role=SupplierRole.ADMINISTRATOR
     )
-    client.force_login(person)
+    known_recently(client=client, person=person)
     return person
 
 
@@ -43,7 +44,7 @@ class TestPeople:
         self, administrator: User, northern: User, client: Client
     ) -> None:
         assert 'href="/people/"' in words(client, "/")
-        client.force_login(northern)
+        known_recently(client=client, person=northern)
         assert 'href="/people/"' not in words(client, "/")
 
 
