@@ -1,5 +1,6 @@
 """
-What holds for every request: UK time, whose it is in the log, and what is said when a server that we need is not there.
+What holds for every request: UK time, whose it is in the log, as whom the database is asked, and what is said when a
+server that we need is not there.
 
 (Login is required by Django's own middleware.)
 """
@@ -7,17 +8,21 @@ What holds for every request: UK time, whose it is in the log, and what is said 
 import logging
 import re
 import uuid
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from portal.ground import logs
+from portal import walls
+from portal.ground import asking, logs
 from portal.ground.uk_time import LONDON
+
+if TYPE_CHECKING:
+    from portal.models import User
 
 logger = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -86,6 +91,78 @@ class Logged:
         # a public page is not made to look up a person for the sake of its log
         if getattr(view, "login_required", True) and request.user.is_authenticated:
             logs.add(user=request.user.pk, supplier=request.user.supplier_id)
+
+
+class AtTheDoor:
+    """
+    Ask the database as somebody who has not said yet who they are: for sessions, for signing in, for the health checks.
+
+    Outermost of all that asks it anything, so that nothing of a request is asked as anybody else.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        with asking.acting(asking.ENTRANCE):
+            return self._get_response(request)
+
+
+class AsWhoAsks:
+    """
+    Ask the database as the person who asks, in the view and the rendering of its page: as their Supplier, or as DCC.
+
+    Innermost, so that sessions are kept, and copies of requests known, as at the door. Public pages stay there too, and
+    so do a Supplier's people on those of their accounts, which are about no Supplier's things.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request; what is still to be fetched as it is sent is fetched as who asks as well."""
+        with asking.acting(asking.ENTRANCE):
+            response = self._get_response(request)
+            who = asking.asker()
+        if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+            assert who is not None  # noqa: S101 - one of the two above
+            response.streaming_content = _fetched(cast("Iterator[bytes]", response.streaming_content), who)
+        return response
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Say who asks, once the address is known; the session, too, has been read by then."""
+        if not getattr(view, "login_required", True) or not request.user.is_authenticated:
+            return
+        walls.require()
+        match = request.resolver_match
+        is_of_accounts = bool(match and match.route.startswith("accounts/"))
+        # with their password given once more, DCC's people are taken on to the decision that asked for it
+        if request.user.is_staff or not is_of_accounts:
+            asking.become(asker_of(user=request.user))
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        """Leave whoever takes up what a view could not do at the door: it may ask somebody to sign in anew."""
+        asking.become(asking.ENTRANCE)
+
+
+def asker_of(*, user: "User") -> asking.Asker:
+    """Return as whom the database is asked for a person."""
+    if user.is_staff:
+        return asking.Asker(asking.Role.STAFF)
+    return asking.Asker(asking.Role.SUPPLIER, user.supplier_id)
+
+
+def _fetched(parts: Iterator[bytes], who: asking.Asker) -> Iterator[bytes]:
+    """Fetch each part of an answer as somebody; between two of them the connection is nobody's."""
+    while True:
+        with asking.acting(who):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 class Sorry:

@@ -43,7 +43,6 @@ urlpatterns = [
         account_views.SetUpSecondFactorView.as_view(),
         name="set-up-second-factor",
     ),
-    path("second-factor/rule/", account_views.RuleView.as_view(), name="second-factor-rule"),
     path("second-factor/give/", factors.authenticate, name="mfa_authenticate"),
     path("second-factor/give-again/", factors.reauthenticate, name="mfa_reauthenticate"),
     path("second-factor/app/", app.activate_totp, name="mfa_activate_totp"),

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
+from portal.ground import asking
 from portal.ground.sql import rows
 
 LIKE = "{usual}_{purpose}_{number}"
@@ -20,20 +21,27 @@ class UnableToMake(Exception):
     """There is no such database; the message says why and what to do."""
 
 
-MAY_MAKE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+MAY_MAKE = """
+SELECT EXISTS (
+    SELECT FROM pg_roles
+    WHERE (rolname = current_user AND (rolcreatedb OR rolsuper))
+       OR (rolcreatedb AND NOT rolsuper AND pg_has_role(oid, 'portal_worker', 'USAGE')))
+"""
+"""Also where a page asks: it is a worker that makes them."""
 
 
 def may_make() -> bool:
-    """Say whether the portal's account may make databases at all."""
+    """Say whether the portal's account, or that of its workers, may make databases at all."""
     [(may,)] = rows(MAY_MAKE, {})
     return bool(may)
 
 
 def right() -> str:
     """Return the sentence on what the portal's account lacks where it may not make databases."""
+    who = "portal_work" if asking.asker() else connection.settings_dict["USER"] or "portal"
     return (
         "The portal's account may not make a database, and this needs one of its own. Let an administrator of "
-        f"PostgreSQL run: ALTER ROLE {connection.settings_dict['USER'] or 'portal'} CREATEDB"
+        f"PostgreSQL run: ALTER ROLE {who} CREATEDB"
     )
 
 

@@ -41,6 +41,7 @@ BASE_DIR: Final = Path(__file__).resolve().parent.parent
 SOCKETS: Final = Path("/tmp")  # noqa: S108  (a directory of mode 0700 is made in it, and its owner is checked)
 ELSEWHERE: Final = Path("/var/tmp")  # noqa: S108  (the same)
 PORT: Final = 5432  # names the socket file
+ROLES: Final = Path(__file__).with_name("roles.sql")
 RECOVERY_SECONDS: Final = 300
 
 PG_SETTINGS: Final = {
@@ -143,9 +144,13 @@ class Services:
     def urls(self) -> dict[str, str]:
         """Return the addresses by the names of their settings, whether or not anything answers there."""
         return {
-            "DATABASE_URL": f"postgres://portal@/portal?host={self.sockets}&port={PORT}",
+            "DATABASE_URL": self.database_url(user="portal"),
             "REDIS_URL": f"unix://{self.redis_socket}?db=0",
         }
+
+    def database_url(self, *, user: str) -> str:
+        """Return the address of the database for one of its roles (portal/roles.sql)."""
+        return f"postgres://{user}@/portal?host={self.sockets}&port={PORT}"
 
     def ensure(self, *, wanted: Collection[str] = ("DATABASE_URL", "REDIS_URL")) -> None:
         """
@@ -419,10 +424,19 @@ class Services:
         )
 
     def _make_database(self) -> None:
-        """Make the application's role, no superuser: those pass row-level security and every grant."""
+        """
+        Make the application's roles, no superusers: those pass row-level security and every grant.
+
+        The owner may become each of them, as tests do. (In production it may not.)
+        """
         with self._connect(database="template1", user="postgres") as connection:
             if not connection.execute("select 1 from pg_roles where rolname = 'portal'").fetchone():
                 connection.execute("create role portal login createdb")
+            connection.execute(ROLES.read_bytes())
+            connection.execute(
+                "grant portal_entrance, portal_supplier, portal_staff, portal_worker to portal"
+            )
+            connection.execute("alter role portal_work createdb")  # for rehearsals
             if not connection.execute("select 1 from pg_database where datname = 'portal'").fetchone():
                 connection.execute("create database portal owner portal")
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from hubs.models import Supplier
 from portal import notices, tokens
-from portal.ground import audit, roles
+from portal.ground import asking, audit, roles
 from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
 
@@ -35,6 +35,7 @@ class UnableToChangeRole(Exception):
     """The person keeps what they may do; the message is for the one who wanted it otherwise."""
 
 
+@asking.trusted("whether an address has an account anywhere decides whether it can be invited")
 def invite(
     *,
     email: str,
@@ -184,6 +185,7 @@ def accept(*, token: str, first_name: str, last_name: str, password: str, now: d
     return user
 
 
+@asking.trusted("an invitation of the Supplier's is withdrawn, which goes on record")
 def withdraw(*, invitation: Invitation, by: User, now: datetime) -> bool:
     """
     Make an unused link worthless; return whether there was one left to withdraw.
@@ -207,6 +209,7 @@ def withdraw(*, invitation: Invitation, by: User, now: datetime) -> bool:
     return bool(deleted)
 
 
+@asking.trusted("a colleague's access ends, and their sessions with it")
 def deactivate(*, user: User, by: User, now: datetime, reason: str = "") -> None:
     """
     End a person's access at once, their open sessions included; what they did stays on record.
@@ -220,6 +223,7 @@ def deactivate(*, user: User, by: User, now: datetime, reason: str = "") -> None
     _set_active(user=user, active=False, by=by, now=now, reason=reason)
 
 
+@asking.trusted("a colleague's access is given back")
 def reactivate(*, user: User, by: User, now: datetime, reason: str = "") -> None:
     """
     Give a person their access back, with the role and the password that they had.
@@ -258,6 +262,7 @@ LAST = (
 )
 
 
+@asking.trusted("a colleague's role is another one, while no other administrator goes")
 def change_role(*, user: User, role: str, by: User, now: datetime, reason: str = "") -> None:
     """
     Give a person of a Supplier another role, which holds from their next request on.

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import CharField, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Concat, NullIf, Trim
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -16,6 +17,7 @@ from redis.retry import Retry
 
 from hubs.models import Supplier
 from portal import checks, tokens
+from portal.ground import asking
 from portal.ground.uk_time import day_bounds
 from portal.models import Heartbeat, Invitation, User
 from scheduling.queries import health
@@ -45,8 +47,17 @@ def people_of(*, supplier: Supplier) -> QuerySet[User]:
 
 
 def invitations_of(*, supplier: Supplier) -> QuerySet[Invitation]:
-    """Return a Supplier's invitations that nobody has accepted, the newest first."""
-    found = Invitation.objects.filter(supplier=supplier, accepted_at=None).select_related("invited_by")
+    """
+    Return a Supplier's invitations that nobody has accepted, the newest first.
+
+    Each names its `inviter`: a colleague, or DCC, whose people a Supplier does not know.
+    """
+    named = Trim(Concat("first_name", Value(" "), "last_name"))
+    colleague = User.objects.filter(pk=OuterRef("invited_by"), supplier=supplier).values(
+        name=Coalesce(NullIf(named, Value("")), "email", output_field=CharField())
+    )
+    inviter = Coalesce(Subquery(colleague), Value("DCC"), output_field=CharField())
+    found = Invitation.objects.filter(supplier=supplier, accepted_at=None).annotate(inviter=inviter)
     return found.order_by("-invited_at", "-pk")
 
 
@@ -249,6 +260,7 @@ def second_factors_of(*, user: User) -> dict[str, list[Authenticator]]:
     return held
 
 
+@asking.trusted("how many of the Supplier's people have no second factor, and not which")
 def people_without_second_factor(*, supplier: Supplier) -> int:
     """Return how many people of a Supplier can sign in, and have no second factor."""
     factors = Authenticator.objects.exclude(type=Authenticator.Type.RECOVERY_CODES)

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
+from portal.ground import asking
 from portal.ground.access import SAFE_VERBS
 
 Row = TypeVar("Row", bound=Model)
@@ -19,7 +20,8 @@ def known_recently(request: HttpRequest) -> None:
     :raises ReauthenticationRequired: if not; the middleware then asks them, and takes the request up again
     """
     if request.method not in SAFE_VERBS:
-        raise_if_reauthentication_required(request, app="portal")
+        with asking.at_the_door():
+            raise_if_reauthentication_required(request, app="portal")
 
 
 class KnownRecently(admin.ModelAdmin[Row]):

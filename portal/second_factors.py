@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 
 from hubs.models import Supplier
 from portal import notices, sealing
-from portal.ground import audit, roles
+from portal.ground import asking, audit, roles
 from portal.models import User
 
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -87,6 +87,7 @@ def take_away(*, user: User, by: User, reason: str, now: datetime) -> None:
         )
 
 
+@asking.trusted("an administrator says for the Supplier whether its people need a second factor")
 def rule(*, supplier: Supplier, is_required: bool, by: User, now: datetime) -> bool:
     """
     Say whether a Supplier's people need a second factor; return whether that changes anything.

@@ -110,6 +110,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "portal.access.Logged",
+    "portal.access.AtTheDoor",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.access.kept_nowhere",
@@ -128,6 +129,7 @@ MIDDLEWARE = [
     "portal.access.london_time",
     "portal.access.Sorry",
     "portal.ground.once.Once",
+    "portal.access.AsWhoAsks",
 ]
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"

@@ -25,7 +25,7 @@ class InvitationTable(ListTable):
 
     email = written("invited", accessor="0", verbose_name="E-mail address")
     role = tables.Column(accessor="0__get_role_display")
-    by = tables.Column(accessor="0__invited_by", verbose_name="Invited by")
+    by = tables.Column(accessor="0__inviter", verbose_name="Invited by")
     at = cell("moment", accessor="0__invited_at", verbose_name="Invited")
     until = written("link_works", accessor="1", verbose_name="Link")
 

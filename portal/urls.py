@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from portal import (
+    account_views,
     control_room,
     health,
     metrics,
@@ -22,6 +23,7 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
     path("people/", people.PeopleView.as_view(), name="people"),
+    path("people/second-factor/", account_views.RuleView.as_view(), name="second-factor-rule"),
     path("people/invite/", people.InviteColleagueView.as_view(), name="invite-colleague"),
     path("people/<int:pk>/", people.ColleagueView.as_view(), name="person"),
     path(

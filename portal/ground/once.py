@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 
-from portal.ground import clock, sql
+from portal.ground import asking, clock, sql
 from portal.ground.models import RequestKey
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ def claim(*, request: HttpRequest) -> HttpResponse | None:
         "now": clock.now(),
     }
     try:
-        return _claim(request, terms)
+        with asking.at_the_door():
+            return _claim(request, terms)
     except DatabaseError:  # which the view is about to find out as well, and has the words for
         logger.warning("a key could not be claimed", exc_info=True)
         return None

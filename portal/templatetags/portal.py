@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from hubs.identifiers import format_eui64
 from portal import checks, pictures
+from portal.ground import asking
 from portal.ground.uk_time import LONDON
 from scheduling.queries import consents
 from scheduling.queries.control_room import WATCHED_FROM, History
@@ -202,5 +203,7 @@ def _course_rows(course: Mapping[str, Any]) -> list[tuple[str, int, int, str]]:
 @register.simple_tag
 def open_questions(supplier: int) -> str:
     """Count what a Supplier, by id, has to answer about shared hubs, for the main menu; nothing for none."""
-    number = consents.count_open(supplier=supplier)
+    # the menu is on pages of accounts and of errors as well, where nobody has said yet for whom is asked
+    with asking.acting(asking.Asker(asking.Role.SUPPLIER, supplier)):
+        number = consents.count_open(supplier=supplier)
     return f"{consents.MOST}+" if number > consents.MOST else str(number or "")

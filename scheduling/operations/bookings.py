@@ -13,7 +13,7 @@ from psycopg.errors import UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import audit, logs, sql, uk_time
+from portal.ground import asking, audit, logs, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
@@ -159,6 +159,9 @@ def _forget_gathered() -> None:
         sql.run("DROP TABLE IF EXISTS gathered_hub", {})
 
 
+@asking.trusted(
+    "places are taken in slots that are everybody's; the hubs were gathered before, without trust"
+)
 @transaction.atomic(durable=True)
 def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) -> _Reserved:
     """
@@ -312,6 +315,7 @@ def new_reference() -> str:
     return f"BK-{''.join(letters[:4])}-{''.join(letters[4:])}"
 
 
+@asking.trusted("counters of the release and questions to other Suppliers are written with the deployments")
 @transaction.atomic(durable=True)
 def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
     """Write the deployments: the hub at a place goes into the lot whose stretch holds the place."""
@@ -357,6 +361,7 @@ FROM unnest(%(lots)s::bigint[], %(dues)s::timestamptz[]) AS made (id, due_at) WH
 """
 
 
+@asking.trusted("places are given back in slots that are everybody's")
 @transaction.atomic(durable=True)
 def _give_back(*, booking: Booking, now: datetime) -> bool:
     """Return the places of a booking whose deployments were never written; say whether it was so."""
@@ -392,6 +397,7 @@ def give_back_abandoned(*, now: datetime) -> int:
     return given
 
 
+@asking.trusted("places are given back, and counters of the release kept, for one booking of the Supplier's")
 @transaction.atomic(durable=True)
 def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
     """

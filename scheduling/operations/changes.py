@@ -15,7 +15,7 @@ from django.db import OperationalError, transaction
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import audit, sql
+from portal.ground import asking, audit, sql
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
@@ -34,6 +34,7 @@ class UnableToMove(Exception):
     """Nothing was moved; the message says why and what to do."""
 
 
+@asking.trusted("places are given back, and counters of the release kept, for one booking of the Supplier's")
 @transaction.atomic(durable=True)
 def cancel_part(
     *, booking: Booking, part: Part, only_if_all: bool, by: "User", reason: str, now: datetime
@@ -99,6 +100,9 @@ def move(
     raise UnableToMove("Many people are booking these slots right now. Try again in a minute.")
 
 
+@asking.trusted(
+    "places are exchanged in slots that are everybody's, and other Suppliers asked, for one booking"
+)
 @transaction.atomic(durable=True)
 def _move(
     booking: Booking, part: Part, to: Destination, only_if_all: bool, by: "User", reason: str, now: datetime

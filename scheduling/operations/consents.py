@@ -18,7 +18,7 @@ from django.db.models import F, QuerySet
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import Network
-from portal.ground import audit, sql, uk_time
+from portal.ground import asking, audit, sql, uk_time
 from portal.ground.clock import Clock
 from portal.ground.stopping import KeepGoing, always
 from scheduling.lifecycle import Ending
@@ -92,6 +92,7 @@ def _batches(asked: Collection[tuple[int, int]]) -> list[tuple[int, list[int]]]:
     return batches
 
 
+@asking.trusted("an answer moves the asking Supplier's hubs on, and tells it so")
 @transaction.atomic(durable=True)
 def _agree(booking: int, keys: Sequence[int], by: "User", now: datetime) -> tuple[int, int, list[str]]:
     """Agree to questions of one booking; return how many, how many hubs, and why the others are not open."""
@@ -267,6 +268,9 @@ def _tried(act: Callable[[], T]) -> T:
     )
 
 
+@asking.trusted(
+    "an objection moves hubs of the asking Supplier's booking, or hands them back, and tells it so"
+)
 @transaction.atomic(durable=True)
 def _object(
     key: int, offer: Offer, reason: str, by: "User", now: datetime, *, rehearse: bool = False

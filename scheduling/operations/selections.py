@@ -255,7 +255,9 @@ def _read_on(kept: SelectionFile, clock: Clock, began: datetime, keep_going: Kee
         raise UnreadableFile(NO_ROWS)
     with transaction.atomic():
         _mine(kept, lease_until=now + LEASE)
-        sql.run("ANALYZE scheduling_selectionrow", {})  # or the planner knows nothing of a million new rows
+        sql.run(
+            "SELECT scheduling_selectionrow_looked_at()", {}
+        )  # or the planner knows nothing of a million new rows
         _settle(kept, now)
     _delete_file(kept)
 

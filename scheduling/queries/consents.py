@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Count, F, Min, Q, QuerySet, Sum
 
 from hubs.models import Supplier
-from portal.ground import sql
+from portal.ground import asking, sql
 from scheduling.lifecycle import State
 from scheduling.models import LOT_SPAN, Booking, Consent, Objection
 
@@ -80,6 +80,7 @@ def _pressing(asked: QuerySet[Consent], limit: int) -> list[Any]:
     )
 
 
+@asking.asked()
 def to_answer(*, supplier: Supplier, limit: int) -> list[Asked]:
     """Return what the Supplier is asked, at most `limit` questions, by booking, the most pressing first."""
     rows = _pressing(unanswered().filter(supplier=supplier), limit)
@@ -109,6 +110,7 @@ def _by_booking(questions: Sequence[Question]) -> list[Asked]:
     ]
 
 
+@asking.asked()
 def answered(*, supplier: Supplier, before: int | None, limit: int) -> list[Question]:
     """Return what the Supplier was asked and is no longer, newest first, with a key below `before`."""
     rows = visible().filter(supplier=supplier).exclude(state=Consent.State.ASKED).order_by("-id")
@@ -124,12 +126,17 @@ def every(*, supplier: Supplier) -> Iterator[tuple[Question, bool]]:
     rows = visible().filter(Q(supplier=supplier) | Q(booking__supplier=supplier)).order_by("-id")
     rows = rows.annotate(hubs=Sum(F("lots__size") - F("lots__moved")))
     before = 2**63 - 1
-    while page := list(rows.filter(pk__lt=before)[:PAGE]):
+    while page := _page(rows.filter(pk__lt=before)[:PAGE]):
         askers, asked = asker_of(consents=page), asked_of(consents=page)
         for row in page:
             asks = row.booking.supplier_id == supplier.pk
             yield Question(row, row.hubs or 0, (asked if asks else askers)[row.pk]), asks
         before = page[-1].pk
+
+
+@asking.asked()
+def _page(rows: QuerySet[Consent]) -> list[Any]:
+    return list(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,7 @@ class Open:
     answer_by: datetime
 
 
+@asking.asked()
 def open_of(*, supplier: Supplier) -> Open | None:
     """Sum up what a Supplier has to answer; None where it is nothing."""
     row = (
@@ -151,6 +159,7 @@ def open_of(*, supplier: Supplier) -> Open | None:
     return Open(row["questions"], row["all_hubs"], row["first"]) if row["questions"] else None
 
 
+@asking.asked()
 def count_open(*, supplier: int) -> int:
     """Count what a Supplier, by id, has to answer, for a badge: no further than one more than it shows."""
     asked = Consent.objects.filter(
@@ -182,6 +191,7 @@ def asked_of(*, consents: Collection[Consent]) -> dict[int, str]:
     return _named([(consent.pk, consent.supplier) for consent in consents])
 
 
+@asking.asked()
 def _named(parties: Sequence[tuple[int, Supplier]]) -> dict[int, str]:
     if not parties:
         return {}
@@ -231,6 +241,7 @@ ORDER BY lot.id, deployment.id LIMIT %(limit)s
 """
 
 
+@asking.asked()
 def hubs(*, consent: Consent, after: int, limit: int) -> list[AskedHub]:
     """Return up to `limit` hubs of a question that are in its slot, whose deployment's id is above `after`."""
     rows = sql.rows(
@@ -246,6 +257,7 @@ def hubs(*, consent: Consent, after: int, limit: int) -> list[AskedHub]:
     return [AskedHub(deployment, hub, State(state)) for deployment, hub, state in rows]
 
 
+@asking.asked()
 def waiting_hubs(*, consent: Consent) -> int:
     """Count the hubs of a question that wait for its answer."""
     row = consent.lots.aggregate(hubs=Sum(F("provisional") + F("held")))

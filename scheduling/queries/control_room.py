@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet, TextChoices
 
 from firmware.models import OPEN_TO_SUPPLIERS, FirmwareRelease, Halt, Part, ReleaseState, SignedAct, SignOff
 from hubs.models import HubModel, Network
-from portal.ground import sql
+from portal.ground import asking, sql
 from scheduling.models import InFlight, Stage
 from scheduling.queries import evidence, late_looks
 from scheduling.queries.evidence import REFUSALS, Look, Watched
@@ -232,6 +232,7 @@ GROUP BY 1, 2, 3
 """
 
 
+@asking.trusted("how a release fares is counted over the whole country, and names no hub and no Supplier")
 def situations(*, shown: Iterable[FirmwareRelease], now: datetime) -> list[Situation]:
     """
     Say where the rollout of each release stands, in the order given.
@@ -391,6 +392,7 @@ GROUP BY 1
 """  # noqa: S608 - our own constant
 
 
+@asking.trusted("how a release fares is counted over the whole country, and names no hub and no Supplier")
 def healths(*, shown: Iterable[FirmwareRelease]) -> Mapping[int, Health]:
     """
     Say in a word how each release fares, by its id: one question for all of them, where `situations` asks more.

@@ -68,10 +68,9 @@ def stories(*, hub: CommunicationsHub, supplier: Supplier, limit: int) -> list[S
     A deployment that another Supplier booked is that Supplier's business.
     """
     deployments = list(Deployment.objects.filter(hub=hub).order_by("-id")[:limit])
-    lots = Lot.objects.select_related("slot", "release", "booking", "network").in_bulk(
-        {deployment.lot_id for deployment in deployments}
-    )
-    own = [deployment for deployment in deployments if lots[deployment.lot_id].supplier_id == supplier.pk]
+    booked = Lot.objects.filter(supplier=supplier).select_related("slot", "release", "booking", "network")
+    lots = booked.in_bulk({deployment.lot_id for deployment in deployments})
+    own = [deployment for deployment in deployments if deployment.lot_id in lots]
     commands: dict[int, list[Command]] = {deployment.pk: [] for deployment in own}
     for command in Command.objects.filter(deployment_id__in=list(commands)).order_by(
         "admitted_at", "attempt"

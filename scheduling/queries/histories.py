@@ -1,19 +1,16 @@
 """What happened to a booking, and what cancelling it would do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from django.db.models import F, Sum
 
+from portal.ground import asking
 from portal.ground.models import AuditEntry
 from scheduling.lifecycle import FINAL, State
 from scheduling.models import Booking
 from scheduling.queries import bookings
-
-if TYPE_CHECKING:
-    from portal.models import User
 
 PAGE = 5_000
 VERBS = {
@@ -45,15 +42,17 @@ class Event:
 
 
 def of_booking(*, booking: Booking) -> list[Event]:
-    """Return what was decided about a booking and when its last hub ended, in order of time; one query."""
+    """Return what was decided about a booking and when its last hub ended, in order of time; one query, or two."""
     events = []
-    entries = AuditEntry.objects.filter(subject=f"booking:{booking.reference}").select_related("actor")
-    for entry in entries.order_by("id"):
+    found = AuditEntry.objects.filter(subject=f"booking:{booking.reference}").select_related("actor")
+    entries = list(found.order_by("id"))
+    by_dcc = _by_dcc(entries)
+    for entry in entries:
         hubs = entry.facts.get("hubs")
         words = VERBS.get(entry.verb, entry.verb.partition(".")[2].replace("_", " ").capitalize())
         if entry.verb == "booking.placed" and booking.origin == Booking.Origin.DEFAULT:
             words = "Allocated for DCC"
-        who = _who(entry.actor, booking)
+        who = _who(entry, booking, entry.pk in by_dcc)
         events.append(
             Event(
                 entry.recorded_at,
@@ -74,13 +73,26 @@ def carried_over(*, booking: Booking) -> int:
     return sum(facts["hubs"] for facts in entries.values_list("facts", flat=True))
 
 
-def _who(actor: "User | None", booking: Booking) -> str:
+def _by_dcc(entries: Sequence[AuditEntry]) -> set[int]:
+    """Return those of the entries that DCC decided, by id."""
+    # a person whom no Supplier may see is not there, but was
+    unseen = [entry.pk for entry in entries if entry.actor_id and not entry.actor]
+    seen = {entry.pk for entry in entries if entry.actor and entry.actor.is_staff}
+    if not unseen:
+        return seen
+    with asking.trusted("who decided is named by their side: DCC, or the other Supplier"):
+        staff = AuditEntry.objects.filter(pk__in=unseen, actor__is_staff=True)
+        return seen | set(staff.values_list("pk", flat=True))
+
+
+def _who(entry: AuditEntry, booking: Booking, by_dcc: bool) -> str:
     """Name who decided, to the people of the Supplier that booked: of another Supplier it sees no person."""
-    if actor is None:
+    if entry.actor_id is None:
         return "the portal"
-    if actor.is_staff:
+    if by_dcc:
         return "DCC"
-    return str(actor) if actor.supplier_id == booking.supplier_id else "the other Supplier"
+    actor = entry.actor
+    return str(actor) if actor and actor.supplier_id == booking.supplier_id else "the other Supplier"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,20 +33,25 @@ class OpenDeployment:
 def open_deployments(*, hubs: Collection[int], supplier: Supplier) -> dict[int, OpenDeployment]:
     """Return where the hubs of one page are booked now, by CHF ID; three queries."""
     deployments = list(Deployment.objects.filter(hub__in=hubs, ended_at=None))
-    lots = Lot.objects.select_related("release", "booking").in_bulk(
-        {deployment.lot_id for deployment in deployments}
+    lots = (
+        Lot.objects.filter(supplier=supplier)
+        .select_related("release", "booking")
+        .in_bulk({deployment.lot_id for deployment in deployments})
     )
     aside = quarantine.since(deployments=[deployment.pk for deployment in deployments])
     found = {}
     for deployment in deployments:
-        lot = lots[deployment.lot_id]
-        own = lot.supplier_id == supplier.pk
-        found[deployment.hub_id] = OpenDeployment(
-            State(deployment.state),
-            lot.release.name if own else "Booked by the other Supplier",
-            lot.booking.reference if own else "",
-            lot.change_until if own else None,
-            own and deployment.pk in aside,
+        lot = lots.get(deployment.lot_id)
+        found[deployment.hub_id] = (
+            OpenDeployment(
+                State(deployment.state),
+                lot.release.name,
+                lot.booking.reference,
+                lot.change_until,
+                deployment.pk in aside,
+            )
+            if lot
+            else OpenDeployment(State(deployment.state), "Booked by the other Supplier", "")
         )
     return found
 

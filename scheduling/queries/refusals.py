@@ -71,7 +71,8 @@ def _of_file(selection: HubSelection, now: datetime) -> Iterator[RefusedRow]:
         hubs = [hub for _, _, hub, refusal, _ in rows if refusal is None and hub is not None]
         verdicts = dict(sql.rows(JUDGED, {**rules, "hubs": hubs}))
         for _, text, hub, refusal, is_doubtful in rows:
-            if (verdict := refusal or verdicts.get(hub)) is not None:
+            # a hub that is not there is another Supplier's by now
+            if (verdict := refusal or verdicts.get(hub, Refusal.NOT_FOUND)) is not None:
                 yield RefusedRow(text, Refusal(verdict), is_doubtful)
         after = rows[-1][0]
 

@@ -11,7 +11,7 @@ from django.db.models import Max, Min, Q, QuerySet, Sum
 from firmware import queries as releases
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
-from portal.ground import sql
+from portal.ground import asking, sql
 from scheduling import calendar, planning
 from scheduling.models import Slot
 from scheduling.queries import windows
@@ -46,13 +46,14 @@ class Share:
 
 def shares(*, release: FirmwareRelease, supplier: Supplier) -> list[Share]:
     """Return the Supplier's part of every network that the release is available on; a part is never nothing."""
-    counts = {
-        row["network"]: (row["own"], row["total"])
-        for row in releases.eligible_counts(release=release)
-        .order_by()
-        .values("network")
-        .annotate(own=Sum("hubs", filter=Q(lead=supplier), default=0), total=Sum("hubs"))
-    }
+    with asking.trusted("a Supplier's part of a network is its hubs among all: of the others only the sum"):
+        counts = {
+            row["network"]: (row["own"], row["total"])
+            for row in releases.eligible_counts(release=release)
+            .order_by()
+            .values("network")
+            .annotate(own=Sum("hubs", filter=Q(lead=supplier), default=0), total=Sum("hubs"))
+        }
     return [
         Share(period.network_id, max(own, 1), max(total, 1))
         for period in release.periods.all()

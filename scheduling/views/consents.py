@@ -13,7 +13,7 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from hubs.identifiers import format_eui64
-from portal.ground import clock, roles
+from portal.ground import asking, clock, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import ObjectForm
@@ -112,13 +112,8 @@ class ConsentsView(SupplierPage, TemplateView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Agree to one question, or to all that were shown of one booking."""
-        mine = consents.unanswered().filter(supplier=self.supplier)
-        if reference := request.POST.get("booking", ""):
-            latest = key_of(request.POST.get("latest", "")) or 0
-            chosen = list(mine.filter(booking__reference=reference[:12], pk__lte=latest))
-        else:
-            key = key_of(request.POST.get("consent", "")) or 0
-            chosen = list(consents.visible().filter(supplier=self.supplier, pk=key))
+        with asking.asked():
+            chosen = self.chosen(request)
         try:
             agreed = acts.agree(consents=chosen, by=self.person, now=clock.now())
         except acts.UnableToAnswer as refusal:
@@ -131,6 +126,15 @@ class ConsentsView(SupplierPage, TemplateView):
             + (f" {agreed.late:,} other questions were no longer open." if agreed.late else ""),
         )
         return redirect("scheduling:consents")
+
+    def chosen(self, request: HttpRequest) -> list[Consent]:
+        """Return the questions that are answered: one, or all that were shown of one booking."""
+        if reference := request.POST.get("booking", ""):
+            latest = key_of(request.POST.get("latest", "")) or 0
+            mine = consents.unanswered().filter(supplier=self.supplier)
+            return list(mine.filter(booking__reference=reference[:12], pk__lte=latest))
+        key = key_of(request.POST.get("consent", "")) or 0
+        return list(consents.visible().filter(supplier=self.supplier, pk=key))
 
 
 def answer_of(question: Question) -> Answer:
@@ -181,12 +185,13 @@ class OneConsentView(SupplierPage):
 
         :raises Http404: if it is asked of another Supplier, or does not exist
         """
-        found = (
-            consents.visible()
-            .filter(supplier=self.supplier, pk=self.kwargs["pk"])
-            .select_related("answered_by", "booking__release__policy")
-            .first()
-        )
+        with asking.asked():
+            found = (
+                consents.visible()
+                .filter(supplier=self.supplier, pk=self.kwargs["pk"])
+                .select_related("answered_by", "booking__release__policy")
+                .first()
+            )
         if found is None:
             raise Http404
         self.consent = found
@@ -257,14 +262,15 @@ class ObjectView(OneConsentView, FormView[ObjectForm]):
         """Give the form the slots that can be offered; those in which the asker cannot go are just not among them."""
         booking, network = self.consent.booking, self.consent.slot.network_id
         end = max((period.end_at for period in booking.release.periods.all()), default=self.now)
-        rooms = slots.rooms_between(
-            release=booking.release,
-            supplier=booking.supplier,
-            networks=[network],
-            start=self.now,
-            end=end,
-            now=self.now,
-        )
+        with asking.trusted("a slot is offered only where the asker can go; where not, and why, is not said"):
+            rooms = slots.rooms_between(
+                release=booking.release,
+                supplier=booking.supplier,
+                networks=[network],
+                start=self.now,
+                end=end,
+                now=self.now,
+            )
         offered = sorted(
             (room for room in rooms if room.room and not room.closed and room.slot != self.consent.slot_id),
             key=lambda room: room.start_at,

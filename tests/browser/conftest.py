@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db.backends.postgresql.base import DatabaseWrapper
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -26,6 +28,21 @@ def database_beside_a_loop() -> Iterator[None]:
     """Let the test use the database while Playwright's event loop runs in its thread."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def served_as_in_production() -> Iterator[None]:
+    """Have the server's threads log in to PostgreSQL as the web server does: by itself it may see nothing."""
+    usual = DatabaseWrapper.get_connection_params
+
+    def get_connection_params(self: DatabaseWrapper) -> dict[str, Any]:
+        terms: dict[str, Any] = usual(self)
+        is_ours = threading.current_thread() is threading.main_thread()
+        return terms if is_ours else terms | {"user": "portal_web"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseWrapper, "get_connection_params", get_connection_params)
         yield
 
 

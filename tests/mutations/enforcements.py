@@ -2822,7 +2822,88 @@ NO_KNOT = (
     ),
 )
 
+ASKED_AS = "tests/portal/test_asking.py"
+ACTING = f"{ASKED_AS}::TestActing"
+WALLED = "tests/scheduling/test_walls.py"
+BARE = f"{WALLED}::TestBareTables"
+
+THE_WALLS = (
+    edit(
+        24,
+        "each transaction says as whom it asks",
+        "portal/ground/asking.py",
+        """    answer = execute(f"{who.words}; {statement}", parameters, many, context)
+    for _ in range(STATEMENTS):
+        cursor.nextset()
+""",
+        "    answer = execute(statement, parameters, many, context)\n",
+        f"{ACTING}::test_sees_what_the_supplier_may_see_and_no_more",
+    ),
+    edit(
+        24,
+        "and the server forgets it with the transaction",
+        "portal/ground/asking.py",
+        "SET LOCAL ROLE {self.role.value}; SET LOCAL portal.supplier",
+        "SET ROLE {self.role.value}; SET portal.supplier",
+        f"{ACTING}::test_leaves_nothing_on_the_connection",
+    ),
+    edit(
+        24,
+        "and with the part of one in which it was said",
+        "portal/ground/asking.py",
+        'if str(statement).startswith("ROLLBACK TO"):',
+        "if False:",
+        f"{ACTING}::test_says_again_who_asks_when_that_was_taken_back",
+    ),
+    edit(
+        24,
+        "a person asks for their Supplier",
+        "portal/access.py",
+        "return asking.Asker(asking.Role.SUPPLIER, user.supplier_id)",
+        "return asking.Asker(asking.Role.STAFF)",
+        f"{ASKED_AS}::TestRequests::test_are_asked_as_who_asks_and_forgotten",
+    ),
+    edit(
+        24,
+        "no owner serves pages",
+        "portal/walls.py",
+        "    if owns:\n",
+        "    if False:\n",
+        f"{ASKED_AS}::TestLogin::test_is_judged",
+    ),
+    rule(
+        24,
+        "hubs are their Suppliers'",
+        Statement("of_the_supplier", "ALTER POLICY of_the_supplier ON hubs_communicationshub USING (true)"),
+        f"{BARE}::test_show_a_supplier_that_has_nothing_nothing",
+        f"{BARE}::test_show_each_side_of_a_shared_hub_what_concerns_both",
+    ),
+    rule(
+        24,
+        "bookings are their Supplier's",
+        Statement("of_the_supplier", "ALTER POLICY of_the_supplier ON scheduling_booking USING (true)"),
+        f"{BARE}::test_show_a_supplier_that_has_nothing_nothing",
+        f"{WALLED}::TestEveryPageWithoutAFilter::test_shows_nothing_of_another_supplier",
+    ),
+    rule(
+        24,
+        "nobody writes into another's group",
+        Statement(
+            "written_by_the_supplier",
+            "ALTER POLICY written_by_the_supplier ON scheduling_groupedhub USING (true) WITH CHECK (true)",
+        ),
+        f"{BARE}::test_take_nothing_that_is_another_s",
+    ),
+    rule(
+        24,
+        "the policies hold for the owner too",
+        Statement("everything", "ALTER TABLE scheduling_booking NO FORCE ROW LEVEL SECURITY"),
+        f"{WALLED}::TestEveryTable::test_is_kept_as_it_is_said",
+    ),
+)
+
 ENFORCEMENTS: tuple[Enforcement, ...] = (
+    *THE_WALLS,
     *THE_SLOT,
     *THE_PERIOD,
     *THE_NIGHTS,

@@ -122,7 +122,7 @@ class TestUserAdmin:
     def test_changes_the_role_of_a_suppliers_person(
         self, client: Client, staff: User, northern: User
     ) -> None:
-        client.force_login(staff)
+        known_recently(client=client, person=staff)
         typed = {"first_name": northern.first_name, "last_name": northern.last_name, "role": "read-only"}
 
         client.post(f"/admin/portal/user/{northern.pk}/change/", typed)
@@ -140,7 +140,7 @@ class TestUserAdmin:
         author, approver = (Group.objects.get(name=role).pk for role in (DccRole.AUTHOR, DccRole.APPROVER))
         names = {"first_name": "Ada", "last_name": person.last_name}
         address = f"/admin/portal/user/{person.pk}/change/"
-        client.force_login(manager)
+        known_recently(client=client, person=manager)
 
         page = client.post(address, {**names, "groups": [author, approver]}, follow=True).content.decode()
         assert "are for two people" in page

@@ -393,9 +393,9 @@ class TestRule:
     def test_is_changed_by_the_suppliers_administrator(self, administrator: User, southern: User) -> None:
         client = Client()
         known_recently(client=client, person=administrator)
-        assert "2 people have none" in client.get("/accounts/second-factor/rule/").content.decode()
+        assert "2 people have none" in client.get("/people/second-factor/").content.decode()
 
-        client.post("/accounts/second-factor/rule/", {"required": "yes"})
+        client.post("/people/second-factor/", {"required": "yes"})
 
         assert list(Supplier.objects.filter(second_factor_required=True)) == [administrator.supplier]
         [entry] = AuditEntry.objects.all()
@@ -416,7 +416,7 @@ class TestRule:
         ]
 
     def test_wants_to_know_again_who_it_is(self, administrator: User) -> None:
-        response = give_password(administrator).post("/accounts/second-factor/rule/", {"required": "yes"})
+        response = give_password(administrator).post("/people/second-factor/", {"required": "yes"})
 
         assert response.headers["Location"].startswith("/accounts/reauthenticate/")
         assert not Supplier.objects.filter(second_factor_required=True).exists()
@@ -425,7 +425,7 @@ class TestRule:
         client = Client()
         known_recently(client=client, person=northern)
 
-        response = client.post("/accounts/second-factor/rule/", {"required": "yes"})
+        response = client.post("/people/second-factor/", {"required": "yes"})
 
         assert response.status_code == HTTPStatus.FORBIDDEN
         assert not Supplier.objects.filter(second_factor_required=True).exists()

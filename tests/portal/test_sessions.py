@@ -70,7 +70,7 @@ ENDS: dict[str, Callable[[User], object]] = {
         "UPDATE portal_user SET password = 'x' WHERE id = %s", person.pk
     ),
     "deactivated": lambda person: operations.deactivate(
-        user=person, by=UserFactory.create(), now=clock.now()
+        user=person, by=UserFactory.create(is_superuser=True), now=clock.now()
     ),
     "deactivated and taken back": lambda person: [
         User.objects.filter(pk=person.pk).update(is_active=is_active) for is_active in (False, True)
@@ -104,7 +104,9 @@ class TestTheNextRequest:
     ) -> None:
         client = sign_in(staff)
         changes = {"is_superuser": False} | (
-            {"is_staff": False, "supplier": northern.supplier} if column == "is_staff" else {}
+            {"is_staff": False, "supplier": northern.supplier, "role": SupplierRole.OPERATIONS}
+            if column == "is_staff"
+            else {}
         )
 
         User.objects.filter(pk=staff.pk).update(**changes)

@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from portal import operations
 from portal.ground import clock
+from portal.ground.roles import SupplierRole
 from portal.models import User
 from scheduling.models import Notice
 from tests.factories import PASSWORD, UserFactory
@@ -161,7 +162,11 @@ class TestHeaderInjection:
         staff.refresh_from_db()
 
         operations.invite(
-            email="noor@northern.example", supplier=northern.supplier, by=staff, now=clock.now()
+            email="noor@northern.example",
+            supplier=northern.supplier,
+            role=SupplierRole.OPERATIONS,
+            by=staff,
+            now=clock.now(),
         )
 
         [message] = delivered()

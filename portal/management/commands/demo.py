@@ -155,7 +155,9 @@ class Command(BaseCommand):
         supervisor = Supervisor(output=sys.stdout)
         with supervisor.signals():
             for name, words in started.items():
-                supervisor.start(name, words, cwd=settings.BASE_DIR, environment=environment)
+                supervisor.start(
+                    name, words, cwd=settings.BASE_DIR, environment=environment | logs_in(services, name)
+                )
             return supervisor.run(
                 is_ready=lambda: answers(f"{address}/health/ready"),
                 when_ready="\n".join(
@@ -170,6 +172,14 @@ class Command(BaseCommand):
                 ),
                 seconds=seconds,
             )
+
+
+def logs_in(services: embedded.Services, program: str) -> dict[str, str]:
+    """Return as whom a program logs in to a PostgreSQL of our own; to another, all do as DATABASE_URL says."""
+    user = {"web": "portal_web", "worker": "portal_work", "beat": "portal_work"}.get(program)
+    if user is None or "DATABASE_URL" not in settings.EMBEDDED:
+        return {}
+    return {"DATABASE_URL": services.database_url(user=user)}
 
 
 def programs(*, port: int) -> dict[str, list[str]]:
