@@ -7,11 +7,11 @@ acts, never by when somebody asks.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
@@ -91,7 +91,8 @@ waiting AS MATERIALIZED (
     SELECT id, hub, acts_at FROM modelled_fleet_commandlog
     WHERE acted_at IS NULL AND acts_at <= (SELECT max(acts_at) FROM due) AND acts_at >= %(since)s),
 earliest AS (SELECT DISTINCT ON (hub) id FROM waiting ORDER BY hub, acts_at, id)
-SELECT due.id, due.hub, due.phase, due.attempt, hub.network_id, (SELECT count(*) FROM due),
+SELECT due.id, due.hub, due.phase, due.attempt, hub.network_id, due.id IN (SELECT id FROM earliest),
+       (SELECT date_part('epoch', max(acts_at)) FROM due),
        due.outcome IS NULL AND hub.quiet_until IS NULL AND hub.quiet_from IS NULL
        AND NOT EXISTS (SELECT FROM modelled_fleet_outage outage WHERE outage.since <= %(now)s)
        AND CASE due.phase
@@ -101,7 +102,6 @@ SELECT due.id, due.hub, due.phase, due.attempt, hub.network_id, (SELECT count(*)
                AND due.version <> ALL (ARRAY(SELECT version FROM modelled_fleet_defect))
            ELSE true END
 FROM due LEFT JOIN modelled_fleet_fleethub hub ON hub.chf_id = due.hub
-WHERE (due.id IN (SELECT id FROM earliest)) IS TRUE
 """
 _ACT_AS_TOLD = """
 WITH settled AS (
@@ -191,7 +191,7 @@ _PHASES = {phase.value: phase for phase in Phase}
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _MARKS = {"stage": Phase.STAGE.value, "activate": Phase.ACTIVATE.value, "done": Outcome.DONE.value}
-_EVER = "-infinity"
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class ModelledFleet:
@@ -281,30 +281,17 @@ class ModelledFleet:
 
     def act(self, *, now: datetime) -> int:
         """Let the hubs act whose time has come, as `collect` does first; return how many commands they carried out."""
-        acted, _ = self._let_act(now=now, rounds=None)
-        return acted
+        return self._let_act(now=now, rounds=None)
 
-    def _let_act(
-        self, *, now: datetime, rounds: int | None, since: datetime | str = _EVER
-    ) -> tuple[int, bool]:
-        """
-        Let hubs act, in as many batches at most, on what was due no earlier than `since`.
-
-        Returns how many commands they carried out, and whether that was all.
-        """
-        total = 0
-        for _ in itertools.count() if rounds is None else range(rounds):
-            acted, is_all = _act(now=now, since=since)
-            total += acted
-            if is_all:
-                return total, True
-        return total, False
+    def _let_act(self, *, now: datetime, rounds: int | None) -> int:
+        """Let hubs act, in as many batches at most; return how many commands they carried out."""
+        return sum(batch.acted for batch in _batches(now=now, rounds=rounds, since=lambda: _EVER))
 
     def next_at(self, *, phases: Sequence[Phase] = tuple(Phase)) -> datetime | None:
         """Return when a hub acts, or its report arrives, next in one of some phases; None where none is under way."""
         return self._next_at(phases=phases)
 
-    def _next_at(self, *, phases: Sequence[Phase], since: datetime | str = _EVER) -> datetime | None:
+    def _next_at(self, *, phases: Sequence[Phase], since: datetime = _EVER) -> datetime | None:
         terms = {"phases": sql.numbers(phase.value for phase in phases), "since": since}
         moment: datetime | None = sql.rows(_NEXT_AT, terms)[0][0]
         return moment
@@ -361,40 +348,43 @@ class RehearsedFleet(ModelledFleet):
     """
     A modelled fleet that one process has to itself, whose time never goes back.
 
-    It remembers until when all hubs have acted, and looks no further back: what is over and not yet vacuumed would
-    otherwise be gone through time and again. Several threads may let the hubs act at once; nobody sends meanwhile.
+    It remembers until when all hubs have acted, batch by batch, and looks no further back: what is over and not yet
+    vacuumed would otherwise be gone through time and again. Several threads may let the hubs act at once; nobody sends
+    meanwhile.
     """
 
     rounds = 1
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._moments: list[datetime] = []
-        """Of those who let hubs act at once, also of who is done while others are not."""
-        self._acting = 0
-        self._is_all = True
-        """Whether all of those who are done have left nothing that they saw."""
-        self._since: datetime | str = _EVER
+        self._until: dict[object, datetime] = {}
+        """Until when each of those who let hubs act at once has left nothing behind, but what another holds."""
+        self._is_held = False
+        """Whether one of them kept a command back, which any of them may find later."""
+        self._since = _EVER
 
-    def _let_act(
-        self, *, now: datetime, rounds: int | None, since: datetime | str = _EVER
-    ) -> tuple[int, bool]:
+    def _let_act(self, *, now: datetime, rounds: int | None) -> int:
+        mine, total = object(), 0
         with self._lock:
-            self._moments.append(now)
-            self._acting += 1
-        acted, is_all = super()._let_act(now=now, rounds=rounds, since=self._since)
+            self._until[mine] = self._since
+        for batch in _batches(now=now, rounds=rounds, since=lambda: self._since):
+            total += batch.acted
+            with self._lock:
+                self._is_held |= batch.is_keeping_back
+                if not self._is_held:
+                    self._until[mine] = batch.until
+                    self._since = min(self._until.values())
+        # whoever failed stays: what was rolled back has yet to be done
         with self._lock:
-            self._acting -= 1
-            self._is_all &= is_all
-            if not self._acting:
-                if self._is_all:
-                    self._since = min(self._moments)
-                self._moments.clear()
-                self._is_all = True
-        return acted, is_all
+            del self._until[mine]
+            if not self._until:
+                self._is_held = False
+            elif not self._is_held:
+                self._since = min(self._until.values())
+        return total
 
-    def _next_at(self, *, phases: Sequence[Phase], since: datetime | str = _EVER) -> datetime | None:
-        return super()._next_at(phases=phases, since=self._since)
+    def _next_at(self, *, phases: Sequence[Phase], since: datetime = _EVER) -> datetime | None:
+        return super()._next_at(phases=phases, since=max(since, self._since))
 
 
 def _key(command: Command) -> tuple[int, int, int, int]:
@@ -467,14 +457,30 @@ def _log(commands: Sequence[Command], *, now: datetime) -> dict[tuple[int, int, 
     return verdict_of
 
 
-def _act(*, now: datetime, since: datetime | str) -> tuple[int, bool]:
-    """
-    Let one batch of hubs act, each on its earliest command that is due; return how many did, and whether that was all.
-    """
+class _Batch(NamedTuple):
+    acted: int
+    until: datetime
+    """Nothing due before is left, but what was kept back and what others hold."""
+    is_keeping_back: bool
+    """Whether it left commands of hubs that had to carry out others first."""
+    is_all: bool
+
+
+def _batches(*, now: datetime, rounds: int | None, since: Callable[[], datetime]) -> Iterator[_Batch]:
+    """Let hubs act on what is due no earlier than `since` says before each batch, until all have or in so many."""
+    for _ in itertools.count() if rounds is None else range(rounds):
+        batch = _act(now=now, since=since())
+        yield batch
+        if batch.is_all:
+            return
+
+
+def _act(*, now: datetime, since: datetime) -> _Batch:
+    """Let one batch of hubs act, each on its earliest command that is due."""
     with transaction.atomic(durable=True):
         due = sql.rows(_DUE, {**_MARKS, "now": now, "since": since, "limit": BATCH})
         if not due:
-            return 0, True
+            return _Batch(0, now, is_keeping_back=False, is_all=True)
         profiles = _profiles()
         hazards = {
             (network, phase.value): behaviour.Hazards(phase=phase, profile=profile)
@@ -482,7 +488,9 @@ def _act(*, now: datetime, since: datetime | str) -> tuple[int, bool]:
             for phase in Phase
         }
         plain, other = [], []
-        for number, chf_id, phase, attempt, network, _, is_plain in due:
+        for number, chf_id, phase, attempt, network, is_first, _, is_plain in due:
+            if not is_first:
+                continue
             of_phase = hazards.get((network, phase)) if is_plain else None
             if of_phase is None or of_phase.strike(chf_id=chf_id, attempt=attempt):
                 other.append(number)
@@ -492,7 +500,14 @@ def _act(*, now: datetime, since: datetime | str) -> tuple[int, bool]:
             sql.run(_ACT_AS_TOLD, {**_MARKS, "commands": sql.numbers(plain)})
         if other:
             _react(other, profiles, now=now)
-        return len(due), len(due) == due[0][5] < BATCH
+    acted = len(plain) + len(other)
+    is_keeping_back, is_full = acted < len(due), len(due) == BATCH
+    return _Batch(
+        acted,
+        datetime.fromtimestamp(due[0][6], UTC) if is_full else now,
+        is_keeping_back=is_keeping_back,
+        is_all=not (is_keeping_back or is_full),
+    )
 
 
 def _react(commands: Sequence[int], profiles: Mapping[int, behaviour.Profile], *, now: datetime) -> None:

@@ -205,6 +205,22 @@ class TestRehearsedFleet:
         assert CommandLog.objects.filter(acted_at=None).count() == hubs - BATCH
         assert fleet.act(now=LATER) == hubs - BATCH
 
+    def test_looks_no_further_back_than_the_batch_before(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        fleet.collect(limit=1, now=LATER)
+        left = CommandLog.objects.filter(acted_at=None).order_by("-acts_at")[0]
+        CommandLog.objects.filter(pk=left.pk).update(acts_at=NOW)
+        assert fleet.act(now=LATER) == hubs - BATCH - 1
+
+    def test_comes_back_to_what_a_hub_was_not_ready_for(self, fleet: RehearsedFleet) -> None:
+        hubs = self.send(fleet)
+        self.send(fleet, attempt=2)
+        CommandLog.objects.filter(hub=0).update(acts_at=NOW)
+        fleet.collect(limit=1, now=LATER)
+        assert CommandLog.objects.filter(hub=0, acted_at=None).count() == 1
+        fleet.act(now=LATER)
+        assert CommandLog.objects.exclude(acted_at=None).count() == 2 * hubs
+
     @pytest.mark.django_db(transaction=True)
     def test_lets_several_share_what_there_is(self, fleet: RehearsedFleet) -> None:
         hubs = self.send(fleet)
