@@ -32,6 +32,8 @@ CHECKS = (
     Check("templates: djlint", ("-m", "djlint", "templates", "--check", "--lint", "--quiet")),
     Check("migrations: makemigrations", ("manage.py", "makemigrations", "--check", "--dry-run")),
     Check("production: check --deploy", ("manage.py", "check", "--deploy", "--fail-level", "WARNING")),
+    Check("secrets: detect-secrets", ("-m", "tests.supply.secrets")),
+    Check("dependencies: pip-audit", ("-m", "tests.supply.dependencies")),
 )
 # What a production start is told, for the last of them; PostgreSQL and Redis are those of the tests.
 PRODUCTION = {
