@@ -191,7 +191,8 @@ class TestFleetServer:
             "SEALING_KEY": "7c" * 32,
             "ALLOWED_HOSTS": "portal.example.org",
             "PORTAL_ADDRESS": "https://portal.example.org",
-            "DATABASE_URL": "postgres://portal@database.invalid/portal",
+            "DATABASE_URL": "postgres://portal@database.invalid/portal?sslmode=verify-full",
+            "EMAIL_URL": "smtp+tls://portal@mail.example.org:587",
             "REDIS_URL": "redis://redis.invalid:6379/0",
             "HUB_GATEWAY": "hubs.modelled_fleet.gateway.ModelledFleet",
         }

@@ -14,6 +14,7 @@ from hubs.operations import count_fleet
 from portal import retention
 from portal.ground import clock
 from portal.ground.models import AuditEntry
+from portal.ground.roles import SupplierRole
 from portal.models import Invitation, Session
 from portal.operations import INVITATION_LIFETIME, invite
 from portal.retention import KINDS
@@ -126,7 +127,13 @@ class TestUnreadableReports:
 
 class TestInvitations:
     def test_that_nobody_accepted_go_and_the_decision_stays(self, world: World) -> None:
-        invite(email="new@northern.example", supplier=world.northern, by=world.staff, now=world.clock())
+        invite(
+            email="new@northern.example",
+            supplier=world.northern,
+            role=SupplierRole.OPERATIONS,
+            by=world.staff,
+            now=world.clock(),
+        )
         lifetime = INVITATION_LIFETIME.days
 
         assert forget(world, days=lifetime + 89) == {}
