@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from hubs.models import CommunicationsHub
 from portal.celery import app
-from portal.ground import logs
+from portal.ground import logs, sql
 from portal.models import User
 from tests.factories import CommunicationsHubFactory
 
@@ -107,10 +107,19 @@ class TestJsonLines:
         assert line["logger"] == "portal.example"
 
     @pytest.mark.django_db
-    def test_hides_the_household_in_what_the_database_says_of_a_row(self, written: io.StringIO) -> None:
+    def test_has_no_household_to_hide_where_the_database_keeps_it_back(self) -> None:
         hub = CommunicationsHubFactory.create(mpan=1234567890126, mprn=3938424403, postcode="SW1A 1AA")
-        with pytest.raises(IntegrityError, match="1234567890126") as refused, transaction.atomic():
+        with pytest.raises(IntegrityError, match="hub_payment_mode_known") as refused, transaction.atomic():
             CommunicationsHub.objects.filter(pk=hub.pk).update(payment_mode=99)
+
+        assert "1234567890126" not in str(refused.value)
+
+    @pytest.mark.django_db
+    def test_hides_the_household_in_what_the_database_says_of_a_row(self, written: io.StringIO) -> None:
+        # of a table that has policies it says nothing, and of others, such as a temporary one, everything
+        sql.run("CREATE TEMPORARY TABLE incoming (mpan bigint, mprn bigint, postcode text CHECK (false))", {})
+        with pytest.raises(IntegrityError, match="1234567890126") as refused, transaction.atomic():
+            sql.run("INSERT INTO incoming VALUES (1234567890126, 3938424403, 'SW1A 1AA')", {})
         logger.error("not changed", exc_info=refused.value)
 
         [line] = [line for line in read(written) if line["message"] == "not changed"]
