@@ -87,7 +87,8 @@ SEES = {
     "scheduling_quarantine": OF_DEPLOYMENT,
     "scheduling_firsthub": OF_DEPLOYMENT,
     "scheduling_latelook": SEEN_HUB,
-    "scheduling_badhub": BY_SUPPLIER,
+    # whose hub it is today, whoever booked
+    "scheduling_badhub": follows("hubs_communicationshub", "chf_id = hub_id"),
     "scheduling_lotmodel": OF_LOT,
     "scheduling_handover": OF_LOT,
     "scheduling_reclaim": OF_LOT,

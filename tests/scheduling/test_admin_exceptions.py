@@ -35,7 +35,7 @@ def world(todays_world: World) -> World:
 
 @pytest.fixture
 def manager(world: World) -> User:
-    return member("manager@dcc.example.com", staff_groups.OPERATIONS)
+    return member("manager@dcc.example.com", staff_groups.OPERATIONS, staff_groups.RELEASE_MANAGERS)
 
 
 @pytest.fixture
