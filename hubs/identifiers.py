@@ -59,6 +59,11 @@ def format_mpan(mpan: int) -> str:
     return f"{mpan:013d}"
 
 
+def masked(digits: str) -> str:
+    """Show the last four digits of a meter point alone, to whoever only has to recognise it."""
+    return "•" * (len(digits) - 4) + digits[-4:]
+
+
 def parse_mprn(text: str) -> int:
     """
     Read an MPRN. Leading zeros, with which some systems fill up to ten digits, mean nothing.

@@ -13,7 +13,7 @@ from django.views.generic import TemplateView
 from firmware import queries as releases
 from hubs import queries as fleet
 from hubs import registrations
-from hubs.identifiers import format_eui64, format_mpan
+from hubs.identifiers import format_eui64, format_mpan, masked
 from hubs.models import CommunicationsHub, FleetCount, Supplier
 from hubs.queries import SupplierChange
 from hubs.registrations import DAY
@@ -247,11 +247,15 @@ class HubView(SupplierPage, TemplateView):
             ("Network", hub.network.name),
             ("Region of the site", hub.get_region_display()),
             ("Payment mode", hub.get_payment_mode_display()),
-            ("MPAN", "" if hub.mpan is None else format_mpan(hub.mpan)),
-            ("MPRN", "" if hub.mprn is None else str(hub.mprn)),
+            ("MPAN", "" if hub.mpan is None else self.shown(format_mpan(hub.mpan))),
+            ("MPRN", "" if hub.mprn is None else self.shown(str(hub.mprn))),
             ("Your role", f"{role} Supplier"),
             ("Second Supplier", self.second(hub, role)),
         ]
+
+    def shown(self, meter_point: str) -> str:
+        """Write the number of a household's meter point: whole for those who work with it."""
+        return meter_point if self.person.may_act else masked(meter_point)
 
     def second(self, hub: CommunicationsHub, role: str) -> str:
         """Return the other side's role and participant ID, where there is another side."""

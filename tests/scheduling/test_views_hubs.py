@@ -10,6 +10,7 @@ from django.urls import reverse
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, FirmwareVersion
 from hubs.operations import count_fleet
+from portal.ground.roles import SupplierRole
 from scheduling.eligibility import Refusal
 from scheduling.lifecycle import State
 from scheduling.models import Deployment
@@ -17,6 +18,7 @@ from scheduling.operations import quarantine
 from scheduling.operations.deployments import aside
 from scheduling.queries import eligibility, hubs, standings
 from scheduling.queries.hubs import OpenDeployment
+from tests.factories import UserFactory
 from tests.scheduling.test_views_home import queries_of
 from tests.scheduling.world import World
 
@@ -121,6 +123,21 @@ class TestHubs:
 
 
 class TestHub:
+    def test_names_its_meter_points_whole_to_those_who_work_with_them(
+        self, world: World, client: Client
+    ) -> None:
+        [hub] = world.hubs(1, mpan=1234567890126, mprn=3938424403)
+        address = reverse("scheduling:hub", args=[hub.chf_id])
+
+        assert "1234567890126" in words(client.get(address))
+        client.force_login(UserFactory.create(supplier=world.northern, role=SupplierRole.READ_ONLY))
+        masked = words(client.get(address))
+
+        assert "•••••••••0126" in masked
+        assert "••••••4403" in masked
+        assert "1234567890126" not in masked
+        assert "3938424403" not in masked
+
     def address(self, hub: CommunicationsHub) -> str:
         return reverse("scheduling:hub", args=[hub.pk])
 
