@@ -184,7 +184,8 @@ def policies() -> str:
         f"""CREATE POLICY locked_by_the_supplier ON hubs_supplier FOR UPDATE TO portal_supplier
             USING (id = {SUPPLIER}) WITH CHECK (false)""",
         "GRANT SELECT, UPDATE (id) ON hubs_supplier TO portal_supplier",
-        # who may write an entry is whoever acts; nobody changes one (see its triggers)
+        # who may write an entry is whoever acts; no process changes one or takes one away, and triggers refuse the owner
+        "REVOKE UPDATE, DELETE ON ground_auditentry, ground_auditlink FROM portal_staff, portal_worker",
         "GRANT INSERT ON ground_auditentry, ground_auditpending TO portal_supplier",
         f"""CREATE POLICY recorded_by_the_supplier ON ground_auditentry FOR INSERT TO portal_supplier
             WITH CHECK ({follows("portal_user", "portal_user.id = actor_id")})""",

@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from portal.ground import audit, chain
+from portal.ground import audit, chain, sql
 from portal.ground.models import AuditEntry
 from portal.models import User
 from tests.factories import UserFactory
@@ -64,6 +64,23 @@ class TestAuditEntry:
 
         assert refusal.value.__cause__.diag.constraint_name == "audit_only_grows"  # type: ignore[union-attr]
         assert AuditEntry.objects.get().reason == ""
+
+
+@pytest.mark.django_db
+class TestRights:
+    @pytest.mark.parametrize("role", ["portal_entrance", "portal_supplier", "portal_staff", "portal_worker"])
+    @pytest.mark.parametrize("table", ["ground_auditentry", "ground_auditlink"])
+    def test_let_no_process_change_or_take_away(self, role: str, table: str) -> None:
+        for right in ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER"):
+            assert sql.rows("SELECT has_table_privilege(%(role)s, %(table)s, %(right)s)", {
+                "role": role, "table": table, "right": right,
+            }) == [(False,)], right  # fmt: skip
+
+    @pytest.mark.parametrize("role", ["portal_entrance", "portal_supplier", "portal_staff", "portal_worker"])
+    def test_let_everybody_who_acts_add(self, role: str) -> None:
+        assert sql.rows(
+            "SELECT has_table_privilege(%(role)s, 'ground_auditentry', 'INSERT')", {"role": role}
+        ) == [(True,)]
 
 
 class TestExport:
