@@ -31,9 +31,13 @@ def database_beside_a_loop() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def served_as_in_production() -> Iterator[None]:
-    """Have the server's threads log in to PostgreSQL as the web server does: by itself it may see nothing."""
+    """
+    Have the server's threads log in to PostgreSQL as the web server does: by itself it may see nothing.
+
+    For as long as the test lasts: threads of other tests are workers and people of their own.
+    """
     usual = DatabaseWrapper.get_connection_params
 
     def get_connection_params(self: DatabaseWrapper) -> dict[str, Any]:
