@@ -57,8 +57,14 @@ CREATE OR REPLACE FUNCTION firmware_part_changed() RETURNS trigger LANGUAGE plpg
 """
 
 
+STILL_CONNECTED = """
+SELECT usename, application_name, state, backend_start, query FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """
     Let tests bend the policy, the periods and the models of a published release, which nobody else may.
 
@@ -66,6 +72,11 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(THAWED)
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(STILL_CONNECTED)
+        left = cursor.fetchall()
+    assert not left, f"sessions that a test left open: {left}"
 
 
 KEPT = {

@@ -226,18 +226,6 @@ class TestWhoMayCome:
             delete = reverse("admin:ground_auditentry_delete", args=[entry.pk])
             assert client.post(delete, {"post": "yes"}).status_code == 403
 
-    @pytest.mark.parametrize("table", ["network", "supplier", "hubmodel", "firmwareversion"])
-    def test_small_tables_are_dcc_s_to_see_and_the_release_manager_s_to_change(
-        self, table: str, who: tuple[str, Client], draft: FirmwareRelease, supplier_user: User
-    ) -> None:
-        name, client = who
-
-        status = client.get(reverse(f"admin:hubs_{table}_changelist")).status_code
-        adding = client.get(reverse(f"admin:hubs_{table}_add")).status_code
-
-        assert (status == 200) is (name in {"auditor", "author", "approver"})
-        assert (adding == 200) is (name == "author" and table != "firmwareversion")
-
 
 def changed(
     typed: Callable[..., dict[str, Any]], release: FirmwareRelease, **otherwise: Any

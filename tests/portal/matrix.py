@@ -4,7 +4,6 @@ The world of the matrix: everybody who may ask, one of everything that can be as
 One set-up serves every row. What a request changes is taken back at once.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from django.urls import URLPattern, URLResolver
 
 from hubs.modelled_fleet import models as fleet
 from hubs.models import ChangeOfSupplier, FirmwareVersion, Supplier
-from hubs.operations import count_fleet
 from portal.ground.access import SAFE_VERBS
 from portal.ground.models import AuditEntry
 from portal.ground.roles import DccRole, SupplierRole
@@ -30,21 +28,16 @@ from portal.models import Invitation, User
 from portal.operations import invite
 from scheduling.lifecycle import State
 from scheduling.models import (
-    Booking,
     CapacityPattern,
-    Consent,
     Decision,
     Deployment,
     Exemption,
     Finding,
     HubException,
-    HubGroup,
-    HubSelection,
     Incident,
     Maintenance,
     Notice,
     OddReport,
-    ProtectedWindow,
     Quarantine,
     Reclaim,
     Reconciliation,
@@ -54,10 +47,8 @@ from scheduling.models import (
     Slot,
     StrayReport,
 )
-from scheduling.operations import groups, selections, uploads
-from scheduling.queries.uploads import RefusedRow, Upload
-from scheduling.sheets import Format
 from tests import factories
+from tests.scheduling.addresses import Things
 from tests.scheduling.world import World
 from tests.signing_in import known_recently
 
@@ -66,7 +57,7 @@ GUARDED = "word-of-northern"
 
 
 @dataclass
-class Cast:
+class Cast(Things):
     """Everybody who may ask, by the columns of the tables, and one of everything of the northern Supplier's."""
 
     world: World
@@ -125,51 +116,7 @@ class Cast:
 
     def _of_suppliers(self) -> None:
         world = self.world
-        self.hub, *_ = world.hubs(3)
-        world.hubs(1, supplier=world.southern)
-        world.slot(start=timedelta(hours=5), room=5)
-        count_fleet(now=world.clock())
-        self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
-        self.selection: HubSelection = world.choose()
-        # the southern Supplier books a hub that it shares, and asks the northern one
-        world.hubs(1, supplier=world.southern, gas_supplier=world.northern)
-        world.slot(start=timedelta(days=20), room=5)
-        shared = selections.choose(
-            supplier=world.southern,
-            release=world.release,
-            criteria={},
-            by=self.one("foreign"),
-            now=world.clock(),
-        )
-        self.foreign_booking: Booking = world.book(shared)
-        self.consent = Consent.objects.get()
-        self.window: ProtectedWindow = world.protect(start=timedelta(days=1), reason=GUARDED)
-        self.group: HubGroup = groups.make(
-            supplier=world.northern,
-            name=GUARDED,
-            hubs=io.BytesIO(f"{self.hub.chf_id:016X}".encode()),
-            by=world.person,
-            now=world.clock(),
-        )[0]
-        self.upload = uploads.keep(
-            supplier=world.northern,
-            upload=Upload(
-                of=f"group:{self.group.pk}",
-                file_name=f"{GUARDED}.csv",
-                at=world.clock(),
-                by="Person",
-                rows=1,
-                taken=0,
-                unchanged=0,
-                format=Format.CSV,
-                delimiter=",",
-                header=None,
-                refused=[RefusedRow(["what"], "Not a CHF ID")],
-            ),
-        )
-        self.reading: HubSelection = world.choose()
-        HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
-
+        self.furnish(asking=self.one("foreign"), window=GUARDED, group=GUARDED, file=f"{GUARDED}.csv")
         invite(
             email=f"{GUARDED}@northern.example.com",
             supplier=world.northern,

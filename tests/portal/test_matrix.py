@@ -26,6 +26,7 @@ from scheduling.models import Decision, Exemption, HubException, Notice, Rehears
 from tests.portal.matrix import GUARDED, Asker, Cast, Line, every_action, read, routes, word
 from tests.portal.test_access import assert_keeps_to_itself, assert_obeys_policy
 from tests.scheduling import world as worlds
+from tests.scheduling.addresses import OWN, address_of
 
 Address = Callable[[Cast], list[object]]
 
@@ -78,24 +79,6 @@ delete-window delete-group pilot-group:
     POST                login   403        302         302            404      404        404
     PUT PATCH DELETE    login   403        405         405            404      404        404
 """
-OWN: dict[str, Callable[[Cast], object]] = {
-    **dict.fromkeys(("release", "bad-hubs", "book"), lambda cast: cast.world.release.pk),
-    **dict.fromkeys(("when", "check", "refused"), lambda cast: cast.selection.pk),
-    "reading": lambda cast: cast.reading.pk,
-    **dict.fromkeys(
-        ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
-        lambda cast: cast.booking.reference,
-    ),
-    "hub": lambda cast: cast.hub.chf_id,
-    **dict.fromkeys(("consent", "consent-hubs", "object"), lambda cast: cast.consent.pk),
-    **dict.fromkeys(("edit-window", "delete-window"), lambda cast: cast.window.pk),
-    **dict.fromkeys(
-        ("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), lambda cast: cast.group.pk
-    ),
-    **dict.fromkeys(("upload", "upload-refused"), lambda cast: cast.upload),
-}
-"""What the addresses name, all of it the northern Supplier's."""
-
 ADMINISTRATORS = """
                         nobody  read-only  operations  administrator  foreign  elsewhere  staff
 # Their own people
@@ -392,13 +375,6 @@ def differences(cast: Cast, lines: list[Line], ask: Callable[[str, Line, str], s
     return found
 
 
-def own_address(name: str, cast: Cast) -> str:
-    """Return the address of a Supplier's page, of the northern Supplier's own where it names something."""
-    named = OWN.get(name)
-    query = "?plan=earliest" if name == "check" else ""
-    return reverse(f"scheduling:{name}", args=[named(cast)] if named else []) + query
-
-
 class TestEveryRoute:
     def test_is_in_one_table(self) -> None:
         of_tables = {
@@ -451,7 +427,7 @@ class TestSuppliersPages:
         found = differences(
             cast,
             read(SUPPLIERS),
-            lambda who, line, verb: asker.answer(who, verb, own_address(line.route, cast)),
+            lambda who, line, verb: asker.answer(who, verb, address_of(line.route, cast)),
         )
         assert not found, "\n".join(found)
 
@@ -477,7 +453,7 @@ class TestSuppliersPages:
             )
             for verb in ("GET", "POST", "DELETE", "OPTIONS"):
                 pages = []
-                for address in (reverse(f"scheduling:{name}", args=[unknown]), own_address(name, cast)):
+                for address in (reverse(f"scheduling:{name}", args=[unknown]), address_of(name, cast)):
                     with asker.asked(who, verb, address) as response:
                         assert response.status_code == 404, (name, verb)
                         pages.append(text(response))
@@ -489,7 +465,7 @@ class TestSuppliersPages:
         shown = sorted({line.route for line in read(SUPPLIERS) if line.answers["read-only"] == "200"})
         found: list[tuple[str, str]] = []
         for name in shown:
-            response = asker.clients[who].get(own_address(name, cast))
+            response = asker.clients[who].get(address_of(name, cast))
             if not response.headers["Content-Type"].startswith("text/html"):
                 word(response)
                 continue
@@ -505,14 +481,14 @@ class TestSuppliersPages:
         type(cast.world.release).objects.update(state="withdrawn", ended_at=cast.world.clock())
 
         answers = {
-            name: asker.answer("northern operations", "GET", own_address(name, cast))
+            name: asker.answer("northern operations", "GET", address_of(name, cast))
             for name in ("release", "bad-hubs", "book", "when", "booking")
         }
         assert answers == {**dict.fromkeys(answers, "404"), "booking": "200"}
 
     def test_carry_a_strict_policy_and_nothing_that_breaks_it(self, cast: Cast, asker: Asker) -> None:
         addresses = [
-            *(own_address(line.route, cast) for line in read(SUPPLIERS)),
+            *(address_of(line.route, cast) for line in read(SUPPLIERS)),
             *(reverse(line.route, kwargs=EVERYBODYS.get(line.route)) for line in read(EVERYBODY)),
             *(
                 reverse(name, args=ADMINISTRATORS_OWN[name](cast) if name in ADMINISTRATORS_OWN else [])
@@ -548,9 +524,7 @@ class TestFiltersOfSuppliers:
         )
         found = []
         for name, parameter, value in product(lists, self.NAMES, (*values, "x" * 40, "-1", "\x00")):
-            response = asker.clients["southern administrator"].get(
-                own_address(name, cast), {parameter: value}
-            )
+            response = asker.clients["southern administrator"].get(address_of(name, cast), {parameter: value})
             page = response.getvalue().decode()  # type: ignore[attr-defined]
             if response.status_code != 200:
                 found.append((name, parameter, value, response.status_code))

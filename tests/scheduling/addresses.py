@@ -1,4 +1,4 @@
-"""One of everything that a Supplier's addresses name, and the addresses."""
+"""One of everything of a Supplier's that an address can name, and the addresses."""
 
 import io
 from collections.abc import Callable
@@ -6,43 +6,50 @@ from datetime import timedelta
 
 from django.urls import reverse
 
+from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
-from portal.ground.roles import SupplierRole
 from portal.models import User
-from scheduling.models import Booking, Consent, HubSelection
+from scheduling.models import Booking, Consent, HubGroup, HubSelection, ProtectedWindow
 from scheduling.operations import groups, selections, uploads
 from scheduling.queries.uploads import RefusedRow, Upload
 from scheduling.sheets import Format
 from tests.scheduling.world import World
 
 
-class Cast:
-    """The people, and one of everything that the addresses name."""
+class Things:
+    """One of everything of the northern Supplier's."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.hub = world.hubs(1)[0]
-        world.hubs(1)
+    world: World
+    hub: CommunicationsHub
+    booking: Booking
+    foreign_booking: Booking
+    selection: HubSelection
+    reading: HubSelection
+    consent: Consent
+    window: ProtectedWindow
+    group: HubGroup
+    upload: str
+
+    def furnish(self, *, asking: User, window: str, group: str, file: str) -> None:
+        """Make them; somebody of the southern Supplier's is `asking` the northern one about a hub that they share."""
+        world = self.world
+        self.hub, *_ = world.hubs(3)
         world.hubs(1, supplier=world.southern)
         world.slot(start=timedelta(hours=5), room=5)
         count_fleet(now=world.clock())
-        self.southern = User.objects.create_user(
-            email="person@southern.example.com", supplier=world.southern, role=SupplierRole.OPERATIONS
-        )
-        self.booking: Booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
-        self.selection: HubSelection = world.choose()
-        # the southern Supplier books a hub that it shares, and asks the northern one
+        self.booking = world.book(world.choose_ids(f"{self.hub.chf_id:016X}"))
+        self.selection = world.choose()
         world.hubs(1, supplier=world.southern, gas_supplier=world.northern)
         world.slot(start=timedelta(days=20), room=5)
         shared = selections.choose(
-            supplier=world.southern, release=world.release, criteria={}, by=self.southern, now=world.clock()
+            supplier=world.southern, release=world.release, criteria={}, by=asking, now=world.clock()
         )
-        world.book(shared)
+        self.foreign_booking = world.book(shared)
         self.consent = Consent.objects.get()
-        self.window = world.protect(start=timedelta(days=1))
+        self.window = world.protect(start=timedelta(days=1), reason=window)
         self.group, _ = groups.make(
             supplier=world.northern,
-            name="Flats",
+            name=group,
             hubs=io.BytesIO(f"{self.hub.chf_id:016X}".encode()),
             by=world.person,
             now=world.clock(),
@@ -51,7 +58,7 @@ class Cast:
             supplier=world.northern,
             upload=Upload(
                 of=f"group:{self.group.pk}",
-                file_name="hubs.csv",
+                file_name=file,
                 at=world.clock(),
                 by="Person",
                 rows=1,
@@ -63,46 +70,31 @@ class Cast:
                 refused=[RefusedRow(["what"], "Not a CHF ID")],
             ),
         )
-        self.reading: HubSelection = world.choose()
+        self.reading = world.choose()
         HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
 
 
-OBJECTS: dict[str, Callable[[Cast], list[object]]] = {
-    "release": lambda cast: [cast.world.release.pk],
-    "bad-hubs": lambda cast: [cast.world.release.pk],
-    "book": lambda cast: [cast.world.release.pk],
-    "when": lambda cast: [cast.selection.pk],
-    "check": lambda cast: [cast.selection.pk],
-    "reading": lambda cast: [cast.reading.pk],
-    "refused": lambda cast: [cast.selection.pk],
-    "booking": lambda cast: [cast.booking.reference],
-    "progress": lambda cast: [cast.booking.reference],
-    "cancel": lambda cast: [cast.booking.reference],
-    "change": lambda cast: [cast.booking.reference],
-    "booked-hubs": lambda cast: [cast.booking.reference],
-    "export": lambda cast: [cast.booking.reference],
-    "calendar": lambda cast: [cast.booking.reference],
-    "hub": lambda cast: [cast.hub.chf_id],
-    "consent": lambda cast: [cast.consent.pk],
-    "consent-hubs": lambda cast: [cast.consent.pk],
-    "object": lambda cast: [cast.consent.pk],
-    "delete-window": lambda cast: [cast.window.pk],
-    "edit-window": lambda cast: [cast.window.pk],
-    "group": lambda cast: [cast.group.pk],
-    "group-hubs": lambda cast: [cast.group.pk],
-    "rename-group": lambda cast: [cast.group.pk],
-    "pilot-group": lambda cast: [cast.group.pk],
-    "delete-group": lambda cast: [cast.group.pk],
-    "upload": lambda cast: [cast.upload],
-    "upload-refused": lambda cast: [cast.upload],
+OWN: dict[str, Callable[[Things], object]] = {
+    **dict.fromkeys(("release", "bad-hubs", "book"), lambda things: things.world.release.pk),
+    **dict.fromkeys(("when", "check", "refused"), lambda things: things.selection.pk),
+    "reading": lambda things: things.reading.pk,
+    **dict.fromkeys(
+        ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),
+        lambda things: things.booking.reference,
+    ),
+    "hub": lambda things: things.hub.chf_id,
+    **dict.fromkeys(("consent", "consent-hubs", "object"), lambda things: things.consent.pk),
+    **dict.fromkeys(("edit-window", "delete-window"), lambda things: things.window.pk),
+    **dict.fromkeys(
+        ("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), lambda things: things.group.pk
+    ),
+    **dict.fromkeys(("upload", "upload-refused"), lambda things: things.upload),
 }
-LISTS = (
-    *("home", "bookings", "hubs", "windows", "new-window", "week", "upload-windows", "example-windows"),
-    *("groups", "new-group", "consents", "export-consents"),
-)
+"""What the addresses name, all of it the northern Supplier's."""
 
 
-def address(name: str, cast: Cast) -> str:
-    """Return the address of a page about one of these."""
+def address_of(name: str, things: Things) -> str:
+    """Return the address of a Supplier's page, of the northern Supplier's own where it names something."""
+    named = OWN.get(name)
     query = "?plan=earliest" if name == "check" else ""
-    return reverse(f"scheduling:{name}", args=OBJECTS[name](cast)) + query
+    return reverse(f"scheduling:{name}", args=[named(things)] if named else []) + query

@@ -21,7 +21,8 @@ from scheduling.queries import parts
 from scheduling.queries.parts import Obstacle, Part
 from scheduling.views.bookings import STOP_POLLING
 from tests.portal.matrix import Cast, read
-from tests.portal.test_matrix import SUPPLIERS, own_address
+from tests.portal.test_matrix import SUPPLIERS
+from tests.scheduling.addresses import address_of
 from tests.scheduling.test_registrations import GAS, change
 from tests.scheduling.world import World
 
@@ -53,7 +54,7 @@ class TestTheLosingSupplier:
     @pytest.mark.parametrize("name", sorted({line.route for line in read(SUPPLIERS)}))
     def test_reads_the_hub_on_no_page(self, name: str, cast: Cast, client: Client) -> None:
         client.force_login(cast.world.person)
-        path = own_address(name, cast)
+        path = address_of(name, cast)
         change_today(cast.world, [cast.hub], cast.world.southern)
 
         response = client.get(path)
@@ -69,13 +70,13 @@ class TestTheLosingSupplier:
         """Prove that the test above looks where the hub was."""
         client.force_login(cast.world.person)
 
-        assert names(client.get(own_address(name, cast)), cast.hub)
+        assert names(client.get(address_of(name, cast)), cast.hub)
 
     def test_keeps_the_number(self, cast: Cast, client: Client) -> None:
         client.force_login(cast.world.person)
         change_today(cast.world, [cast.hub], cast.world.southern)
 
-        page = text_of(client.get(own_address("booking", cast)))
+        page = text_of(client.get(address_of("booking", cast)))
 
         assert "With a new Supplier</dt><dd>1 hub, counted as cancelled here" in page
         assert "Went with the hub to its new Supplier: 1 hub</strong>" in page
@@ -88,11 +89,11 @@ class TestTheLosingSupplier:
             world.clock.move(minutes=6)
         assert Deployment.objects.get(hub=cast.hub).state == State.SUCCEEDED
         client.force_login(world.person)
-        assert names(client.get(own_address("export", cast)), cast.hub)
+        assert names(client.get(address_of("export", cast)), cast.hub)
         change_today(world, [cast.hub], world.southern)
 
         for name in ("booked-hubs", "export"):
-            assert not names(client.get(own_address(name, cast)), cast.hub)
+            assert not names(client.get(address_of(name, cast)), cast.hub)
 
     def test_reads_it_neither_when_it_found_no_place(self, todays_world: World, client: Client) -> None:
         world = todays_world

@@ -19,7 +19,6 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.test import Client
-from django.urls import reverse
 
 from hubs.identifiers import format_eui64
 from hubs.models import Supplier
@@ -28,9 +27,10 @@ from portal.ground import asking, sql
 from portal.ground.asking import Asker, Role
 from portal.ground.roles import SupplierRole
 from portal.models import User
+from scheduling import urls
 from scheduling.models import CapacityPattern
 from tests import factories
-from tests.scheduling.addresses import LISTS, OBJECTS, Cast, address
+from tests.scheduling.addresses import Things, address_of
 from tests.scheduling.world import World
 
 OURS = (
@@ -98,6 +98,17 @@ class TestTheCapacityPattern:
             CapacityPattern.objects.exists()
 
 
+class Cast(Things):
+    """The northern Supplier's things, and somebody of the southern one's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.southern = User.objects.create_user(
+            email="person@southern.example.com", supplier=world.southern, role=SupplierRole.OPERATIONS
+        )
+        self.furnish(asking=self.southern, window="Spring tariff", group="Flats", file="hubs.csv")
+
+
 @pytest.fixture
 def cast(todays_world: World) -> Cast:
     return Cast(todays_world)
@@ -148,9 +159,9 @@ class TestBareTables:
         southern = seen(Asker(Role.SUPPLIER, cast.world.southern.pk))
         everything = seen(None)
 
-        # the northern Supplier shares one of its three, which the southern one leads beside another of its own
-        assert (northern["hubs_communicationshub"], southern["hubs_communicationshub"]) == (3, 2)
-        assert everything["hubs_communicationshub"] == 4
+        # the northern Supplier shares one of its four, which the southern one leads beside another of its own
+        assert (northern["hubs_communicationshub"], southern["hubs_communicationshub"]) == (4, 2)
+        assert everything["hubs_communicationshub"] == 5
         # a booking is its Supplier's own; the question, and what a shared hub is booked for, is both's
         for table, whose in {
             "scheduling_booking": (1, 1),
@@ -259,7 +270,7 @@ def marks_of(cast: Cast) -> dict[str, str]:
 
 def found_on(name: str, cast: Cast, client: Client) -> set[str]:
     """Return which of these marks a page of somebody else shows, where there is one."""
-    where = address(name, cast) if name in OBJECTS else reverse(f"scheduling:{name}")
+    where = address_of(name, cast)
     client.raise_request_exception = False
     response = client.get(where)
     content = b"".join(response.streaming_content) if response.streaming else response.content  # type: ignore[attr-defined]
@@ -284,7 +295,7 @@ def harbour(cast: Cast, client: Client) -> Client:
     return client
 
 
-PAGES = [*sorted(OBJECTS), *LISTS]
+PAGES = sorted(str(route.name) for route in urls.urlpatterns)
 
 
 class TestEveryPageWithoutAFilter:
