@@ -271,8 +271,6 @@ if PRODUCTION:
             "DATABASE_URL names another machine and no TLS: add ?sslmode=verify-full, or use a socket with "
             "?host=/directory."
         )
-# What a connection has executed so often through `sql.often` is prepared.
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 

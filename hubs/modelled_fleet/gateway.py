@@ -41,14 +41,16 @@ _LOOKED_AT = """
     SELECT chf_id, network_id, model_id, hardware_version, running_version, quiet_until, quiet_from
     FROM modelled_fleet_fleethub WHERE chf_id = ANY (%(hubs)s::bigint[])
 """
-_PROFILES = (
+_PROFILES = sql.Often(
     f"SELECT {', '.join(field.name for field in fields(behaviour.Profile))}, network_id "  # noqa: S608 - our own names
     "FROM modelled_fleet_networkprofile"
 )
-_NETWORKS = "SELECT chf_id, network_id FROM modelled_fleet_fleethub WHERE chf_id = ANY (%(hubs)s::bigint[])"
+_NETWORKS = sql.Often(
+    "SELECT chf_id, network_id FROM modelled_fleet_fleethub WHERE chf_id = ANY (%(hubs)s::bigint[])"
+)
 # The row of the lot stays locked until the commands are logged: a command with an older token cannot
 # slip in behind a newer one.
-_LOG = """
+_LOG = sql.Often("""
 WITH newest AS (
     INSERT INTO modelled_fleet_fleetlottoken AS known (lot, token)
     SELECT lot, token FROM (SELECT pg_advisory_xact_lock_shared(%(logging)s)) AS logging,
@@ -73,7 +75,7 @@ logged AS (
     ON CONFLICT (deployment, phase, attempt) DO UPDATE SET repeats = known.repeats + excluded.repeats + 1
     RETURNING deployment, phase, attempt, verdict)
 SELECT deployment, phase, attempt, verdict FROM logged
-"""
+""")
 _COUNT_REFUSED = """
     UPDATE modelled_fleet_fleetlottoken AS known SET refused = known.refused + stale.commands
     FROM unnest(%(lots)s::bigint[], %(commands)s::int[]) AS stale (lot, commands) WHERE known.lot = stale.lot

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -59,16 +60,19 @@ def now_and_rows(
     """
     Return the present moment and what a SELECT answers: in one round trip, where the clock is the database's.
 
-    For what is asked very often (see `sql.often`).
+    It is an `Often` if the statement is.
     """
     if clock is not _DATABASES:
-        return clock(), sql.often(statement, parameters)
-    told = f"SELECT true AS is_there, answer.* FROM ({statement}) answer"  # noqa: S608 - the caller's own statement
-    asked = sql.often(
-        f"SELECT clock_timestamp(), asked.* FROM (SELECT) always LEFT JOIN ({told}) asked ON true",  # noqa: S608 - as above
-        parameters,
-    )
+        return clock(), sql.rows(statement, parameters)
+    asked = sql.rows(_with_moment(statement), parameters)
     return asked[0][0].astimezone(UTC), [tuple(row) for _, is_there, *row in asked if is_there]
+
+
+@lru_cache(maxsize=None, typed=True)
+def _with_moment(statement: str) -> str:
+    told = f"SELECT true AS is_there, answer.* FROM ({statement}) answer"  # noqa: S608 - the caller's own statement
+    asked = f"SELECT clock_timestamp(), asked.* FROM (SELECT) always LEFT JOIN ({told}) asked ON true"  # noqa: S608 - as above
+    return sql.Often(asked) if isinstance(statement, sql.Often) else asked
 
 
 def several_then_now(

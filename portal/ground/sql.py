@@ -1,14 +1,21 @@
-"""Run the statements that are written as SQL, because they move or judge very many rows at once."""
+"""
+Run the statements that are written as SQL, because they move or judge very many rows at once.
 
+One that a connection executes very often is an `Often`: the server reads it once in each connection, and soon plans it
+no more.
+"""
+
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
+import psycopg
 from django.db import connection, models, transaction
-from django.db.backends.postgresql.base import ServerBindingCursor
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -16,6 +23,43 @@ Row = TypeVar("Row", bound=models.Model)
 MANY = 50
 """The driver keeps what it has read of a statement if it comes with at most so many parameters."""
 _NAMES = re.compile(r"%\((\w+)\)s")
+
+
+class Often(str):
+    """
+    A statement whose best plan is always the same, whatever its parameters; the type of each must be plain from it.
+
+    `run`, `rows` and `several` have each connection prepare it before it is first executed there.
+    """
+
+    __slots__ = ("call", "name", "preparation")
+
+    def __init__(self, statement: str) -> None:
+        """Take a statement as others are written, and work out how it is prepared, and executed then."""
+        names = _names(statement)
+        places = {name: f"${number}" for number, name in enumerate(names, start=1)}
+        numbered = _NAMES.sub(lambda found: places[found[1]], statement).replace("%%", "%")
+        self.name = f"often_{hashlib.sha256(statement.encode()).hexdigest()[:16]}"
+        self.preparation = f"PREPARE {self.name} AS {numbered}"
+        given = ", ".join(f"%({name})s" for name in names)
+        self.call = f"EXECUTE {self.name} ({given})" if names else f"EXECUTE {self.name}"
+
+
+_PREPARED: WeakKeyDictionary[psycopg.Connection[Any], set[str]] = WeakKeyDictionary()
+"""What each connection has prepared: it lasts as long as the connection does."""
+
+
+def _executable(statement: str) -> str:
+    """Return what is sent for a statement: of one that is executed often, the call of what was prepared."""
+    if not isinstance(statement, Often):
+        return statement
+    connection.ensure_connection()
+    prepared = _PREPARED.setdefault(connection.connection, set())
+    if statement.name not in prepared:
+        with connection.wrap_database_errors:
+            connection.connection.execute(statement.preparation)
+        prepared.add(statement.name)
+    return statement.call
 
 
 @cache
@@ -33,7 +77,7 @@ def _needed(statement: str, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 def run(statement: str, parameters: Mapping[str, Any]) -> int:
     """Execute a statement and return how many rows it touched."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, _needed(statement, parameters))
+        cursor.execute(_executable(statement), _needed(statement, parameters))
         touched: int = cursor.rowcount
     return touched
 
@@ -41,7 +85,7 @@ def run(statement: str, parameters: Mapping[str, Any]) -> int:
 def rows(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute a statement and return the rows that it answers with."""
     with connection.cursor() as cursor:
-        cursor.execute(statement, _needed(statement, parameters))
+        cursor.execute(_executable(statement), _needed(statement, parameters))
         found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
 
@@ -53,27 +97,10 @@ def several(statements: Sequence[str], parameters: Mapping[str, Any]) -> list[li
     Outside of a transaction they are one of their own: all of them, or none.
     """
     with connection.cursor() as cursor:
-        cursor.execute(";".join(statements), parameters)
+        cursor.execute(";".join(map(_executable, statements)), parameters)
         found = [cursor.fetchall() if cursor.description else []]
         while cursor.nextset():
             found.append(cursor.fetchall() if cursor.description else [])
-    return found
-
-
-def often(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """
-    Execute a statement that a connection executes very often, and return the rows that it answers with.
-
-    It is prepared in each connection (see `prepare_threshold` in the settings), and the server soon plans it no more:
-    so it must be one whose best plan is always the same.
-    """
-    connection.ensure_connection()
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    # the stubs know neither what the cursor is made of, nor what is wrapped
-    bound = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
-    with wrap(bound) as cursor:  # type: ignore[arg-type]
-        cursor.execute(statement, parameters)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
     return found
 
 

@@ -40,6 +40,7 @@ from scheduling.operations import (
 )
 from scheduling.operations.deployments.known import Known
 from scheduling.queries import deadlines
+from scheduling.queries.allocations import due_networks
 from scheduling.queries.plans import Timing
 from scheduling.turns import LATEST
 
@@ -328,7 +329,8 @@ class _Rollout:
         """Do what the timetable does now and then; say whether the remaining hubs had their allocation."""
         bookings.finish(now=self.clock())
         consents.settle(clock=self.clock)
-        if self._has_begun:  # until then every hub is as it was made
+        # nobody else looks at the counts; until hubs are activated every one is as it was made
+        if self._has_begun and due_networks(release=self.release, now=self.clock()):
             tallies.count_fleet(now=self.clock())
         exceptions.raise_missed_twice(now=self.clock())
         allocations.allocate(clock=self.clock)

@@ -83,10 +83,14 @@ class Budget:
 # What was open when a release was resumed is cut off by whoever comes next (`cut_off`); until then it has no room.
 OPEN_TO_HUBS = f"stage.closed_at IS NULL AND NOT {RESUMED_SINCE}"
 LOCK = (
-    f"SELECT {sql.columns(InFlight, 'budget')} FROM scheduling_inflight budget "  # noqa: S608 - our own constants
-    "WHERE release_id = %(release)s FOR NO KEY UPDATE",
-    f"SELECT {sql.columns(Stage, 'stage')} FROM scheduling_stage stage "  # noqa: S608 - our own constants
-    f"WHERE release_id = %(release)s AND {OPEN_TO_HUBS} ORDER BY id FOR NO KEY UPDATE",
+    sql.Often(
+        f"SELECT {sql.columns(InFlight, 'budget')} FROM scheduling_inflight budget "  # noqa: S608 - our own constants
+        "WHERE release_id = %(release)s FOR NO KEY UPDATE"
+    ),
+    sql.Often(
+        f"SELECT {sql.columns(Stage, 'stage')} FROM scheduling_stage stage "  # noqa: S608 - our own constants
+        f"WHERE release_id = %(release)s AND {OPEN_TO_HUBS} ORDER BY id FOR NO KEY UPDATE"
+    ),
 )
 
 

@@ -148,14 +148,14 @@ class Answer:
 
 
 # Raw SQL: one question in place of six, since as a rule there is nothing at all.
-ANYTHING = """
+ANYTHING = sql.Often("""
 SELECT EXISTS (SELECT FROM scheduling_maintenance
                WHERE network_id = %(network)s AND start_at < %(end)s AND end_at > %(start)s)
     OR EXISTS (SELECT FROM scheduling_incident
                WHERE network_id = %(network)s AND (closed_at IS NULL OR closed_at > %(start)s))
     OR EXISTS (SELECT FROM scheduling_protectedwindow WHERE supplier_id = ANY (%(suppliers)s::int[]))
     OR EXISTS (SELECT FROM hubs_changeofsupplier WHERE effective_on BETWEEN %(first)s AND %(last)s)
-"""
+""")
 
 
 def stops(*, suppliers: Collection[int], network: int, slot: Slot, now: datetime) -> Answer:

@@ -2528,7 +2528,7 @@ ADMISSION = (
         21,
         "a hub that was struck rests",
         ASIDE,
-        "(since IS NOT NULL OR last_at > %(now)s - %(pause)s)",
+        "(since IS NOT NULL OR last_at > %(now)s - %(pause)s::interval)",
         "since IS NOT NULL",
         POISON,
     ),

@@ -33,7 +33,9 @@ def in_sql(*, source: str, file: str) -> Iterator[Predicate]:
     for node in ast.parse(source).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
-        name, written = node.targets[0].id, ast.get_source_segment(source, node.value) or ""
+        # one that is executed often is what `sql.Often` is called with
+        value = node.value.args[0] if isinstance(node.value, ast.Call) and node.value.args else node.value
+        name, written = node.targets[0].id, ast.get_source_segment(source, value) or ""
         if name.isupper() and '"' in written and _STATEMENT.search(written):
             for words in _conditions(written):
                 yield Predicate(file, name, words)

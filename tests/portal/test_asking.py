@@ -229,7 +229,7 @@ class TestActing:
                 transaction.set_autocommit(False)
             every = CommunicationsHub.objects.order_by("pk")
             assert len(list(every.iterator(chunk_size=1))) == 3
-            assert sql.often(HUBS, {}) == [(3,)]
+            assert sql.rows(sql.Often(HUBS), {}) == [(3,)]
             assert sql.several([HUBS, "SELECT 1", HUBS], {}) == [[(3,)], [(1,)], [(3,)]]
             with connection.cursor() as cursor:
                 cursor.executemany("SELECT set_config('portal.of_a_test', %s, false)", [["a"], ["b"]])

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -43,21 +44,41 @@ class TestRows:
 @pytest.mark.django_db
 class TestOften:
     def test_answers_as_others_do_however_often_it_is_asked(self) -> None:
-        for number in range(20):
-            assert sql.often("SELECT %(number)s::int + 1", {"number": number}) == [(number + 1,)]
+        statement = sql.Often("SELECT %(number)s::int + %(more)s::int, 5 %% %(number)s::int")
+        for number in range(1, 20):
+            given = {"number": number, "more": 1, "nothing": None}
+            assert sql.rows(statement, given) == [(number + 1, 5 % number)]
 
-    def test_is_prepared(self) -> None:
-        statement = "SELECT count(*) FROM hubs_network WHERE id > %(least)s"
-        for _ in range(20):
-            sql.often(statement, {"least": 0})
-        prepared = sql.rows("SELECT statement FROM pg_prepared_statements", {})
-        assert [text for (text,) in prepared if "hubs_network" in text] == [
-            statement.replace("%(least)s", "$1")
-        ]
+    def test_acts_as_others_do(self) -> None:
+        make = sql.Often("INSERT INTO hubs_network (code, name, carrier) VALUES (%(code)s, %(name)s, '')")
+        for name in ("O'Neill", "100 %"):
+            assert sql.run(make, {"code": name, "name": name}) == 1
+        assert set(Network.objects.values_list("name", flat=True)) >= {"O'Neill", "100 %"}
+
+    def test_goes_along_with_others(self) -> None:
+        one = sql.Often("SELECT %(one)s::text || %(two)s")
+        answers = sql.several([one, "SELECT %(two)s", one], {"one": "a", "two": "b"})
+        assert answers == [[("ab",)], [("b",)], [("ab",)]]
+
+    def test_is_prepared_once(self) -> None:
+        text = "SELECT count(*) FROM hubs_network WHERE id > %(least)s"
+        for statement in (sql.Often(text), sql.Often(text)):
+            sql.rows(statement, {"least": 0})
+        named = "SELECT statement FROM pg_prepared_statements WHERE name = %(name)s"
+        prepared = f"PREPARE {statement.name} AS {text.replace('%(least)s', '$1')}"
+        assert sql.rows(named, {"name": statement.name}) == [(prepared,)]
+
+    def test_is_prepared_anew_in_another_connection(self) -> None:
+        statement = sql.Often("SELECT 1")
+        assert sql.rows(statement, {}) == [(1,)]
+        with ThreadPoolExecutor(1) as elsewhere:
+            assert elsewhere.submit(lambda: (sql.rows(statement, {}), connection.close())[0]).result() == [
+                (1,)
+            ]
 
     def test_says_what_is_wrong_as_others_do(self) -> None:
-        with pytest.raises(ProgrammingError):
-            sql.often("SELECT FROM nowhere", {})
+        with pytest.raises(ProgrammingError, match="nowhere"):
+            sql.rows(sql.Often("SELECT FROM nowhere"), {})
 
 
 @pytest.mark.django_db

@@ -19,7 +19,7 @@ ERROR_LENGTH = 500
 LEFT_ALONE = f"""ARRAY(
     SELECT deployment_id FROM scheduling_quarantine
     WHERE deployment_id BETWEEN lot.id * {LOT_SPAN} AND lot.id * {LOT_SPAN} + {LOT_SPAN - 1}
-      AND (since IS NOT NULL OR last_at > %(now)s - %(pause)s) AND lapsed_at IS NULL
+      AND (since IS NOT NULL OR last_at > %(now)s - %(pause)s::interval) AND lapsed_at IS NULL
     ORDER BY deployment_id)"""  # noqa: S608 - our own constants
 """The deployments of a lot that nobody may touch now: set aside, or struck just before."""
 STRIKE = """

@@ -73,18 +73,20 @@ class LeaseLost(Exception):
 
 
 # materialised: looked for once, whichever way the join goes, since each further look would lock another lot
-CLAIM = f"""
+CLAIM = sql.Often(f"""
 WITH due AS MATERIALIZED (
     SELECT id, lease_until FROM scheduling_lot
     WHERE due_at <= %(now)s AND (lease_until IS NULL OR lease_until <= %(now)s)
     ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED),
 lot AS (
-    UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s, token = lot.token + 1
+    UPDATE scheduling_lot lot SET lease_until = %(now)s + %(lease)s::interval, token = lot.token + 1
     FROM due WHERE lot.id = due.id
     RETURNING {sql.columns(Lot, "lot")}, due.lease_until AS run_out)
 SELECT lot.*, {aside.LEFT_ALONE} FROM lot
-"""  # noqa: S608 - our own constants
-MINE = "SELECT lease_until FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
+""")  # noqa: S608 - our own constants
+MINE = sql.Often(
+    "SELECT lease_until FROM scheduling_lot WHERE id = %(lot)s AND token = %(token)s FOR NO KEY UPDATE"
+)
 RENEW = "UPDATE scheduling_lot SET lease_until = %(now)s + %(lease)s WHERE id = %(lot)s"
 
 
@@ -131,7 +133,7 @@ def enter(*, claimed: Claim, clock: Clock) -> datetime:
     return now
 
 
-HOLD_ON = "SELECT FROM scheduling_lot WHERE id = %(lot)s FOR NO KEY UPDATE"
+HOLD_ON = sql.Often("SELECT FROM scheduling_lot WHERE id = %(lot)s FOR NO KEY UPDATE")
 
 
 def hold_on(*, claimed: Claim) -> None:
@@ -144,7 +146,7 @@ def hold_on(*, claimed: Claim) -> None:
     sql.rows(HOLD_ON, {"lot": claimed.lot.pk})
 
 
-WAIT = "UPDATE scheduling_lot SET waits = true WHERE id = %(lot)s"
+WAIT = sql.Often("UPDATE scheduling_lot SET waits = true WHERE id = %(lot)s")
 
 
 def wait_for_room(*, claimed: Claim) -> None:
@@ -159,7 +161,7 @@ def wait_for_room(*, claimed: Claim) -> None:
 # What waits for room in flight stays due, so that whoever makes room can wake the lot; until then, and for what is set
 # aside, somebody looks again after a while. Whoever made room since the Gate looked has woken the lot: it is due at
 # once, and does not wait.
-HAND_BACK = """
+HAND_BACK = sql.Often("""
 UPDATE scheduling_lot lot SET lease_until = NULL, waits = lot.waits AND %(waits)s,
     deaths = %(deaths)s, reach_from = %(reach_from)s, reach = %(reach)s,
     due_at = (
@@ -174,7 +176,7 @@ UPDATE scheduling_lot lot SET lease_until = NULL, waits = lot.waits AND %(waits)
         FROM scheduling_deployment deployment
         WHERE deployment.id BETWEEN %(first)s AND %(last)s AND deployment.ended_at IS NULL)
 WHERE lot.id = %(lot)s AND lot.token = %(token)s
-"""
+""")
 
 
 def hand_back(

@@ -170,7 +170,7 @@ FROM (SELECT) always LEFT JOIN moved ON true ORDER BY id
 """  # noqa: S608 - our own constants
 # One look at the lot says which of the other statements have anything to do. Nobody else moves its deployments
 # meanwhile: whoever does holds the row of the lot, which we have locked.
-LOOK = f"""
+LOOK = sql.Often(f"""
 SELECT count(*) FILTER (WHERE next_at <= %(now)s),
        count(*) FILTER (WHERE next_at <= %(now)s AND state IN ('booked', 'staging', 'staged') AND NOT awaiting),
        count(*) FILTER (WHERE next_at <= %(now)s AND state = 'staged' AND phase = %(activate)s),
@@ -182,7 +182,7 @@ SELECT count(*) FILTER (WHERE next_at <= %(now)s),
        count(*) FILTER (WHERE first_miss_at <= %(grace_began)s),
        count(*) FILTER (WHERE state = 'held')
 FROM scheduling_deployment deployment WHERE {OURS} AND ended_at IS NULL
-"""  # noqa: S608 - our own constant
+""")  # noqa: S608 - our own constant
 # what only waits for room stays due: whoever makes room wakes the lot
 LOOK_LATER = f"""
 UPDATE scheduling_deployment deployment SET next_at = CASE
@@ -328,14 +328,14 @@ def _instructions(
 
 
 # Of one release and one network, under the lock: what can have changed since it was published.
-RULES = f"""
+RULES = sql.Often(f"""
 SELECT release.state,{PARTS},
        (SELECT max(end_at) FROM firmware_availabilityperiod period
         WHERE period.release_id = release.id AND period.network_id = %(network)s
           AND period.start_at <= %(now)s AND period.end_at > %(now)s),
        EXISTS (SELECT FROM scheduling_consent consent WHERE consent.id = %(consent)s AND consent.state = %(asked)s)
 FROM firmware_firmwarerelease release WHERE release.id = %(release)s
-"""  # noqa: S608 - our own constant
+""")  # noqa: S608 - our own constant
 SEEN = "UPDATE scheduling_lot SET halts_seen = %(halts_seen)s WHERE id = %(lot)s"
 
 

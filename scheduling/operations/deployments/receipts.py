@@ -1,5 +1,6 @@
 """What the carrier has said that it took: all that the Gate stamped at once, or command by command."""
 
+from portal.ground import sql
 from scheduling.models import LOT_SPAN
 
 NOT_RECEIVED = f"""(command.verdict IS NULL AND NOT EXISTS (
@@ -8,7 +9,7 @@ NOT_RECEIVED = f"""(command.verdict IS NULL AND NOT EXISTS (
       AND handover.stamped_at = command.sent_at))"""
 """A command without a receipt: nobody knows whether it has arrived."""
 
-HANDED_OVER = """
+HANDED_OVER = sql.Often("""
 INSERT INTO scheduling_handover (lot_id, token, stamped_at) VALUES (%(lot)s, %(token)s, %(taken_at)s)
-"""
+""")
 """The carrier has taken every command of the lot that this holder stamped at that moment."""

@@ -116,12 +116,12 @@ INSERT INTO scheduling_oddreport AS known (reason, text, first_at, last_at, time
 VALUES (%(reason)s, %(text)s, %(now)s, %(now)s, 1)
 ON CONFLICT (text) DO UPDATE SET reason = excluded.reason, last_at = excluded.last_at, times = known.times + 1
 """
-COUNT = """
+COUNT = sql.Often("""
 INSERT INTO scheduling_reportcount AS known (day, kind, reports)
 SELECT %(now)s::date, kind, reports FROM unnest(%(kinds)s::text[], %(reports)s::bigint[]) AS came (kind, reports)
 ORDER BY kind
 ON CONFLICT (day, kind) DO UPDATE SET reports = known.reports + excluded.reports
-"""
+""")
 
 
 def collect_all(

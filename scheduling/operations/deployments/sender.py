@@ -89,13 +89,15 @@ FROM unnest(%(deployments)s::bigint[], %(phases)s::smallint[], %(attempts)s::sma
 WHERE deployment.id = late.id AND deployment.phase = late.phase AND deployment.attempt = late.attempt
   AND deployment.awaiting
 """
-STATE = """
+STATE = sql.Often("""
 SELECT release.state, ARRAY(SELECT halt.id FROM firmware_halt halt
                             WHERE halt.release_id = release.id AND halt.lifted_at IS NULL ORDER BY halt.id)
 FROM scheduling_lot lot JOIN firmware_firmwarerelease release ON release.id = lot.release_id
 WHERE lot.id = %(lot)s AND lot.token = %(token)s
-"""
-STOPS = f"SELECT release.state, {PARTS} FROM firmware_firmwarerelease release WHERE release.id = %(release)s"  # noqa: S608
+""")
+STOPS = sql.Often(
+    f"SELECT release.state, {PARTS} FROM firmware_firmwarerelease release WHERE release.id = %(release)s"  # noqa: S608
+)
 
 
 class Sent(NamedTuple):
