@@ -45,6 +45,9 @@ def demo(place: Path, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     )
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     started: list[Demo] = []
+    # what a shell starts in the background ignores the one, under nohup the other, and whatever that starts does too
+    heeded = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    usual = {number: signal.signal(number, handler) for number, handler in heeded.items()}
 
     def start(*words: str, **further: str) -> Demo:
         program = subprocess.Popen(
@@ -64,6 +67,8 @@ def demo(place: Path, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         if program.poll() is None:
             program.terminate()
         program.communicate(timeout=60)
+    for number, handler in usual.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
