@@ -10,10 +10,11 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.utils.crypto import salted_hmac
+from django.utils.functional import cached_property
 
 from hubs.models import Supplier
 from portal.ground import roles
-from portal.ground.roles import SupplierRole
+from portal.ground.roles import DccRole, SupplierRole
 
 
 class UserManager(BaseUserManager["User"]):
@@ -83,6 +84,19 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.get_full_name() or self.email
+
+    @cached_property
+    def acts_as(self) -> str:
+        """
+        Return the roles in which the person acts, for the record of decisions: a Supplier's one, or DCC's.
+
+        They are those of when they were first asked for: whoever gives themselves other ones did so in these.
+        """
+        if self.supplier_id is not None:
+            return self.role
+        held = set(self.groups.values_list("name", flat=True))
+        everything = [roles.EVERYTHING] if self.is_superuser else []
+        return roles.BETWEEN.join([*everything, *(role.value for role in DccRole if role in held)])
 
     def may(self, capability: roles.SupplierCapability) -> bool:
         """Say whether a Supplier's person has a role that may."""

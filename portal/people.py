@@ -25,7 +25,7 @@ from scheduling.views.base import SupplierPage
 SECTION = "people"
 PAGE = 100
 LONGEST_RECORD = 100_000
-RECORD = ("When (UK time)", "Who", "E-mail address", "What", "About", "Reason")
+RECORD = ("When (UK time)", "Who", "E-mail address", "Acting as", "What", "About", "Reason")
 
 
 class AdministratorPage(SupplierPage):
@@ -247,4 +247,4 @@ class ExportRecordView(RecordPage):
 def _rows(found: list[Deed]) -> Iterator[tuple[str, ...]]:
     for deed in found:
         when = f"{deed.recorded_at.astimezone(LONDON):%Y-%m-%d %H:%M:%S %Z}"
-        yield (when, deed.who, deed.email, deed.what, deed.subject, deed.reason)
+        yield (when, deed.who, deed.email, deed.acting_as, deed.what, deed.subject, deed.reason)

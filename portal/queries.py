@@ -18,6 +18,7 @@ from redis.retry import Retry
 from hubs.models import Supplier
 from portal import checks, tokens
 from portal.ground import asking
+from portal.ground.roles import SupplierRole
 from portal.ground.uk_time import day_bounds
 from portal.models import Heartbeat, Invitation, User
 from scheduling.queries import health
@@ -69,9 +70,15 @@ class Deed:
     recorded_at: datetime
     who: str
     email: str
+    role: str
     verb: str
     subject: str
     reason: str
+
+    @property
+    def acting_as(self) -> str:
+        """Name the role in which they did it; empty where the record is older than roles in it."""
+        return SupplierRole(self.role).label if self.role in SupplierRole else ""
 
     @property
     def what(self) -> str:
@@ -82,7 +89,7 @@ class Deed:
 DEEDS = """
 SELECT entry.id, entry.recorded_at,
     coalesce(nullif(trim(person.first_name || ' ' || person.last_name), ''), person.email),
-    person.email, entry.verb, entry.subject, entry.reason
+    person.email, entry.role, entry.verb, entry.subject, entry.reason
 FROM portal_user person
 -- of each person the newest, by their own index: the record of everybody is long
 CROSS JOIN LATERAL (

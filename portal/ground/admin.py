@@ -15,6 +15,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from portal.ground import roles
 from portal.ground.downloads import csv_response
 from portal.ground.models import AuditEntry, AuditLink
 
@@ -22,6 +23,7 @@ EXPORT: Final = (
     "Decision",
     "When (UTC)",
     "Who",
+    "Acting as",
     "What",
     "Upon",
     "Reason",
@@ -47,22 +49,44 @@ class SubjectFilter(admin.SimpleListFilter):
         return queryset.filter(subject__startswith=f"{self.value()}:") if self.value() else queryset
 
 
+class RoleFilter(admin.SimpleListFilter):
+    """Decisions by a role that whoever decided acted in, among others or alone."""
+
+    title = "role"
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Offer all roles of both sides."""
+        known = (*roles.DccRole.values, roles.EVERYTHING, *roles.SupplierRole.values)
+        return [(role, roles.in_words(role=role)) for role in known]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        """Keep those of the chosen role; a Supplier's people have one, and DCC's may have several."""
+        match self.value():
+            case None:
+                return queryset
+            case role if role in roles.SupplierRole:
+                return queryset.filter(role=role)
+            case role:
+                return queryset.filter(role__contains=role)
+
+
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     """Who decided what, when and why: a list that nobody can change."""
 
-    list_display = ("recorded", "actor_shown", "verb", "subject", "reason")
+    list_display = ("recorded", "actor_shown", "role_shown", "verb", "subject", "reason")
     list_display_links = ("recorded",)
     # no filter by verb: its choices would be read from the whole record; the search finds verbs
-    list_filter = ("recorded_at", SubjectFilter)
+    list_filter = ("recorded_at", SubjectFilter, RoleFilter)
     list_select_related = ("actor",)
     list_per_page = 50
     # the newest are looked at: no page counts the whole record
     show_full_result_count = False
-    search_fields = ("subject__startswith", "verb__startswith", "actor__email", "reason")
-    search_help_text = "What a subject or verb begins with, an e-mail address, or words of a reason"
+    search_fields = ("subject__startswith", "verb__startswith", "actor__email", "role", "reason")
+    search_help_text = "What a subject or verb begins with, an e-mail address, a role, or words of a reason"
     ordering = ("-pk",)
-    fields = ("recorded_at", "actor_shown", "verb", "subject", "reason", "facts_shown")
+    fields = ("recorded_at", "actor_shown", "role_shown", "verb", "subject", "reason", "facts_shown")
     readonly_fields = fields
     change_list_template = "admin/ground/auditentry/change_list.html"
 
@@ -90,6 +114,11 @@ class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     def actor_shown(self, entry: AuditEntry) -> str:
         """Name the person, or the portal itself."""
         return str(entry.actor or "the portal")
+
+    @admin.display(description="acting as", ordering="role", empty_value="–")
+    def role_shown(self, entry: AuditEntry) -> str:
+        """Name the roles in which they decided."""
+        return entry.acting_as
 
     @admin.display(description="facts")
     def facts_shown(self, entry: AuditEntry) -> SafeString:
@@ -121,6 +150,7 @@ def _rows(entries: QuerySet[AuditEntry]) -> Iterator[tuple[str, ...]]:
             str(entry.pk),
             entry.recorded_at.astimezone(UTC).isoformat(),
             entry.actor.email if entry.actor else "the portal",
+            entry.acting_as,
             entry.verb,
             entry.subject,
             entry.reason,

@@ -28,7 +28,13 @@ def record(
     upon, such as `release:12` or `booking:BK-7F3K-92QD`; an `actor` of None is the portal itself.
     """
     AuditEntry.objects.create(
-        actor=actor, verb=verb, subject=subject, reason=reason, facts=dict(facts or {}), recorded_at=now
+        actor=actor,
+        role=actor.acts_as if actor else "",
+        verb=verb,
+        subject=subject,
+        reason=reason,
+        facts=dict(facts or {}),
+        recorded_at=now,
     )
 
 
@@ -52,10 +58,12 @@ def record_many(
     *, actor: "User | None", verb: str, decisions: Iterable[Decision], now: datetime, batch: int = 1_000
 ) -> None:
     """Add decisions of one kind to the record, as `record` does, in few statements."""
+    role = actor.acts_as if actor else ""
     AuditEntry.objects.bulk_create(
         (
             AuditEntry(
                 actor=actor,
+                role=role,
                 verb=verb,
                 subject=one.subject,
                 reason=one.reason,

@@ -25,10 +25,12 @@ BEGINNING: Final = bytes(32)
 AT_A_TIME: Final = 5_000
 """Links in a transaction: made, and checked."""
 
-# What is in the line is all that a decision says. PostgreSQL writes it: its numbers and keys have one form alone.
+# What is in the line is all that a decision says. PostgreSQL writes it: its numbers and keys have one form alone. What
+# has no role is written as it was before there were any, so that the links of earlier years hold.
 LINE = """
-jsonb_build_array(entry.id, entry.actor_id, entry.verb, entry.subject, entry.reason, entry.facts,
-                  (extract(epoch FROM entry.recorded_at) * 1000000)::bigint)::text"""
+(jsonb_build_array(entry.id, entry.actor_id, entry.verb, entry.subject, entry.reason, entry.facts,
+                   (extract(epoch FROM entry.recorded_at) * 1000000)::bigint)
+ || CASE WHEN entry.role = '' THEN '[]' ELSE jsonb_build_array(entry.role) END)::text"""
 BEGIN = f"""
 INSERT INTO ground_audithead (id, number, link) VALUES (1, 0, decode('{BEGINNING.hex()}', 'hex')) ON CONFLICT DO NOTHING
 """  # noqa: S608 - our own constant

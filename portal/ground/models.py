@@ -3,10 +3,15 @@
 from django.conf import settings
 from django.db import models
 
+from portal.ground import roles
+
 
 class AuditEntry(models.Model):
     """
     One decision of a person, or of the portal itself where `actor` is empty.
+
+    `role` is what its actor acted in, as `portal.ground.roles.in_words` reads it: empty for the portal itself, and for
+    what was recorded before roles were.
 
     Rows are only ever added: triggers refuse UPDATE, DELETE and TRUNCATE. Write them through
     `portal.ground.audit.record`, in the transaction of the act that they describe.
@@ -15,6 +20,7 @@ class AuditEntry(models.Model):
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, db_index=False, related_name="+"
     )
+    role = models.CharField(max_length=200, blank=True, default="", db_default="")
     verb = models.CharField(max_length=60)
     subject = models.CharField(max_length=120)
     reason = models.TextField(blank=True)
@@ -30,6 +36,11 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.subject}"
+
+    @property
+    def acting_as(self) -> str:
+        """Write the role as people do."""
+        return roles.in_words(role=self.role)
 
 
 class AuditLink(models.Model):

@@ -31,6 +31,22 @@ class SupplierRole(TextChoices):
     READ_ONLY = "read-only", "Read-only"
 
 
+EVERYTHING: Final = "superuser"
+"""How the record names whoever may do everything, whatever their groups."""
+BETWEEN: Final = ", "
+"""What stands between two roles that somebody acts in."""
+
+
+def in_words(*, role: str) -> str:
+    """Return what the record says that somebody acted in as people write it; empty where it says nothing."""
+    if not role:
+        return ""
+    if role in SupplierRole:
+        return f"Supplier: {SupplierRole(role).label}"
+    names = (DccRole(one).label if one in DccRole else one.capitalize() for one in role.split(BETWEEN))
+    return f"DCC: {BETWEEN.join(names)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Capability:
     """Something that DCC's people do, in their own words; the roles that may, and the permissions that it takes."""

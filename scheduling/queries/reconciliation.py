@@ -350,7 +350,7 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
     "firmware_rolloutpolicy": ("release_policy_frozen",),
     "firmware_signoff": ("sign_off_written",),
     "ground_auditentry": ("audit_is_to_be_chained", "audit_only_grows"),
-    "ground_auditlink": ("audit_chain_only_grows",),
+    "ground_auditlink": ("audit_chain_only_grows", "audit_link_is_of_its_decision"),
     "portal_user": ("user_changed",),
     "portal_user_groups": ("user_changes_groups",),
     "portal_user_user_permissions": ("user_changes_permissions",),

@@ -374,6 +374,8 @@ def as_recorded(*, entry: AuditEntry) -> dict[str, Any]:
         "id": entry.pk,
         "recorded_at": entry.recorded_at.isoformat(),
         "actor": entry.actor_id,
+        # a pack of before there were roles in the record has none in its lines
+        **({"role": entry.role} if entry.role else {}),
         "verb": entry.verb,
         "subject": entry.subject,
         "reason": entry.reason,

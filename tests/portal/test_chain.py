@@ -1,6 +1,7 @@
 """The chain of decisions: whoever changes the record is found, and where."""
 
 import hashlib
+import re
 import threading
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from django.db import IntegrityError, connection, connections, transaction
 from portal.ground import audit, chain, sql
 from portal.ground.chain import NO_HEAD, Head
 from portal.ground.models import AuditEntry, AuditLink, AuditPending
-from tests.factories import UserFactory
+from tests.factories import SupplierFactory, UserFactory
 from tests.scheduling.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -131,6 +132,7 @@ class TestVerify:
             "subject = 'release:7'",
             """facts = facts || '{"share": 0.26}'""",
             "recorded_at = recorded_at + interval '1 microsecond'",
+            "role = 'DCC auditors'",
         ],
     )
     def test_finds_a_decision_that_was_changed(self, now: datetime, change: str) -> None:
@@ -147,6 +149,30 @@ class TestVerify:
         forge(f"UPDATE ground_auditentry SET actor_id = {other.pk} WHERE id = {entry}")
 
         assert len(list(chain.verify())) == 1
+
+    @pytest.mark.parametrize("role", ["", "read-only", "DCC auditors"])
+    def test_finds_a_role_that_was_changed(self, role: str, now: datetime) -> None:
+        person = UserFactory.create(supplier=SupplierFactory.create(), role="administrator")
+        audit.record(actor=person, verb="booking.made", subject="booking:1", now=now)
+        chain.extend(now=now)
+        assert list(chain.verify()) == []
+        forge(f"UPDATE ground_auditentry SET role = '{role}'")
+
+        assert len(list(chain.verify())) == 1
+
+    def test_holds_for_what_was_chained_before_there_were_roles(self, now: datetime) -> None:
+        """The link of a decision without a role is what it always was."""
+        [entry] = chained(1, now=now)
+        [[line]] = sql.rows(
+            "SELECT jsonb_build_array(id, actor_id, verb, subject, reason, facts,"
+            " (extract(epoch FROM recorded_at) * 1000000)::bigint)::text FROM ground_auditentry",
+            {},
+        )
+
+        assert (
+            bytes(AuditLink.objects.get(entry=entry).link)
+            == hashlib.sha256(bytes(32) + line.encode()).digest()
+        )
 
     def test_finds_a_decision_that_was_deleted(self, now: datetime) -> None:
         entry = chained(5, now=now)[2]
@@ -245,6 +271,28 @@ class TestVerify:
 
 
 class TestAuditLink:
+    @pytest.mark.parametrize("earlier", [0, 1])
+    def test_refuses_to_be_that_of_another_decision(
+        self, earlier: int, now: datetime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A process of a version that knew no roles leaves them out."""
+        if earlier:
+            chained(earlier, now=now)
+        person = UserFactory.create(supplier=SupplierFactory.create(), role="administrator")
+        audit.record(actor=person, verb="booking.made", subject="booking:1", now=now)
+        with monkeypatch.context() as patch:
+            without = re.sub(r"CASE WHEN entry\.role.* END", "'[]'", chain.TAKE)
+            assert without != chain.TAKE
+            patch.setattr(chain, "TAKE", without)
+            with pytest.raises(
+                IntegrityError, match=f"link {earlier + 1} of the audit is not that of its decision"
+            ):
+                chain.extend(now=now)
+
+        assert chain.head().number == earlier
+        assert chain.extend(now=now)
+        assert list(chain.verify()) == []
+
     @pytest.mark.parametrize(
         "statement",
         [

@@ -35,6 +35,10 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("portal", "0006_epochs_of_sessions"): (
         "The triggers raise a number that no old process reads, and refuse nothing."
     ),
+    ("ground", "0007_decisions_name_the_role"): (
+        "The column has a default for whoever does not name it. An old worker that would chain a decision with a role "
+        "without it is refused and says so; the decision waits for a new worker, which is up soon, and nothing is lost."
+    ),
     ("ground", "0004_audit_chain"): (
         "What an old process records is taken down by the trigger as well, and waits for a new one to chain it. No old "
         "process knows the links, whose trigger refuses changes."

@@ -140,6 +140,7 @@ class TestRecord:
         assert "thing:4" in page
         assert not [number for number in (1, 2, 3) if f"thing:{number}" in page]
         assert "of another" not in page
+        assert "Acting as" in page
 
     def test_is_narrowed_by_person_act_and_day(
         self, recorded: None, administrator: User, northern: User, southern: User, client: Client
@@ -169,6 +170,8 @@ class TestRecord:
     def test_is_exported_as_text(self, recorded: None, client: Client) -> None:
         lines = client.get("/record.csv").getvalue().decode().splitlines()  # type: ignore[attr-defined]
 
+        assert lines[0].split(",")[2:4] == ["E-mail address", "Acting as"]
+        assert [line.split(",")[3] for line in lines[1:]] == ["Administrator", "Operations"]
         assert len(lines) == 3
         assert "'=HYPERLINK(1)" in lines[2]
         assert lines[1].endswith(",User role changed,thing:4,")

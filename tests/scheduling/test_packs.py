@@ -417,6 +417,16 @@ class TestMake:
         assert entry.subject == f"release:{world.release.pk}"
         assert entry.facts["manifest"] == hashlib.sha256(files[packs.MANIFEST]).hexdigest()
 
+    def test_names_the_roles_of_who_decided(self, taken: tuple[World, IO[bytes]]) -> None:
+        _, file = taken
+        file.seek(0)
+        files = unpacked(file.read())
+        decided = [json.loads(line) for line in files[packs.DECISIONS].splitlines()]
+
+        assert all((entry["actor"] is None) == ("role" not in entry) for entry in decided)
+        assert "superuser" in {entry.get("role") for entry in decided}
+        assert "DCC: Superuser" in files["report.html"].decode()
+
     def test_is_of_one_moment(self, taken: tuple[World, IO[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
         """What commits while the pack is being made is not in it, also where it is read after that."""
         world, _ = taken
