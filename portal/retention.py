@@ -2,7 +2,8 @@
 How long each kind of record is kept that can say something about a person or a household, and its end.
 
 The one place for it: the task that forgets and docs/operator.md both come from this table. What it does not name is
-kept: deployments, their commands and the record of decisions, which name hubs, acts and people at work.
+kept: deployments and their commands, which name hubs and acts; and the record of decisions, from which nothing goes but
+by somebody's decision (`portal.ground.purges`).
 """
 
 from collections.abc import Callable, Mapping

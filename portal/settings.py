@@ -162,6 +162,14 @@ HUB_GATEWAY = required(
 REHEARSAL_GATEWAY: Final = "hubs.modelled_fleet.gateway.RehearsedFleet"
 """What a rehearsal commands, whatever carrier the portal has: it never reaches a real hub."""
 LEASE_SECONDS: int = env.int("LEASE_SECONDS", default=60)
+# For so long a decision is on record before `audit purge` may take it; the words of e-mails go after two years.
+FEWEST_YEARS: Final = 3
+DECISIONS_KEPT_YEARS: int = env.int("DECISIONS_KEPT_YEARS", default=7)
+if DECISIONS_KEPT_YEARS < FEWEST_YEARS:
+    raise ImproperlyConfigured(
+        f"DECISIONS_KEPT_YEARS is below {FEWEST_YEARS}: an auditor asks about the years before. Set it to "
+        f"{FEWEST_YEARS} or more, or leave it out."
+    )
 # Whoever bears it may read the metrics; without it there are none.
 METRICS_TOKEN: str = env("METRICS_TOKEN", default="")
 if PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 32:

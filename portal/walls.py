@@ -61,7 +61,13 @@ OF_SIGNING_IN: Final = (
 """What whoever has not said yet who they are needs; no Supplier's page reads it."""
 DCCS: Final = (
     *("firmware_signoff", "portal_heartbeat", "django_admin_log", "ground_auditlink", "ground_audithead"),
-    *("ground_turn", "scheduling_capacitypattern", "scheduling_cohort", "scheduling_control"),
+    *(
+        "ground_auditbase",
+        "ground_turn",
+        "scheduling_capacitypattern",
+        "scheduling_cohort",
+        "scheduling_control",
+    ),
     *("scheduling_controllook", "scheduling_inflight", "scheduling_stage", "scheduling_tallychange"),
     *("scheduling_tally", "scheduling_strayreport", "scheduling_reportcount", "scheduling_oddreport"),
     *("scheduling_warningsign", "scheduling_evidence", "scheduling_latetally", "scheduling_reconciliation"),

@@ -5,6 +5,8 @@ Each link is the SHA-256 of the link before it, 32 bytes, nought at first, and o
 few seconds after the decisions, by one process at a time, in the order in which they were found: were they made with
 the decisions, each would wait until all before it are committed, and a halt could wait for a long booking.
 
+Once the oldest decisions are purged (`portal.ground.purges`), the chain begins with its base: the last link of theirs.
+
 Who can write to the database at will can also make a whole new chain. That is found by whoever has kept a head of the
 old one: each is in the log, and in every evidence pack.
 """
@@ -18,7 +20,7 @@ from typing import Final
 from django.db import transaction
 
 from portal.ground import sql
-from portal.ground.models import AuditHead
+from portal.ground.models import AuditBase, AuditEntry, AuditHead
 
 BEGINNING: Final = bytes(32)
 """The link before the first."""
@@ -88,6 +90,49 @@ def head() -> Head:
     return NO_HEAD
 
 
+SUBJECT: Final = "audit:decisions"
+PURGED: Final = "audit.purged"
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """A decision on record that all decisions up to a link of the chain go."""
+
+    decision: int
+    recorded_at: datetime
+    who: str
+    upto: Head
+    until: datetime
+    """All of them had been recorded before then."""
+
+
+def base() -> Head:
+    """Return the link before the first that is left: `NO_HEAD` where nothing was ever purged."""
+    for number, link in AuditBase.objects.values_list("number", "link"):
+        return Head(number, bytes(link))
+    return NO_HEAD
+
+
+def last_purge() -> Purge | None:
+    """Return the newest decision to purge."""
+    entry = (
+        AuditEntry.objects.select_related("actor")
+        .filter(subject=SUBJECT, verb=PURGED)
+        .order_by("-pk")
+        .first()
+    )
+    if entry is None:
+        return None
+    facts = entry.facts
+    return Purge(
+        entry.pk,
+        entry.recorded_at,
+        str(entry.actor or "the portal"),
+        Head(facts["number"], bytes.fromhex(facts["link"])),
+        datetime.fromisoformat(facts["until"]),
+    )
+
+
 @transaction.atomic(durable=True)
 def extend(*, now: datetime) -> Head | None:
     """Chain the decisions that are in no chain yet, some thousands at a time; return the new head, or None."""
@@ -111,7 +156,8 @@ def _link(before: bytes, line: str) -> bytes:
 
 # -- whether it still holds ----------------------------------------------------------------------------------
 
-COUNT = "SELECT count(*) FROM ground_auditlink"
+COUNT = "SELECT count(*) FROM ground_auditlink WHERE number > %(after)s"
+BEFORE = "SELECT number FROM ground_auditlink WHERE number <= %(base)s ORDER BY number LIMIT 1"
 PORTION = f"""
 SELECT link.number, link.entry_id, link.link, CASE WHEN entry.id IS NOT NULL THEN {LINE} END
 FROM ground_auditlink link LEFT JOIN ground_auditentry entry ON entry.id = link.entry_id
@@ -137,12 +183,18 @@ def verify(
     """
     Yield a sentence for each difference between the record and its chain, all of one moment; none where it holds.
 
-    `kept` is a head of earlier, which the chain must still have; `tell` is given how many links were looked at, of
-    how many. To be exhausted.
+    `kept` is a head of earlier, which the chain must still have, unless it lies before the base; `tell` is given how
+    many links were looked at, of how many. To be exhausted.
     """
     with sql.snapshot():
-        [(links,)] = sql.rows(COUNT, {})
-        number, link = 0, BEGINNING
+        begins, purge = base(), last_purge()
+        yield from _of_the_base(begins, purge)
+        named = [("that was kept", kept)] if kept else []
+        named += [(f"to which decision {purge.decision} purged", purge.upto)] if purge else []
+        if kept is not None and kept.number == begins.number and kept != begins:
+            yield f"The base, link {begins.number}, is not the link that was kept."
+        number, link = begins.number, begins.link
+        [(links,)] = sql.rows(COUNT, {"after": number})
         gone: list[tuple[int, int]] = []
         while portion := sql.rows(PORTION, {"after": number, "limit": AT_A_TIME}):
             for here, entry, written, line in portion:
@@ -155,10 +207,11 @@ def verify(
                     gone = []
                 if line is not None and here == number + 1 and _link(link, line) != written:
                     yield f"Decision {entry}, number {here} of the chain, is not what was recorded, or its link is not."
-                if kept is not None and here == kept.number and written != kept.link:
-                    yield f"Link {here} is not the one that was kept: the chain was made anew up to there, or further."
+                for whose, head_ in named:
+                    if here == head_.number and written != head_.link:
+                        yield f"Link {here} is not the one {whose}: the chain was made anew up to there, or further."
                 number, link = here, written
-            tell(min(number, links), links)
+            tell(min(number - begins.number, links), links)
         if gone:
             yield _deleted(gone)
         last = head()
@@ -172,6 +225,24 @@ def verify(
             yield f"Decision {entry} is in no chain: it was put in past the portal."
         for (entry,) in sql.rows(GONE, {}):
             yield f"Decision {entry} was deleted before it was chained."
+
+
+def _of_the_base(begins: Head, purge: Purge | None) -> Iterator[str]:
+    """Yield what is wrong with where the chain begins."""
+    if begins == NO_HEAD:
+        return
+    if purge is None or purge.upto.number < begins.number:
+        yield (
+            f"The chain begins after link {begins.number}, and no decision on record says that those up to there go: "
+            "they were taken away past the portal."
+        )
+    elif purge.upto.number == begins.number and purge.upto != begins:
+        yield (
+            f"The chain begins after another link {begins.number} than the one to which decision {purge.decision} "
+            "purged."
+        )
+    for (first,) in sql.rows(BEFORE, {"base": begins.number}):
+        yield f"Links from {first} on lie before the base, {begins.number}, and are still there."
 
 
 def _deleted(gone: Sequence[tuple[int, int]]) -> str:

@@ -13,8 +13,8 @@ class AuditEntry(models.Model):
     `role` is what its actor acted in, as `portal.ground.roles.in_words` reads it: empty for the portal itself, and for
     what was recorded before roles were.
 
-    Rows are only ever added: triggers refuse UPDATE, DELETE and TRUNCATE. Write them through
-    `portal.ground.audit.record`, in the transaction of the act that they describe.
+    Rows are only ever added: triggers refuse UPDATE, TRUNCATE, and DELETE but by `portal.ground.purges`. Write them
+    through `portal.ground.audit.record`, in the transaction of the act that they describe.
     """
 
     actor = models.ForeignKey(
@@ -47,7 +47,7 @@ class AuditLink(models.Model):
     """
     A decision's place in the chain of decisions; the link, 32 bytes, is as `portal.ground.chain` says.
 
-    Rows are only ever added, as those of the record are.
+    Rows are only ever added, and purged, as those of the record are.
     """
 
     number = models.BigIntegerField(primary_key=True)
@@ -78,6 +78,23 @@ class AuditHead(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="audit_has_one_head")]
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+class AuditBase(models.Model):
+    """
+    Where the chain begins: how many links before it were purged, and the last of them.
+
+    `portal.ground.purges` moves it, as the owner of the tables; no process of the portal may.
+    """
+
+    number = models.BigIntegerField()
+    link = models.BinaryField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="audit_has_one_base")]
 
     def __str__(self) -> str:
         return f"{self.number}"

@@ -28,6 +28,7 @@ from firmware.models import (
     SignOff,
 )
 from hubs.models import HubModel, Network, Supplier
+from portal.ground import chain
 from portal.ground.models import AuditEntry
 from scheduling import packs
 from scheduling.models import Booking, Consent, Evidence, Lot, Objection, Rehearsal, Stage
@@ -390,11 +391,23 @@ def still_recorded(*, file: IO[bytes], head: str) -> Finding:
     The pack is one whose signature holds. Decisions that came later, or that were being made then, are no difference.
     """
     number, last = 0, packs.BEGINNING
+    purge = chain.last_purge()
     for lines in _batches(packs.lines(file=file)):
         recorded = AuditEntry.objects.in_bulk([json.loads(line)["id"] for line in lines])
         for line in lines:
             number += 1
             entry = recorded.get(json.loads(line)["id"])
+            if (
+                entry is None
+                and purge
+                and datetime.fromisoformat(json.loads(line)["recorded_at"]) < purge.until
+            ):
+                return Finding(
+                    False,
+                    f"Decision {json.loads(line)['id']} of the pack was purged from the audit, with all up to number "
+                    f"{purge.upto.number} of its chain, as decision {purge.decision} says: the audit cannot speak for "
+                    "this pack any more. Its own signature and hashes do.",
+                )
             if entry is None or packs.as_line(entry=as_recorded(entry=entry)) != line:
                 what = "is not in the audit" if entry is None else "was changed in the audit"
                 return Finding(

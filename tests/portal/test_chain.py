@@ -301,7 +301,8 @@ class TestAuditLink:
             "TRUNCATE ground_auditlink",
         ],
     )
-    def test_refuses_to_be_changed_by_any_statement(self, statement: str) -> None:
+    def test_refuses_to_be_changed_by_any_statement(self, statement: str, now: datetime) -> None:
+        chained(1, now=now)
         with (
             pytest.raises(IntegrityError, match="links of the audit are only ever added"),
             transaction.atomic(),

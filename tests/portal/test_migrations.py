@@ -39,6 +39,11 @@ HARMLESS: dict[tuple[str, str], str] = {
         "The column has a default for whoever does not name it. An old worker that would chain a decision with a role "
         "without it is refused and says so; the decision waits for a new worker, which is up soon, and nothing is lost."
     ),
+    ("ground", "0008_purges_of_decisions"): (
+        "No old process has the right to delete decisions, and none ever did. Whoever tries is refused as before, but "
+        "for what was purged, which a new command does alone."
+    ),
+    ("portal", "0008_nobody_purges"): "It takes rights to a table away that no old process knows.",
     ("ground", "0004_audit_chain"): (
         "What an old process records is taken down by the trigger as well, and waits for a new one to chain it. No old "
         "process knows the links, whose trigger refuses changes."

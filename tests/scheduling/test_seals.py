@@ -1,5 +1,6 @@
 """Outcomes on record: whoever changes what became of a hub is found, by its lot."""
 
+import io
 from datetime import timedelta
 
 import pytest
@@ -7,13 +8,16 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import F
 
+from firmware.models import FirmwareRelease
 from firmware.operations import decisions
 from hubs.gateway import Outcome
-from portal.ground import chain
-from portal.ground.models import AuditEntry
-from scheduling.models import Command, Deployment, Lot
+from portal.ground import chain, purges
+from portal.ground.models import AuditEntry, AuditLink
+from scheduling.models import Booking, Command, Deployment, Lot
+from scheduling.operations import packs
 from scheduling.operations import seals as operations
-from scheduling.queries import seals
+from scheduling.queries import reports, seals
+from scheduling.queries.purges import CARRIED, purgeable
 from tests.scheduling.world import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -173,6 +177,75 @@ class TestVerify:
         )
 
         assert seals.of_lots(lots=[ended.lot_id]) == before
+
+
+class TestPurges:
+    """What a purge of the record of decisions does to the seals in it, and what it waits for."""
+
+    def chained(self, world: World) -> None:
+        while chain.extend(now=world.clock()):
+            pass
+
+    def purge(self, world: World, *, number: int) -> int:
+        purges.decide(number=number, until=world.clock(), by=world.staff, reason="Old", now=world.clock())
+        gone = purges.proceed(carried=CARRIED, clock=world.clock)
+        self.chained(world)
+        return gone
+
+    def test_carry_seals_on(self, world: World) -> None:
+        """Twice: the decision that carried the seal goes as well."""
+        lot = sealed(world)
+        self.chained(world)
+
+        for _ in range(2):
+            assert self.purge(world, number=chain.head().number)
+            assert list(chain.verify()) == []
+            assert list(seals.verify()) == []
+        assert set(AuditEntry.objects.values_list("verb", flat=True)) == {"audit.purged", seals.VERB}
+
+        forge("UPDATE scheduling_deployment SET stage = 9 WHERE id = %s", Deployment.objects.latest("pk").pk)
+        [finding] = seals.verify()
+        assert finding.startswith(f"Outcomes of lot {lot.pk} were changed.")
+
+    def test_leave_what_a_release_or_a_booking_needs(self, world: World) -> None:
+        """Whoever changed a release may not sign it off, and a booking tells its story: both by the record."""
+        sealed(world)
+        self.chained(world)
+        first = AuditEntry.objects.filter(subject=f"release:{world.release.pk}").earliest("pk").pk
+        booked = AuditEntry.objects.filter(verb="booking.placed").earliest("pk").pk
+        numbers = dict(AuditLink.objects.values_list("entry_id", "number"))
+        later = world.clock() + DAY
+
+        kept = purgeable(before=later)
+        assert (kept.number, kept.kept_by) == (numbers[first] - 1, f"release:{world.release.pk}")
+
+        ended = later - 2 * DAY
+        FirmwareRelease.objects.filter(pk=world.release.pk).update(state="closed", ended_at=ended)
+        assert Booking.objects.get().done_at is None
+        kept = purgeable(before=later)
+        assert (kept.number, kept.kept_by) == (
+            numbers[booked] - 1,
+            f"booking:{Booking.objects.get().reference}",
+        )
+
+        Booking.objects.update(done_at=ended)
+        assert purgeable(before=later).number == chain.head().number
+        # whatever ended of late is asked about
+        assert purgeable(before=ended).decisions < chain.head().number
+
+    def test_are_no_forgery_of_packs_of_before(self, world: World) -> None:
+        sealed(world)
+        self.chained(world)
+        pack = io.BytesIO()
+        packs.make(release=world.release, file=pack, by=world.staff, now=world.clock())
+        world.clock.move(days=1)
+        self.purge(world, number=chain.head().number)
+        pack.seek(0)
+
+        finding = reports.still_recorded(file=pack, head="")
+
+        assert not finding.holds
+        assert "was purged from the audit" in finding.words
 
 
 class TestCommandLine:
