@@ -356,8 +356,8 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
         "audit_chain_only_grows",
         "audit_link_is_of_its_decision",
     ),
-    "portal_user": ("user_changed",),
-    "portal_user_groups": ("user_changes_groups",),
+    "portal_user": ("user_changed", "user_of_a_supplier_has_no_groups"),
+    "portal_user_groups": ("user_changes_groups", "user_roles_apart"),
     "portal_user_user_permissions": ("user_changes_permissions",),
     "scheduling_deployment": (
         "deployment_activated_in_a_stage",

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import IntegrityError, connection, transaction
 
 from firmware import locks, queries
@@ -147,7 +148,7 @@ class TestSignOff:
         self, who: str, submitted: FirmwareRelease, author: User, manager: User, approver: User, now: datetime
     ) -> None:
         by = {"author": author, "manager": manager}[who]
-        by.groups.add(*approver.groups.all())
+        by.user_permissions.add(*Permission.objects.filter(group__user=approver))
 
         with pytest.raises(decisions.UnableToSignOff, match="Ask somebody"):
             sign(submitted, User.objects.get(pk=by.pk), now)
@@ -158,7 +159,7 @@ class TestSignOff:
         self, author: User, approver: User, now: datetime
     ) -> None:
         # a release without a record of its making: only the CHECK stands in the way
-        author.groups.add(*approver.groups.all())
+        author.user_permissions.add(*Permission.objects.filter(group__user=approver))
         release = FirmwareReleaseFactory(submitted=True, author=author)
 
         with pytest.raises(decisions.UnableToSignOff, match="cannot sign off their own release"):
@@ -173,7 +174,7 @@ class TestSignOff:
         approver: User,
         now: datetime,
     ) -> None:
-        manager.groups.add(*approver.groups.all())
+        manager.user_permissions.add(*Permission.objects.filter(group__user=approver))
         both = User.objects.get(pk=manager.pk)
         releases.change(
             release=draft, revision=1, particulars=particulars(notes="Theirs"), content=None, by=both, now=now
@@ -519,7 +520,7 @@ class TestResume:
     def test_refuses_who_signed_it_off_and_who_gives_no_reason(
         self, halted: FirmwareRelease, author: User, approver: User, manager: User, now: datetime
     ) -> None:
-        approver.groups.add(*manager.groups.all())
+        approver.user_permissions.add(*Permission.objects.filter(group__user=manager))
         both = User.objects.get(pk=approver.pk)
         sign(halted, both, now + 2 * HOUR, SignedAct.RESUME)
 

@@ -43,6 +43,9 @@ HARMLESS: dict[tuple[str, str], str] = {
         "No old process has the right to delete decisions, and none ever did. Whoever tries is refused as before, but "
         "for what was purged, which a new command does alone."
     ),
+    ("portal", "0009_roles_apart"): (
+        "Old pages refuse the same before they ask the database. Whoever has such roles already keeps them."
+    ),
     ("portal", "0008_nobody_purges"): "It takes rights to a table away that no old process knows.",
     ("ground", "0004_audit_chain"): (
         "What an old process records is taken down by the trigger as well, and waits for a new one to chain it. No old "

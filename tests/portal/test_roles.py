@@ -1,11 +1,17 @@
 """Who may do what, as it is stated in one place."""
 
 from itertools import combinations
+from threading import Barrier
 
 import pytest
+from django.contrib.auth.models import Group
+from django.db import IntegrityError, connection, transaction
 
-from portal.ground import roles
+from portal.ground import roles, sql
 from portal.ground.roles import DccRole, SupplierRole
+from portal.models import User
+from tests.factories import SupplierFactory, UserFactory
+from tests.scheduling.test_races import at_once
 
 SIGN_OFF, PUBLISH = "firmware.sign_off_firmwarerelease", "firmware.publish_firmwarerelease"
 INVITE, MANAGE = "portal.add_invitation", "portal.change_user"
@@ -59,6 +65,99 @@ class TestConflict:
 
     def test_lets_others_go_together(self) -> None:
         assert roles.conflict([DccRole.AUTHOR, DccRole.OPERATIONS, "A group of somebody else's"]) == ""
+
+
+GIVE = "INSERT INTO portal_user_groups (user_id, group_id) VALUES (%s, %s)"
+
+
+def give(person: User, *given: Group) -> None:
+    """Give groups past Python."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for group in given:
+            cursor.execute(GIVE, [person.pk, group.pk])
+
+
+@pytest.mark.django_db
+class TestTheDatabase:
+    """What no path gives anybody, whoever writes."""
+
+    @pytest.fixture
+    def groups(self) -> dict[str, Group]:
+        return {role: Group.objects.get_or_create(name=role.value)[0] for role in DccRole}
+
+    def test_knows_the_same_pairs(self) -> None:
+        held = {frozenset(pair) for pair in sql.rows("SELECT one, other FROM portal_roles_apart()", {})}
+
+        assert held == {frozenset((one.value, other.value)) for one, other, _ in roles.CONFLICTS}
+
+    @pytest.mark.parametrize(("one", "other"), list(combinations(DccRole, 2)))
+    def test_refuses_what_nobody_has_together(
+        self, one: DccRole, other: DccRole, groups: dict[str, Group]
+    ) -> None:
+        for first, second in ((one, other), (other, one)):
+            person = UserFactory.create(is_staff=True)
+            give(person, groups[first])
+            if not roles.conflict([one, other]):
+                give(person, groups[second])
+                continue
+            with pytest.raises(IntegrityError, match="are for two people"):
+                give(person, groups[second])
+            with pytest.raises(IntegrityError, match="are for two people"):
+                give(UserFactory.create(is_staff=True), groups[first], groups[second])
+
+    def test_lets_one_take_the_place_of_another(self, groups: dict[str, Group]) -> None:
+        person = UserFactory.create(is_staff=True)
+        give(person, groups[DccRole.AUTHOR])
+
+        person.groups.set([groups[DccRole.APPROVER], groups[DccRole.OPERATIONS]])
+
+        assert person.groups.count() == 2
+
+    def test_refuses_a_row_that_becomes_another(self, groups: dict[str, Group]) -> None:
+        person = UserFactory.create(is_staff=True)
+        give(person, groups[DccRole.AUTHOR], groups[DccRole.OPERATIONS])
+
+        with pytest.raises(IntegrityError, match="are for two people"), transaction.atomic():
+            sql.run(
+                "UPDATE portal_user_groups SET group_id = %(to)s WHERE group_id = %(one)s",
+                {"to": groups[DccRole.APPROVER].pk, "one": groups[DccRole.OPERATIONS].pk},
+            )
+
+    def test_gives_a_suppliers_person_no_groups(self, groups: dict[str, Group]) -> None:
+        supplier = SupplierFactory.create()
+        with pytest.raises(IntegrityError, match="groups are for people of DCC"):
+            give(UserFactory.create(supplier=supplier), groups[DccRole.AUDITOR])
+
+        person = UserFactory.create(is_staff=True)
+        give(person, groups[DccRole.AUDITOR])
+        with pytest.raises(IntegrityError, match="groups are for people of DCC"), transaction.atomic():
+            User.objects.filter(pk=person.pk).update(
+                is_staff=False, supplier=supplier, role=SupplierRole.OPERATIONS
+            )
+
+    def test_gives_dccs_people_no_role_of_a_suppliers(self) -> None:
+        person = UserFactory.create(is_staff=True)
+
+        with pytest.raises(IntegrityError, match="user_of_a_supplier_has_a_role"), transaction.atomic():
+            User.objects.filter(pk=person.pk).update(role=SupplierRole.ADMINISTRATOR)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTwoAtOnce:
+    def test_do_not_give_somebody_both(self) -> None:
+        person = UserFactory.create(is_staff=True)
+        together = Barrier(2, timeout=30)
+
+        def gives(role: DccRole) -> None:
+            with transaction.atomic():
+                group = Group.objects.create(name=role.value)
+                together.wait()
+                give(person, group)
+
+        went = at_once(lambda: gives(DccRole.AUTHOR), lambda: gives(DccRole.APPROVER))
+
+        assert sorted(type(one).__name__ for one in went) == ["IntegrityError", "NoneType"]
+        assert person.groups.count() == 1
 
 
 class TestSupplierRoles:

@@ -75,15 +75,18 @@ ENDS: dict[str, Callable[[User], object]] = {
     "deactivated and taken back": lambda person: [
         User.objects.filter(pk=person.pk).update(is_active=is_active) for is_active in (False, True)
     ],
+    "another permission": lambda person: person.user_permissions.add(Permission.objects.all()[0]),
+    "another address": lambda person: User.objects.filter(pk=person.pk).update(email="new@northern.example"),
+}
+ENDS_OF_DCC: dict[str, Callable[[User], object]] = {
     "another group": lambda person: person.groups.add(Group.objects.create(name="Others")),
     "another group in the database": lambda person: raw(
         "WITH made AS (INSERT INTO auth_group (name) VALUES ('Raw') RETURNING id) "
         "INSERT INTO portal_user_groups (user_id, group_id) SELECT %s, id FROM made",
         person.pk,
     ),
-    "another permission": lambda person: person.user_permissions.add(Permission.objects.all()[0]),
-    "another address": lambda person: User.objects.filter(pk=person.pk).update(email="new@northern.example"),
 }
+"""What only DCC's people have."""
 
 
 class TestTheNextRequest:
@@ -97,6 +100,15 @@ class TestTheNextRequest:
         response = client.get(page_of(person))
         assert response.status_code == HTTPStatus.FOUND
         assert response.headers["Location"].startswith(LOGIN)
+
+    @pytest.mark.parametrize("how", ENDS_OF_DCC)
+    def test_of_somebody_with_other_groups_is_a_strangers(self, staff: User, how: str) -> None:
+        client = sign_in(staff)
+        assert is_alive(client, staff)
+
+        ENDS_OF_DCC[how](User.objects.get(pk=staff.pk))
+
+        assert client.get(page_of(staff)).headers["Location"].startswith(LOGIN)
 
     @pytest.mark.parametrize("column", ["is_superuser", "is_staff"])
     def test_of_somebody_who_was_dcc_staff_is_a_strangers(
