@@ -1,7 +1,7 @@
 """Questions about people, and about whether the portal does its work."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -101,6 +101,7 @@ CROSS JOIN LATERAL (
 WHERE person.supplier_id = %(supplier)s AND person.id = coalesce(%(person)s, person.id)
 ORDER BY entry.id DESC LIMIT %(limit)s
 """
+DEEDS_AT_A_TIME = 2_000
 NEWEST = (1 << 63) - 1
 LIKE_MEANS = str.maketrans({"\\": r"\\", "%": r"\%", " ": "_"})
 """What people type as one; a space stands for the dots and dashes of verbs."""
@@ -139,6 +140,29 @@ def deeds(
             },
         )
         return [Deed(*row) for row in cursor.fetchall()]
+
+
+def every_deed(
+    *,
+    supplier: Supplier,
+    person: User | None = None,
+    act: str | None = None,
+    first_day: date | None = None,
+    last_day: date | None = None,
+) -> Iterator[Deed]:
+    """Yield all that a Supplier's people did, the newest first, as `deeds` narrows it; read in pages."""
+    before: int | None = None
+    while page := deeds(
+        supplier=supplier,
+        before=before,
+        limit=DEEDS_AT_A_TIME,
+        person=person,
+        act=act,
+        first_day=first_day,
+        last_day=last_day,
+    ):
+        yield from page
+        before = page[-1].pk
 
 
 @dataclass(frozen=True, slots=True)

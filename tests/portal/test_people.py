@@ -167,6 +167,28 @@ class TestRecord:
 
         assert [deed.subject for deed in newest + older] == ["thing:4", "thing:0"]
 
+    @pytest.mark.parametrize("at_a_time", [1, 3, 10, 2_000])
+    def test_is_exported_whole(
+        self,
+        at_a_time: int,
+        northern: User,
+        administrator: User,
+        southern: User,
+        client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """However it falls into pages, and whoever of the Supplier's acted in between."""
+        monkeypatch.setattr(queries, "DEEDS_AT_A_TIME", at_a_time)
+        for number in range(10):
+            actor = (northern, administrator, southern)[number % 3]
+            audit.record(actor=actor, verb="thing.done", subject=f"thing:{number}", now=clock.now())
+
+        lines = client.get("/record.csv?act=thing").getvalue().decode().splitlines()  # type: ignore[attr-defined]
+
+        assert [line.split(",")[5] for line in lines[1:]] == [
+            f"thing:{number}" for number in (9, 7, 6, 4, 3, 1, 0)
+        ]
+
     def test_is_exported_as_text(self, recorded: None, client: Client) -> None:
         lines = client.get("/record.csv").getvalue().decode().splitlines()  # type: ignore[attr-defined]
 
