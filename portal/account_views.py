@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.generic import TemplateView, View
 
-from portal import queries, second_factors, sessions
+from portal import door, queries, second_factors, sessions
 from portal.ground import clock, roles
 from portal.ground.access import SupplierView, user_of
 from portal.models import Session
@@ -70,6 +70,7 @@ class EndSessionView(View):
         ended, _ = Session.objects.filter(user=user_of(request), handle=handle).delete()
         if not ended:
             raise Http404
+        door.passed("session ended: by its person, from another one", user=user_of(request).pk)
         messages.success(request, "That session is ended: whoever has it has to sign in again.")
         return redirect("account")
 
@@ -82,6 +83,7 @@ class EndOtherSessionsView(View):
     def post(self, request: HttpRequest) -> HttpResponse:
         """End them, and say how many."""
         ended, _ = Session.objects.filter(user=user_of(request)).exclude(pk=_kept(request)).delete()
+        door.passed(f"sessions ended: {ended}, by their person, from another one", user=user_of(request).pk)
         messages.success(
             request,
             "You were signed in nowhere else."

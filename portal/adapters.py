@@ -5,17 +5,19 @@ from urllib.parse import quote
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.auth_backends import AuthenticationBackend
+from allauth.account.internal.flows.login import get_authentication_records
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.sites.shortcuts import get_current_site
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.encoding import force_str
 
-from portal import notices, sealing, second_factors
+from portal import door, notices, sealing, second_factors
 from portal.ground import clock
 from portal.models import User
 
@@ -67,8 +69,34 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         )
         return factors or methods
 
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count the attempt, and say so in the log where there were too many."""
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            door.refused("password not looked at: too many attempts", user=_account_of(credentials))
+            raise
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """Say in the log that a password was wrong, and whose account it was to open, where there is one."""
+        super().authentication_failed(request, **credentials)
+        door.refused("wrong password", user=_account_of(credentials))
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Let somebody in, and say by what in the log."""
+        super().login(request, user)
+        by = [record.get("type", record["method"]) for record in get_authentication_records(request, user)]
+        door.passed(f"signed in with {' and '.join(by) or 'an invitation'}", user=user.pk)
+
+    def logout(self, request: HttpRequest) -> None:
+        """Let somebody out, and say so in the log."""
+        user = request.user.pk
+        super().logout(request)
+        door.passed("signed out", user=user)
+
     def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
         """Tell whoever gave the right password that their access has ended, and stay at the door."""
+        door.refused("right password of somebody whose access has ended", user=user.pk)
         messages.error(request, "Your access has ended. Ask DCC, or your Supplier's administrator.")
         return redirect("account_login")
 
@@ -85,6 +113,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             },
         )
         notices.account(address=email, subject=message.subject, text=str(message.body), now=clock.now())
+
+
+def _account_of(credentials: dict[str, Any]) -> int | None:
+    """Return the id of the account that was to be opened; it takes as long where there is none."""
+    email = str(credentials.get("email") or "").strip().lower()
+    return User.objects.filter(email=email).values_list("pk", flat=True).first()
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]

@@ -26,6 +26,7 @@ from django.http import HttpRequest
 
 from firmware.models import FirmwareRelease
 from hubs.models import Supplier
+from portal import door
 from portal.ground import roles
 from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
@@ -103,7 +104,14 @@ class OneTimeCode(PlainLabels):
     cleaned_data: dict[str, Any]
 
     def clean_code(self) -> str:
-        """Refuse a code that was used, and use this one up."""
+        """Refuse a code that was used, and use this one up; say in the log if it is refused."""
+        try:
+            return self._used_up()
+        except ValidationError:
+            door.refused("second factor refused: a code", user=self.user.pk)
+            raise
+
+    def _used_up(self) -> str:
         key = f"used:{self.user.pk}:{normalize_user_code(self.cleaned_data['code'])}"
         if cache.get(key):
             raise get_adapter().validation_error("incorrect_code")
@@ -126,6 +134,7 @@ class CodeForm(OneTimeCode, factor_forms.AuthenticateForm):  # type: ignore[misc
     def save(self) -> None:
         """Sign in, and tell somebody whose recovery code was used."""
         super().save()
+        door.passed(f"second factor given: {self.authenticator.type}", user=self.user.pk)
         tell_of_recovery_code(used=self.authenticator)
 
 
@@ -135,6 +144,7 @@ class CodeAgainForm(OneTimeCode, factor_forms.ReauthenticateForm):  # type: igno
     def save(self) -> None:
         """Go on, and tell somebody whose recovery code was used."""
         super().save()
+        door.passed(f"second factor given again: {self.authenticator.type}", user=self.user.pk)
         tell_of_recovery_code(used=self.authenticator)
 
 
@@ -150,6 +160,40 @@ def tell_of_recovery_code(*, used: Authenticator) -> None:
 
 class ActivateAppForm(OneTimeCode, app_forms.ActivateTOTPForm):  # type: ignore[misc]
     """Show that the app has the secret, by a code of it."""
+
+
+class Touched:
+    """Take the answer of a security key, and say in the log what came of it."""
+
+    user: User
+    cleaned_data: dict[str, Any]
+
+    def clean_credential(self) -> Authenticator:
+        """Refuse what no key of theirs has signed."""
+        try:
+            held: Authenticator = super().clean_credential()  # type: ignore[misc]
+        except ValidationError:
+            door.refused("second factor refused: a security key", user=self.user.pk)
+            raise
+        return held
+
+
+class KeyForm(Touched, key_forms.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """Touch a security key beside the password."""
+
+    def save(self) -> None:
+        """Sign in."""
+        super().save()
+        door.passed("second factor given: webauthn", user=self.user.pk)
+
+
+class KeyAgainForm(Touched, key_forms.ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """Show with a security key that it is still the same person."""
+
+    def save(self) -> None:
+        """Go on."""
+        super().save()
+        door.passed("second factor given again: webauthn", user=self.user.pk)
 
 
 class AddKeyForm(PlainLabels, key_forms.AddWebAuthnForm):  # type: ignore[misc]

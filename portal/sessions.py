@@ -54,6 +54,8 @@ class SessionStore(DatabaseStore):
     """The row as it was loaded or written."""
     ended: str = ""
     """Why there is no session any more, where we know that there was one."""
+    whose: int | None = None
+    """Whose that one was."""
     address: str | None = None
     browser: str = ""
 
@@ -73,9 +75,9 @@ class SessionStore(DatabaseStore):
             self._session_key = None
             return {}
         if row.asked_at >= row.expire_date:
-            self.ended = OVER if row.user_id else ""
+            self.ended, self.whose = OVER if row.user_id else "", row.user_id
         elif row.active_at and row.idle_after and row.asked_at >= row.active_at + row.idle_after:
-            self.ended = IDLE
+            self.ended, self.whose = IDLE, row.user_id
         else:
             self.kept = row
             return self.decode(row.session_data)
@@ -97,6 +99,7 @@ class SessionStore(DatabaseStore):
     def flush(self) -> None:
         """Forget the session and all that it holds."""
         if self.kept is not None and self.kept.user_id:
+            self.whose = self.kept.user_id
             self.ended = CHANGED  # somebody who signs out is told so by the page that does it
         super().flush()
         self.kept = None

@@ -387,6 +387,8 @@ MFA_FORMS = {
     "reauthenticate": "portal.forms.CodeAgainForm",
     "activate_totp": "portal.forms.ActivateAppForm",
     "add_webauthn": "portal.forms.AddKeyForm",
+    "authenticate_webauthn": "portal.forms.KeyForm",
+    "reauthenticate_webauthn": "portal.forms.KeyAgainForm",
 }
 MFA_TOTP_ISSUER = "Hub firmware portal"
 MFA_TOTP_TOLERANCE = 1  # steps of 30 s before and after: telephones' clocks are not ours

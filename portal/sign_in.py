@@ -11,12 +11,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import redirect, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from portal import second_factors
-from portal.sessions import CHANGED
+from portal import door, second_factors
+from portal.sessions import CHANGED, IDLE, OVER
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 REASON: Final = "ended"
 """The parameter that tells the page of signing in why it is asked for."""
+WHY: Final = {
+    IDLE: "nothing was done in it",
+    OVER: "its time is over",
+    CHANGED: "another password or role, or the end of access",
+}
+"""How the log says why a session has ended."""
 WITHOUT_SECOND_FACTOR: Final = frozenset(
     {
         "account_logout",
@@ -52,6 +58,10 @@ class SignedOut:
         reason = _reason(request)
         if not reason and not is_part:
             return None  # Django's own middleware asks a stranger to sign in
+        if reason:
+            kept = getattr(request.session, "kept", None)
+            whose = getattr(request.session, "whose", None) or (kept.user_id if kept else None)
+            door.passed(f"session ended: {WHY[reason]}", user=whose)
         asked = {REDIRECT_FIELD_NAME: _whereabouts(request, is_part=is_part)}
         if reason:
             asked[REASON] = reason
