@@ -178,7 +178,7 @@ def accept(*, token: str, first_name: str, last_name: str, password: str, now: d
                 verb="invitation.accepted",
                 subject=f"invitation:{invitation.pk}",
                 now=now,
-                facts={"email": user.email, "user": user.pk},
+                facts={"user": user.pk},
             )
     except IntegrityError as error:
         raise UnableToAccept("There is an account for this address already: sign in instead.") from error
@@ -251,7 +251,6 @@ def _set_active(*, user: User, active: bool, by: User, now: datetime, reason: st
             subject=f"user:{user.pk}",
             now=now,
             reason=reason,
-            facts={"email": user.email},
         )
         notices.access_changed(user=user, has_access=active, reason=reason, now=now)
 
@@ -294,7 +293,7 @@ def change_role(*, user: User, role: str, by: User, now: datetime, reason: str =
             subject=f"user:{user.pk}",
             now=now,
             reason=reason,
-            facts={"email": user.email, "from": before, "to": role},
+            facts={"from": before, "to": role},
         )
         notices.role_changed(user=user, word=SupplierRole(role).label, reason=reason, now=now)
 
@@ -336,6 +335,6 @@ def change_groups(
             subject=f"user:{user.pk}",
             now=now,
             reason=reason,
-            facts={"email": user.email, "from": before, "to": names},
+            facts={"from": before, "to": names},
         )
         notices.role_changed(user=user, word=", ".join(names) or "none", reason=reason, now=now)

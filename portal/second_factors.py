@@ -77,7 +77,7 @@ def take_away(*, user: User, by: User, reason: str, now: datetime) -> None:
             subject=f"user:{user.pk}",
             now=now,
             reason=reason,
-            facts={"email": user.email, "had": had},
+            facts={"had": had},
         )
         notices.account(
             address=user.email,

@@ -4,12 +4,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from django.contrib.auth.models import Group
 from django.db import connection
 
 from firmware.operations.groups import ensure_groups
 from hubs.models import Supplier
-from portal import operations, tokens
+from portal import operations, second_factors, tokens
 from portal.ground.models import AuditEntry
 from portal.ground.roles import DccRole, SupplierRole
 from portal.models import Invitation, User
@@ -460,7 +461,6 @@ class TestChangeGroups:
 
         entry = AuditEntry.objects.get(verb="user.groups_changed")
         assert entry.facts == {
-            "email": person.email,
             "from": [],
             "to": ["DCC operations", "DCC release managers"],
         }
@@ -486,3 +486,29 @@ class TestChangeGroups:
         with pytest.raises(UnableToChangeRole):
             operations.change_groups(user=person, groups=groups, by=by, now=now)
         assert list(person.groups.all()) == before
+
+
+class TestWhatIsOnRecordOfPeople:
+    """Their ids, which lead to their accounts; an address only where there is no account yet."""
+
+    def test_is_an_address_of_nobody_but_the_invited(
+        self, staff: User, northern: User, now: datetime
+    ) -> None:
+        supplier = northern.supplier
+        accept(invite(staff, now, supplier), now)
+        invite(staff, now, supplier, "other@northern.example")
+        operations.withdraw(invitation=Invitation.objects.get(accepted_at=None), by=staff, now=now)
+        operations.change_role(user=northern, role="read-only", by=staff, now=now)
+        operations.deactivate(user=northern, by=staff, now=now)
+        operations.reactivate(user=northern, by=staff, now=now)
+        colleague = UserFactory.create()
+        operations.change_groups(
+            user=colleague, groups=[Group.objects.create(name=DccRole.AUDITOR)], by=staff, now=now
+        )
+        RecoveryCodes.activate(northern)
+        second_factors.take_away(user=northern, by=staff, reason="Lost", now=now)
+
+        named = {entry.verb for entry in AuditEntry.objects.all() if "@" in f"{entry.subject} {entry.facts}"}
+
+        assert named == {"invitation.made", "invitation.withdrawn"}
+        assert AuditEntry.objects.count() == 9
