@@ -250,6 +250,11 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
     class Media:
         css = {"all": ("firmware/desk.css",)}
 
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Offer the halt to those who may."""
+        may_halt = _user(request).has_perm(decisions.HALT)
+        return tuple(name for name in self.list_display if may_halt or name != "halt")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[FirmwareRelease]:
         """Fetch what the list shows along with the releases."""
         return queries.release_table()

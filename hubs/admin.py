@@ -12,6 +12,8 @@ from hubs.identifiers import InvalidIdentifier, format_eui64, parse_eui64
 from hubs.models import ChangeOfSupplier, FirmwareVersion, HubModel, Network, Supplier
 from portal.ground.recorded import RecordedAdmin
 
+MAY_RULE = "portal.change_user"
+
 
 @admin.register(Network)
 class NetworkAdmin(RecordedAdmin[Network]):
@@ -25,9 +27,14 @@ class NetworkAdmin(RecordedAdmin[Network]):
 class SupplierAdmin(RecordedAdmin[Supplier]):
     """The energy companies, with their participant IDs."""
 
-    list_display = ("name", "import_participant_id", "gas_participant_id", "second_factor")
+    list_display = ("name", "import_participant_id", "gas_participant_id")
     search_fields = ("name", "import_participant_id", "gas_participant_id")
     ordering = ("name",)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Lead to the rule those alone who may change it."""
+        rule = "second_factor" if request.user.has_perm(MAY_RULE) else "second_factor_rule"
+        return (*self.list_display, rule)
 
     @admin.display(description="second factor", ordering="second_factor_required")
     def second_factor(self, supplier: Supplier) -> SafeString:
@@ -35,8 +42,13 @@ class SupplierAdmin(RecordedAdmin[Supplier]):
         return format_html(
             '<a href="{}">{}</a>',
             reverse("second-factor-of-supplier", args=[supplier.pk]),
-            "Required" if supplier.second_factor_required else "Up to each person",
+            self.second_factor_rule(supplier),
         )
+
+    @admin.display(description="second factor", ordering="second_factor_required")
+    def second_factor_rule(self, supplier: Supplier) -> str:
+        """Say it to everybody else."""
+        return "Required" if supplier.second_factor_required else "Up to each person"
 
 
 class HexadecimalNumber(forms.CharField):

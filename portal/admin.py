@@ -54,10 +54,13 @@ class UserAdmin(KnownRecently[User]):
     def second_factor(self, user: User) -> SafeString:
         """Say whether the person has one, and lead to where it is taken away."""
         return format_html(
-            '<a href="{}">{}</a>',
-            reverse("second-factor-of", args=[user.pk]),
-            "Set up" if second_factors.is_set_up(user=user) else "None",
+            '<a href="{}">{}</a>', reverse("second-factor-of", args=[user.pk]), self.has_second_factor(user)
         )
+
+    @admin.display(description="second factor")
+    def has_second_factor(self, user: User) -> str:
+        """Say it to those who may not take it away."""
+        return "Set up" if second_factors.is_set_up(user=user) else "None"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Say no: see invitations."""
@@ -71,11 +74,20 @@ class UserAdmin(KnownRecently[User]):
         """Show DCC staff their groups, and a Supplier's people their Supplier."""
         names = ("email", "first_name", "last_name")
         place = ("groups", "is_superuser") if obj and obj.is_staff else ("supplier", "role")
-        return (*names, *place, "is_active", "second_factor", "date_joined", "last_login")
+        factor = "second_factor" if self.has_change_permission(request) else "has_second_factor"
+        return (*names, *place, "is_active", factor, "date_joined", "last_login")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Keep what defines a person, and keep people from adding to their own powers."""
-        fixed = ["email", "supplier", "is_active", "second_factor", "date_joined", "last_login"]
+        fixed = [
+            "email",
+            "supplier",
+            "is_active",
+            "second_factor",
+            "has_second_factor",
+            "date_joined",
+            "last_login",
+        ]
         user = user_of(request)
         if obj == user or not user.is_superuser:
             fixed.append("is_superuser")

@@ -341,7 +341,7 @@ class BookingAdmin(ReadOnlyAdmin):
         "reference",
         "supplier",
         "release",
-        "booked_by",
+        "who",
         "plan",
         "start_at",
         "hubs",
@@ -352,6 +352,11 @@ class BookingAdmin(ReadOnlyAdmin):
         "abandoned_at",
         "done_at",
     )
+
+    @admin.display(description="booked by")
+    def who(self, booking: Booking) -> str:
+        """Name the person; their page is not for everybody who may see this one."""
+        return booking.maker
 
     @admin.display(description="hubs by state")
     def outcome(self, booking: Booking) -> str:

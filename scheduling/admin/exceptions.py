@@ -463,10 +463,10 @@ class ExemptionAdmin(ReadOnlyAdmin):
         "which",
         "reason",
         "expires_at",
-        "made_by",
+        "maker",
         "made_at",
         "ended_at",
-        "ended_by",
+        "ender",
     )
     change_form_template = "admin/scheduling/exemption/change_form.html"
 
@@ -476,6 +476,17 @@ class ExemptionAdmin(ReadOnlyAdmin):
         if exemption.hubs:
             return f"{exemption.hubs:,} listed hub{'' if exemption.hubs == 1 else 's'}"
         return f"all on {exemption.network}" if exemption.network else "all hubs"
+
+    # the pages of people are not for everybody who may see this one
+    @admin.display(description="made by")
+    def maker(self, exemption: Exemption) -> str:
+        """Name the person."""
+        return str(exemption.made_by)
+
+    @admin.display(description="ended by")
+    def ender(self, exemption: Exemption) -> str:
+        """Name the person, if it was one."""
+        return str(exemption.ended_by or "–")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Let release managers make one."""
@@ -498,7 +509,7 @@ class ExemptionAdmin(ReadOnlyAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Name what is only ever shown."""
-        return ("which",) if obj is not None else ()
+        return ("which", "maker", "ender") if obj is not None else ()
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Choose among the releases that are open to Suppliers, and among rows that are edited elsewhere."""

@@ -4,8 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from portal.ground import clock
 from portal.models import User
 from tests.factories import SupplierFactory, UserFactory
+from tests.portal.matrix import Asker, Cast
+from tests.scheduling import world as worlds
 
 
 @pytest.fixture
@@ -34,3 +37,17 @@ def southern(db: None) -> User:
 def staff(db: None) -> User:
     """Return DCC staff with every permission."""
     return UserFactory.create(email="staff@dcc.example", is_superuser=True)
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """One world for all that a test asks: what it asks changes nothing."""
+    made = Cast(worlds.make(now=clock.now()))
+    made.rows  # noqa: B018 - made before anybody asks
+    return made
+
+
+@pytest.fixture
+def asker(cast: Cast) -> Asker:
+    """Return one who asks as each of them."""
+    return Asker(cast)

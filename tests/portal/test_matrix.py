@@ -21,11 +21,9 @@ from django.urls import get_resolver, reverse
 
 from firmware.admin import ACTS
 from hubs.identifiers import format_eui64
-from portal.ground import clock
 from scheduling.models import Decision, Exemption, HubException, Notice, Rehearsal
 from tests.portal.matrix import GUARDED, Asker, Cast, Line, every_action, read, routes, word
 from tests.portal.test_access import assert_keeps_to_itself, assert_obeys_policy
-from tests.scheduling import world as worlds
 from tests.scheduling.addresses import OWN, address_of
 
 Address = Callable[[Cast], list[object]]
@@ -331,19 +329,6 @@ scheduling.quarantine scheduling.exemption:
 modelled_fleet.commandlog modelled_fleet.fleetreport modelled_fleet.fleethub:
     delete_selected     login   404       403     403       403             403      403     no
 """
-
-
-@pytest.fixture
-def cast(db: None) -> Cast:
-    """One world for all that a test asks: what it asks changes nothing."""
-    made = Cast(worlds.make(now=clock.now()))
-    made.rows  # noqa: B018 - made before anybody asks
-    return made
-
-
-@pytest.fixture
-def asker(cast: Cast) -> Asker:
-    return Asker(cast)
 
 
 @pytest.fixture(autouse=True)
