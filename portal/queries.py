@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
-from django.db import connection
 from django.db.models import CharField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, NullIf, Trim
 from redis import Redis
@@ -17,7 +16,7 @@ from redis.retry import Retry
 
 from hubs.models import Supplier
 from portal import checks, tokens
-from portal.ground import asking
+from portal.ground import asking, sql
 from portal.ground.roles import SupplierRole
 from portal.ground.uk_time import day_bounds
 from portal.models import Heartbeat, Invitation, User
@@ -126,20 +125,16 @@ def deeds(
     first = day_bounds(first_day)[0] if first_day else datetime.min.replace(tzinfo=UTC)
     last = day_bounds(last_day)[1] if last_day else datetime.max.replace(tzinfo=UTC)
     begins = (act or "").strip().lower().translate(LIKE_MEANS)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            DEEDS,
-            {
-                "supplier": supplier.pk,
-                "before": before or NEWEST,
-                "act": f"{begins}%",
-                "first": first,
-                "last": last,
-                "person": person.pk if person else None,
-                "limit": limit,
-            },
-        )
-        return [Deed(*row) for row in cursor.fetchall()]
+    asked = {
+        "supplier": supplier.pk,
+        "before": before or NEWEST,
+        "act": f"{begins}%",
+        "first": first,
+        "last": last,
+        "person": person.pk if person else None,
+        "limit": limit,
+    }
+    return [Deed(*row) for row in sql.rows(DEEDS, asked)]
 
 
 def every_deed(
