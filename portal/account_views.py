@@ -43,7 +43,7 @@ class AccountView(TemplateView):
 
 
 class SetUpSecondFactorView(TemplateView):
-    """What somebody who needs a second factor, and has none, is shown instead of every other page."""
+    """What somebody who needs a second factor, and has none, is shown instead of all others."""
 
     template_name = "portal/set_up_second_factor.html"
 
@@ -52,6 +52,12 @@ class SetUpSecondFactorView(TemplateView):
         if second_factors.is_set_up(user=user_of(request)):
             return redirect("account")
         return super().get(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Say whether the person needs one."""
+        return super().get_context_data(
+            is_needed=second_factors.is_needed(user=user_of(self.request)), **kwargs
+        )
 
 
 class EndSessionView(View):

@@ -99,6 +99,22 @@ class TestWhoNeedsOne:
         assert give_password(northern).get("/").headers["Location"] == SET_UP
         assert give_password(southern).get("/").status_code == HTTPStatus.OK
 
+    def test_is_told_whose_rule_it_is(self, staff: User, northern: User, southern: User) -> None:
+        Supplier.objects.filter(pk=northern.supplier_id).update(second_factor_required=True)
+        opens = "Everything else opens once you have one."
+
+        for person, words in (
+            (staff, f"DCC staff need a second factor beside the password. {opens}"),
+            (
+                northern,
+                f"{northern.supplier} asks its people for a second factor beside the password. {opens}",
+            ),
+            (southern, "You need none here."),
+        ):
+            page = " ".join(give_password(person).get(SET_UP).content.decode().split())
+            assert words in page
+            assert (opens in page) is (person != southern)
+
     def test_works_with_one(self, staff: User) -> None:
         secret = with_app(staff)
         client = give_password(staff)
