@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.generic import View
 
-from portal.ground import roles
+from portal.ground import asking, roles
 from portal.ground.roles import SupplierCapability
 
 SAFE_VERBS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,6 +50,9 @@ class SupplierView(View):
                 raise Http404
             return redirect("admin:index")
         self.supplier = supplier
+        # a form that waited for the password is taken up again by a page of the account, which asks at the door
+        if asking.asker() is not None:
+            asking.become(asking.Asker(asking.Role.SUPPLIER, supplier.pk))
         self.find()
         for capability in (self.to_see, *(() if request.method in SAFE_VERBS else (self.to_change,))):
             if not person.may(capability):

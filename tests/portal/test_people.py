@@ -10,7 +10,7 @@ from portal.ground import audit, clock
 from portal.ground.models import AuditEntry
 from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
-from tests.factories import UserFactory
+from tests.factories import PASSWORD, UserFactory
 from tests.signing_in import known_recently
 
 
@@ -55,6 +55,15 @@ class TestInviting:
         assert response.headers["Location"] == "/people/"
         invitation = Invitation.objects.get()
         assert (invitation.supplier, invitation.role) == (administrator.supplier, "read-only")
+
+    def test_goes_on_once_the_password_was_given_again(self, administrator: User, client: Client) -> None:
+        known_recently(client=client, person=administrator, ago=600)
+
+        asked = client.post("/people/invite/", {"email": "noor@northern.example", "role": "read-only"})
+        response = client.post(asked.headers["Location"], {"password": PASSWORD})
+
+        assert response.headers["Location"] == "/people/"
+        assert Invitation.objects.get().email == "noor@northern.example"
 
     def test_says_why_not(self, administrator: User, northern: User, client: Client) -> None:
         response = client.post("/people/invite/", {"email": northern.email, "role": "read-only"})
