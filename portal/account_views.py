@@ -13,8 +13,8 @@ from django.views.generic import TemplateView, View
 from portal import door, queries, second_factors, sessions
 from portal.ground import clock, roles
 from portal.ground.access import SupplierView, user_of
+from portal.ground.reauthentication import known_recently
 from portal.models import Session
-from portal.reauthentication import known_recently
 
 
 class AccountView(TemplateView):

@@ -18,8 +18,9 @@ from portal import operations, second_factors
 from portal.forms import InviteForm, ResetPasswordForm
 from portal.ground import audit, clock
 from portal.ground.access import user_of
+from portal.ground.reauthentication import known_recently
 from portal.models import Invitation, User
-from portal.reauthentication import KnownRecently, known_recently
+from portal.reauthentication import KnownRecently
 
 admin.site.unregister(Authenticator)  # see `portal.second_factor_desk`
 admin.site.unregister(EmailAddress)  # allauth's table of further addresses: a person here has one

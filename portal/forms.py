@@ -312,6 +312,25 @@ class ColleagueForm(forms.Form):
     )
 
 
+class SecondPersonForm(forms.Form):
+    """How many hubs one person may book, move and cancel alone in 24 hours, and why that changes."""
+
+    size = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        label="Hubs that one person may book, move and cancel alone in 24 hours",
+        help_text="Beyond that a colleague has to agree. Leave it empty for any number.",
+    )
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        label="Reason",
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Needed where a colleague has to agree: for a larger number, or for any.",
+    )
+
+
 DAYS = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2100, 1, 1)))
 
 

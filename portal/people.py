@@ -11,15 +11,17 @@ from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from portal import operations, queries
-from portal.forms import ColleagueForm, InviteColleagueForm, RecordForm
+from portal.forms import ColleagueForm, InviteColleagueForm, RecordForm, SecondPersonForm
 from portal.ground import roles
 from portal.ground.downloads import csv_response
+from portal.ground.reauthentication import known_recently
 from portal.ground.uk_time import LONDON
 from portal.models import Invitation, User
 from portal.operations import UnableToChangeRole, UnableToDeactivate, UnableToInvite
 from portal.queries import Deed
-from portal.reauthentication import known_recently
 from portal.tables import InvitationTable, PeopleTable, RecordTable
+from scheduling.operations import proposals
+from scheduling.queries import second_person
 from scheduling.views.base import SupplierPage
 
 SECTION = "people"
@@ -58,6 +60,7 @@ class PeopleView(AdministratorPage, TemplateView):
         return super().get_context_data(
             section=SECTION,
             people=PeopleTable(queries.people_of(supplier=self.supplier)),
+            standing=second_person.standing(supplier=self.supplier, person=self.person, now=self.now),
             invitations=InvitationTable(
                 [(one, one.is_open(now=self.now)) for one in queries.invitations_of(supplier=self.supplier)]
             ),
@@ -189,6 +192,59 @@ class ColleaguesInvitationView(PeopleAct, TemplateView):
         except UnableToInvite as refusal:
             messages.error(request, str(refusal))
         return redirect("people")
+
+
+class SecondPersonView(PeopleAct, FormView[SecondPersonForm]):
+    """From how many hubs on an act takes a second person."""
+
+    template_name = "portal/second_person_rule.html"
+    form_class = SecondPersonForm
+
+    def get_initial(self) -> dict[str, Any]:
+        """Begin with the rule that holds."""
+        return {"size": self.standing().rule.size}
+
+    def standing(self) -> second_person.Standing:
+        """Return the rule, and how many may agree beside whoever asks."""
+        return second_person.standing(supplier=self.supplier, person=self.person, now=self.now)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Show the rule, what it does, and who would have to agree to another one."""
+        colleagues = second_person.may_agree_to_rule(supplier=self.supplier, besides=self.person)
+        return super().get_context_data(
+            section=SECTION,
+            standing=self.standing(),
+            usual=second_person.USUAL,
+            colleagues=list(colleagues),
+            **kwargs,
+        )
+
+    def form_valid(self, form: SecondPersonForm) -> HttpResponse:
+        """Set the rule, propose it, or say why not."""
+        size = form.cleaned_data["size"]
+        try:
+            proposal = proposals.rule(
+                supplier=self.supplier,
+                size=size,
+                by=self.person,
+                reason=form.cleaned_data["reason"],
+                now=self.now,
+            )
+        except proposals.UnableToRule as refusal:
+            form.add_error(None, str(refusal))
+            return self.render_to_response(self.get_context_data(form=form), status=409)
+        if proposal:
+            messages.warning(
+                self.request, "The rule stays until a colleague agrees. Those who may are told by e-mail."
+            )
+            return redirect("scheduling:proposal", proposal.pk)
+        messages.success(
+            self.request,
+            "One person may touch any number of hubs alone now."
+            if size is None
+            else f"Beyond {size:,} hub{'' if size == 1 else 's'} in 24 hours a second person has to agree now.",
+        )
+        return redirect("second-person-rule")
 
 
 class RecordPage(AdministratorPage):

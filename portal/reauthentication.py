@@ -1,27 +1,14 @@
-"""Ask whoever does what matters to show again who they are, if they have not within five minutes."""
+"""Let an admin page ask whoever changes anything on it to show again who they are."""
 
 from typing import Any, TypeVar
 
-from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
-from portal.ground import asking
-from portal.ground.access import SAFE_VERBS
+from portal.ground.reauthentication import known_recently
 
 Row = TypeVar("Row", bound=Model)
-
-
-def known_recently(request: HttpRequest) -> None:
-    """
-    Let a request that changes something through where its person has shown of late who they are.
-
-    :raises ReauthenticationRequired: if not; the middleware then asks them, and takes the request up again
-    """
-    if request.method not in SAFE_VERBS:
-        with asking.at_the_door():
-            raise_if_reauthentication_required(request, app="portal")
 
 
 class KnownRecently(admin.ModelAdmin[Row]):

@@ -86,6 +86,16 @@ KINDS: Final[Mapping[str, Kind]] = {
             grouped AS (DELETE FROM portal_invitation_groups USING old WHERE invitation_id = old.id)
             DELETE FROM portal_invitation USING old WHERE portal_invitation.id = old.id""",
     ),
+    "proposals": Kind(
+        "What a Supplier's people proposed to colleagues, with the CHF IDs that they listed",
+        days=365,
+        since="it was answered, or could be",
+        stays="The decisions of both people, on record",
+        statement="""
+            DELETE FROM scheduling_proposal
+            WHERE id IN (SELECT id FROM scheduling_proposal WHERE coalesce(decided_at, until) < %(before)s
+                         ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)""",
+    ),
     "sessions": Kind(
         "Sessions of people who signed in",
         days=0,

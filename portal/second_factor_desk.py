@@ -10,8 +10,8 @@ from hubs.models import Supplier
 from portal import queries, second_factors
 from portal.ground import clock
 from portal.ground.access import user_of
+from portal.ground.reauthentication import known_recently
 from portal.models import User
-from portal.reauthentication import known_recently
 
 MAY_MANAGE = "portal.change_user"
 

@@ -24,6 +24,7 @@ urlpatterns = [
     path("invitation/<str:token>/", views.InvitationView.as_view(), name="invitation"),
     path("people/", people.PeopleView.as_view(), name="people"),
     path("people/second-factor/", account_views.RuleView.as_view(), name="second-factor-rule"),
+    path("people/second-person/", people.SecondPersonView.as_view(), name="second-person-rule"),
     path("people/invite/", people.InviteColleagueView.as_view(), name="invite-colleague"),
     path("people/<int:pk>/", people.ColleagueView.as_view(), name="person"),
     path(

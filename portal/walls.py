@@ -36,7 +36,7 @@ A_SUPPLIERS: Final = (
         "scheduling_protectedwindow",
         "scheduling_protectedhub",
     ),
-    *("scheduling_notice", "ground_auditentry"),
+    *("scheduling_notice", "ground_auditentry", "scheduling_proposal", "scheduling_secondpersonrule"),
 )
 """Each row is a Supplier's, or two Suppliers' who share a hub: policies say whose."""
 KNOWN_TO_ALL: Final = (

@@ -32,6 +32,18 @@ class BookingTable(ListTable):
     by = tables.Column(accessor="booking__maker", verbose_name="By")
 
 
+class ProposalTable(ListTable):
+    """Proposals, each a `Proposal` with the word for where it is."""
+
+    proposal = cell("proposal", accessor="0", verbose_name="Proposal")
+    by = tables.Column(accessor="0__asked_by", verbose_name="By")
+    asked_at = cell("moment", accessor="0__asked_at", verbose_name="When")
+    hubs = cell("number", accessor="0__hubs", attrs=NUMBER)
+    until = cell("moment", accessor="0__until", verbose_name="Can be agreed to until")
+    word = tables.Column(accessor="1", verbose_name="Where it is")
+    decided_by = tables.Column(accessor="0__decided_by", verbose_name="Answered by", default="–")
+
+
 class SlotTable(ListTable):
     """The slots of a booking with their progress, each a `scheduling.views.bookings.SlotLine`."""
 

@@ -3,7 +3,18 @@
 from django.urls import path, register_converter
 
 from hubs.identifiers import format_eui64, parse_eui64
-from scheduling.views import bookings, consents, groups, home, hubs, releases, selections, uploads, windows
+from scheduling.views import (
+    bookings,
+    consents,
+    groups,
+    home,
+    hubs,
+    proposals,
+    releases,
+    selections,
+    uploads,
+    windows,
+)
 
 
 class ReferenceConverter:
@@ -55,6 +66,8 @@ urlpatterns = [
     path("bookings/<reference:reference>/hubs/", bookings.BookedHubsView.as_view(), name="booked-hubs"),
     path("bookings/<reference:reference>.csv", bookings.ExportView.as_view(), name="export"),
     path("bookings/<reference:reference>.ics", bookings.CalendarView.as_view(), name="calendar"),
+    path("proposals/", proposals.ProposalsView.as_view(), name="proposals"),
+    path("proposals/<int:pk>/", proposals.ProposalView.as_view(), name="proposal"),
     path("consents/", consents.ConsentsView.as_view(), name="consents"),
     path("consents.csv", consents.ConsentsExportView.as_view(), name="export-consents"),
     path("consents/<int:pk>/", consents.ConsentView.as_view(), name="consent"),

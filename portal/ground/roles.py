@@ -193,11 +193,13 @@ SEE: Final = SupplierCapability(
     "See everything of their own Supplier's, and take exports of it away", tuple(SupplierRole)
 )
 ACT: Final = SupplierCapability(
-    "Book, move, cancel; agree and object; keep protected windows and groups",
+    "Book, move, cancel; agree to what takes a second person; agree and object for shared hubs; keep protected windows "
+    "and groups",
     (SupplierRole.ADMINISTRATOR, SupplierRole.OPERATIONS),
 )
 ADMINISTER: Final = SupplierCapability(
-    "Invite colleagues, change their roles, end their access and give it back, and read what each of them did",
+    "Invite colleagues, change their roles, end their access and give it back, say what takes a second factor or a "
+    "second person, and read what each of them did",
     (SupplierRole.ADMINISTRATOR,),
 )
 SUPPLIER_CAPABILITIES: Final = (SEE, ACT, ADMINISTER)

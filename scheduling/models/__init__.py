@@ -25,6 +25,7 @@ from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exempt
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.late_looks import LateLook, LateTally
 from scheduling.models.notices import Notice
+from scheduling.models.proposals import Proposal, SecondPersonRule
 from scheduling.models.reconciliations import EXCESSES, Finding, Mismatch, Reconciliation
 from scheduling.models.rehearsals import Rehearsal
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
@@ -66,6 +67,7 @@ __all__ = [
     "Notice",
     "Objection",
     "OddReport",
+    "Proposal",
     "ProtectedHub",
     "ProtectedWindow",
     "Quarantine",
@@ -74,6 +76,7 @@ __all__ = [
     "Rehearsal",
     "ReportCount",
     "ReportKind",
+    "SecondPersonRule",
     "SelectionFile",
     "SelectionRow",
     "Slot",

@@ -27,6 +27,8 @@ class Notice(models.Model):
         CONSENT_ASKED = "consent_asked", "Objection asked"
         OBJECTED = "objected", "Objection made"
         CONSENT_LAPSED = "consent_lapsed", "Objection lapsed"
+        PROPOSED = "proposed", "Second person asked"
+        PROPOSAL_ANSWERED = "proposal_answered", "Second person answered"
         CARRIED_OVER = "carried_over", "Deployments came with hubs"
         ALLOCATED = "allocated", "Default allocation made"
         HALTED = "halted", "Release halted"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import F
 from psycopg.errors import UniqueViolation
 
 from firmware.models import FirmwareRelease, ReleaseState
@@ -17,9 +18,11 @@ from portal.ground import asking, audit, logs, sql, uk_time
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import LOT_SPAN, Booking, HubSelection, Lot, UnplacedHub
-from scheduling.operations import notices, placing
+from scheduling.models import LOT_SPAN, Booking, HubSelection, Lot, Proposal, Slot, UnplacedHub
+from scheduling.operations import notices, placing, second_person
+from scheduling.operations.second_person import Agreement
 from scheduling.queries import eligibility, guards, plans, slots
+from scheduling.queries.second_person import Forecast, forecast
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -60,6 +63,7 @@ class _Demand:
     guard: guards.Guard
     by: "User | None"
     origin: Booking.Origin
+    agreed: Agreement | None = None
 
     @property
     def hubs(self) -> int:
@@ -85,6 +89,7 @@ def book(
     clock: Clock,
     despite: str = "",
     origin: Booking.Origin = Booking.Origin.SUPPLIER,
+    agreed: Agreement | None = None,
 ) -> Booking:
     """
     Book the hubs of a selection that may still go, as planned; return the booking.
@@ -103,6 +108,8 @@ def book(
 
     :raises Overtaken: if others were faster each time; ask again later
     :raises UnableToBook: with the sentence that the person reads
+    :raises SecondPersonNeeded: if a colleague has to agree first, and none has `agreed`
+    :raises UnableToAgree: if one has, and what was agreed to is not what would be booked
     """
     if earlier := Booking.objects.filter(selection=selection, abandoned_at=None).first():
         return earlier
@@ -115,7 +122,7 @@ def book(
             guard = guards.guard_for(release=selection.release, supplier=selection.supplier, now=now)
             hubs, parameters = eligibility.chosen_hubs(selection=selection, now=now)
             groups = placing.gather(guard=guard, hubs=hubs, parameters=parameters)
-            demand = _Demand(selection, timing, groups, guard, by, origin)
+            demand = _Demand(selection, timing, groups, guard, by, origin, agreed)
             if not groups:
                 raise UnableToBook(
                     "None of the chosen hubs can be booked any more: they have been booked elsewhere, or their "
@@ -171,6 +178,13 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
     plan may use, and plans then: otherwise a large booking would never get past many small ones.
     """
     release = demand.selection.release
+    turn = second_person.Turn(
+        supplier=demand.selection.supplier,
+        upon=demand.selection,
+        by=demand.by if demand.origin == Booking.Origin.SUPPLIER else None,
+        agreed=demand.agreed,
+        now=now,
+    )
     rooms = _rooms(demand, now)
     if not is_patient:
         locked = placing.lock(slots=(room.slot for room in rooms))
@@ -186,6 +200,8 @@ def _reserve(demand: _Demand, despite: str, now: datetime, *, is_patient: bool) 
                 "choose another time."
             )
     places = planning.by_slot(placements=placed.placements)
+    spans = {one.slot: (one.start_at, one.end_at) for one in placed.placements}
+    turn.ask(act=Proposal.Act.BOOK, forecast=forecast(hubs=places.total(), slots=spans.values()))
     placing.lock(slots=places)
     # a statement of its own: it sees what whoever held the locks before has taken
     room = slots.rooms_in(
@@ -339,11 +355,17 @@ def _place(reserved: _Reserved, demand: _Demand, now: datetime) -> None:
         },
     )
     notices.owe_consent_asked(booking=booking, now=now)
+    about = f"booking:{booking.reference}"
     audit.record(
         actor=booking.booked_by,
         verb="booking.placed",
-        subject=f"booking:{booking.reference}",
-        facts={"hubs": booking.hubs, "unplaced": booking.unplaced, "release": booking.release_id},
+        subject=about,
+        facts={
+            "hubs": booking.hubs,
+            "unplaced": booking.unplaced,
+            "release": booking.release_id,
+            **second_person.conclude(agreed=demand.agreed, about=about, now=now),
+        },
         now=now,
     )
     booking.placed_at = now
@@ -376,6 +398,7 @@ def _give_back(*, booking: Booking, now: datetime) -> bool:
     placing.free_places(places=places)
     booking.lots.all().delete()
     booking.consents.all().delete()
+    second_person.reopen(booking=booking)
     return True
 
 
@@ -399,13 +422,17 @@ def give_back_abandoned(*, now: datetime) -> int:
 
 @asking.trusted("places are given back, and counters of the release kept, for one booking of the Supplier's")
 @transaction.atomic(durable=True)
-def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
+def cancel(
+    *, booking: Booking, by: "User", reason: str, now: datetime, agreed: Agreement | None = None
+) -> int:
     """
     Release the places of a booking before the cut-off, and free its hubs.
 
     Returns the number of deployments cancelled; those past their cut-off, or already activating, stay.
 
     :raises UnableToCancel: if nothing in the booking can still be cancelled
+    :raises SecondPersonNeeded: if a colleague has to agree first, and none has `agreed`
+    :raises UnableToAgree: if one has, and what was agreed to is not what would be cancelled
     """
     # the booking first: whoever moves a part of it makes lots that were not there before
     list(Booking.objects.filter(pk=booking.pk).select_for_update(no_key=True).values_list("pk"))
@@ -413,22 +440,39 @@ def cancel(*, booking: Booking, by: "User", reason: str, now: datetime) -> int:
         booking.lots.filter(change_until__gt=now)
         .order_by("id")
         .select_for_update(no_key=True)
-        .values_list("id", "slot_id")
+        .values_list("id", "slot_id", _WAITING)
     )
-    freed = cancel_lots(lots=lots, ending=Ending.BY_SUPPLIER, now=now)
-    if not freed:
+    waiting: Counter[int] = Counter()
+    for _, slot, hubs in lots:
+        waiting[slot] += hubs
+    if not waiting.total():
         raise UnableToCancel(
             "Nothing in this booking can still be cancelled: its cut-off has passed, or every hub has ended."
         )
+    turn = second_person.Turn(supplier=booking.supplier, upon=booking, by=by, agreed=agreed, now=now)
+    turn.ask(act=Proposal.Act.CANCEL, forecast=leaving(hubs_by_slot=waiting))
+    freed = cancel_lots(lots=[lot[:2] for lot in lots], ending=Ending.BY_SUPPLIER, now=now)
+    about = f"booking:{booking.reference}"
     audit.record(
         actor=by,
         verb="booking.cancelled",
-        subject=f"booking:{booking.reference}",
+        subject=about,
         reason=reason,
-        facts={"hubs": freed},
+        facts={"hubs": freed, **second_person.conclude(agreed=agreed, about=about, now=now)},
         now=now,
     )
     return freed
+
+
+# what can be called back, by the counts that a trigger keeps of each lot
+_WAITING = sum((F(str(state)) for state in CANCELLABLE[1:]), start=F(str(CANCELLABLE[0])))
+
+
+def leaving(*, hubs_by_slot: Mapping[int, int]) -> Forecast:
+    """Return what hubs that leave their slots, by slot id, come to."""
+    left = [slot for slot, hubs in hubs_by_slot.items() if hubs]
+    spans = Slot.objects.filter(pk__in=left).values_list("start_at", "end_at")
+    return forecast(hubs=sum(hubs_by_slot.values()), slots=spans)
 
 
 CANCEL = """

@@ -19,12 +19,14 @@ from portal.ground import asking, audit, sql
 from portal.ground.clock import Clock
 from scheduling import planning
 from scheduling.lifecycle import CANCELLABLE, Ending
-from scheduling.models import Booking, Lot
-from scheduling.operations import notices, placing
-from scheduling.operations.bookings import TRIES, UnableToCancel
+from scheduling.models import Booking, Lot, Proposal
+from scheduling.operations import notices, placing, second_person
+from scheduling.operations.bookings import TRIES, UnableToCancel, leaving
+from scheduling.operations.second_person import Agreement
 from scheduling.planning import Placement
 from scheduling.queries import guards, parts, slots
 from scheduling.queries.parts import Destination, Obstacle, Outlook, Part
+from scheduling.queries.second_person import forecast
 
 if TYPE_CHECKING:
     from portal.models import User
@@ -37,7 +39,14 @@ class UnableToMove(Exception):
 @asking.trusted("places are given back, and counters of the release kept, for one booking of the Supplier's")
 @transaction.atomic(durable=True)
 def cancel_part(
-    *, booking: Booking, part: Part, only_if_all: bool, by: "User", reason: str, now: datetime
+    *,
+    booking: Booking,
+    part: Part,
+    only_if_all: bool,
+    by: "User",
+    reason: str,
+    now: datetime,
+    agreed: Agreement | None = None,
 ) -> int:
     """
     Cancel the hubs of a part of a booking before their cut-off, and free their places.
@@ -45,6 +54,8 @@ def cancel_part(
     Returns the number of hubs cancelled; those that may not go any more stay, unless `only_if_all` is set.
 
     :raises UnableToCancel: if no hub may go, or `only_if_all` is set and not every one may; nothing is done then
+    :raises SecondPersonNeeded: if a colleague has to agree first, and none has `agreed`
+    :raises UnableToAgree: if one has, and what was agreed to is not what would be cancelled
     """
     _lock(booking, now)
     outlook = _gather(booking, part, now)
@@ -55,16 +66,23 @@ def cancel_part(
             f"Nothing was cancelled, since not all can be: {outlook.would_go:,} of "
             f"{outlook.would_go + outlook.would_stay:,} hubs could go{_why(outlook)}."
         )
+    turn = second_person.Turn(supplier=booking.supplier, upon=booking, by=by, agreed=agreed, now=now)
+    turn.ask(act=Proposal.Act.CANCEL, forecast=leaving(hubs_by_slot=outlook.by_slot))
     freed = _cancel(Ending.BY_SUPPLIER, now)
     placing.free_places(places=freed)
     sql.run(SETTLE, {})
     cancelled = sum(freed.values())
+    about = f"booking:{booking.reference}"
     audit.record(
         actor=by,
         verb="booking.cancelled",
-        subject=f"booking:{booking.reference}",
+        subject=about,
         reason=reason,
-        facts={"hubs": cancelled, "part": part.facts},
+        facts={
+            "hubs": cancelled,
+            "part": part.facts,
+            **second_person.conclude(agreed=agreed, about=about, now=now),
+        },
         now=now,
     )
     return cancelled
@@ -79,6 +97,7 @@ def move(
     by: "User",
     reason: str,
     clock: Clock,
+    agreed: Agreement | None = None,
 ) -> int:
     """
     Move the hubs of a part of a booking, before their cut-off, to one slot or as early as possible from a moment.
@@ -88,10 +107,12 @@ def move(
     those that may not go any more stay, unless `only_if_all` is set.
 
     :raises UnableToMove: with the sentence that the person reads
+    :raises SecondPersonNeeded: if a colleague has to agree first, and none has `agreed`
+    :raises UnableToAgree: if one has, and what was agreed to is not where they would go
     """
     for _ in range(TRIES):
         try:
-            return _move(booking, part, to, only_if_all, by, reason, clock())
+            return _move(booking, part, to, only_if_all, by, reason, clock(), agreed)
         except placing.RoomTaken:
             continue
         except OperationalError as error:
@@ -105,7 +126,14 @@ def move(
 )
 @transaction.atomic(durable=True)
 def _move(
-    booking: Booking, part: Part, to: Destination, only_if_all: bool, by: "User", reason: str, now: datetime
+    booking: Booking,
+    part: Part,
+    to: Destination,
+    only_if_all: bool,
+    by: "User",
+    reason: str,
+    now: datetime,
+    agreed: Agreement | None,
 ) -> int:
     """Write the hubs into new lots, and only then lock the slots: others wait for their places, not for the rows."""
     _lock(booking, now)
@@ -123,15 +151,20 @@ def _move(
     moved = parts.placed(booking=booking, outlook=outlook, groups=groups, to=to, now=now)
     if moved.lacking:
         raise UnableToMove(_no_room(outlook, moved.lacking, to))
+    turn = second_person.Turn(supplier=booking.supplier, upon=booking, by=by, agreed=agreed, now=now)
+    spans = {one.slot: (one.start_at, one.end_at) for one in moved.placements}
+    turn.ask(act=Proposal.Act.MOVE, forecast=forecast(hubs=outlook.would_go, slots=spans.values()))
     freed = _cancel(Ending.MOVED, now)
     sql.run(MARK_MOVED, {})
     put = _put(booking, moved.placements, groups, freed, now)
+    about = f"booking:{booking.reference}"
     audit.record(
         actor=by,
         verb="booking.moved",
-        subject=f"booking:{booking.reference}",
+        subject=about,
         reason=reason,
         facts={
+            **second_person.conclude(agreed=agreed, about=about, now=now),
             "hubs": outlook.would_go,
             "part": part.facts,
             "to": to.words,

@@ -58,7 +58,8 @@ def of_booking(*, booking: Booking) -> list[Event]:
                 entry.recorded_at,
                 "cancelled" if entry.verb in ("booking.cancelled", "booking.carried_over") else "booked",
                 HAPPENED.get(entry.verb, f"{words} by {who}")
-                + (f": {hubs:,} hub{'' if hubs == 1 else 's'}" if hubs is not None else ""),
+                + (f": {hubs:,} hub{'' if hubs == 1 else 's'}" if hubs is not None else "")
+                + (f", agreed to by {agreed_by}" if (agreed_by := entry.facts.get("agreed_by")) else ""),
                 entry.reason,
             )
         )

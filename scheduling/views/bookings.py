@@ -24,7 +24,8 @@ from scheduling.forms import CancelForm, ChangeForm
 from scheduling.lifecycle import CANCELLABLE, OPEN, State
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
-from scheduling.operations import changes
+from scheduling.operations import changes, proposals
+from scheduling.operations.second_person import SecondPersonNeeded
 from scheduling.queries import (
     allocations,
     bookings,
@@ -34,6 +35,7 @@ from scheduling.queries import (
     previews,
     progress,
     quarantine,
+    second_person,
     standings,
     turns,
 )
@@ -43,6 +45,7 @@ from scheduling.tables import BookedHubTable, BookingTable, PartTable, PlannedSl
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import calendar_response
+from scheduling.views.proposals import propose
 
 PAGE = 25
 HUBS = 50
@@ -257,20 +260,27 @@ class CancelView(OneBookingView, FormView[CancelForm]):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Say what would happen."""
+        outlook = histories.cancellation(booking=self.booking, now=self.now)
         return super().get_context_data(
             section="bookings",
             booking=self.booking,
-            outlook=histories.cancellation(booking=self.booking, now=self.now),
+            outlook=outlook,
+            second=second_person.asked(
+                supplier=self.supplier, person=self.person, hubs=outlook.would_go, now=self.now
+            ),
             **kwargs,
         )
 
     def form_valid(self, form: CancelForm) -> HttpResponse:
         """Cancel, and say how many went."""
+        reason = form.cleaned_data["reason"]
         try:
-            freed = acts.cancel(
-                booking=self.booking, by=self.person, reason=form.cleaned_data["reason"], now=self.now
-            )
-        except acts.UnableToCancel as refusal:
+            try:
+                freed = acts.cancel(booking=self.booking, by=self.person, reason=reason, now=self.now)
+            except SecondPersonNeeded as needed:
+                wish = proposals.to_cancel(booking=self.booking)
+                return propose(page=self, wish=wish, needed=needed, reason=reason)
+        except (acts.UnableToCancel, proposals.UnableToPropose) as refusal:
             form.add_error(None, str(refusal))
             return self.render_to_response(self.get_context_data(form=form), status=409)
         messages.success(
@@ -346,6 +356,9 @@ class ChangeView(OneBookingView, FormView[ChangeForm]):
             "blocked": blocked,
             "can_do": bool(outlook.would_go) and not blocked,
             "seen": form.fingerprint,
+            "second": second_person.asked(
+                supplier=self.supplier, person=self.person, hubs=outlook.would_go, now=self.now
+            ),
         }
         if to and outlook.would_go:
             planned = previews.move_preview(
@@ -366,27 +379,34 @@ class ChangeView(OneBookingView, FormView[ChangeForm]):
         return self.render_to_response(self.get_context_data(form=form, **context, **kwargs))
 
     def act(self, form: ChangeForm) -> HttpResponse:
-        """Cancel or move, and say how many went."""
-        asked: dict[str, Any] = {
+        """Cancel or move, and say how many went; or propose it, where it takes a second person."""
+        wanted: dict[str, Any] = {
             "booking": self.booking,
             "part": form.part,
             "only_if_all": form.cleaned_data["only_if_all"],
-            "by": self.person,
-            "reason": form.cleaned_data["reason"],
         }
+        asked = {**wanted, "by": self.person, "reason": form.cleaned_data["reason"]}
+        to = form.destination
         try:
-            if to := form.destination:
-                hubs = changes.move(**asked, to=to, clock=clock.now)
-                done = f"{hubs:,} hub{' is' if hubs == 1 else 's are'} moved; the places that they left are free again."
-            else:
-                hubs = changes.cancel_part(**asked, now=self.now)
-                done = (
-                    f"{hubs:,} hub{' is' if hubs == 1 else 's are'} cancelled; their places are free again."
+            try:
+                hubs = (
+                    changes.move(**asked, to=to, clock=clock.now)
+                    if to
+                    else changes.cancel_part(**asked, now=self.now)
                 )
-        except (acts.UnableToCancel, changes.UnableToMove) as refusal:
+            except SecondPersonNeeded as needed:
+                wish = proposals.to_move(**wanted, to=to) if to else proposals.to_cancel(**wanted)
+                return propose(page=self, wish=wish, needed=needed, reason=asked["reason"])
+        except (acts.UnableToCancel, changes.UnableToMove, proposals.UnableToPropose) as refusal:
             form.add_error(None, str(refusal))
             return self.render_to_response(self.get_context_data(form=form), status=409)
-        messages.success(self.request, done)
+        went = f"{hubs:,} hub{' is' if hubs == 1 else 's are'}"
+        messages.success(
+            self.request,
+            f"{went} moved; the places that they left are free again."
+            if to
+            else f"{went} cancelled; their places are free again.",
+        )
         return redirect("scheduling:booking", self.booking.reference)
 
 

@@ -16,13 +16,14 @@ from scheduling.queries import (
     control_room,
     deadlines,
     progress,
+    proposals,
     standings,
 )
 from scheduling.queries.allocations import Outlook
 from scheduling.queries.control_room import Health
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
-from scheduling.views.wording import Stand, bar_of, time_left
+from scheduling.views.wording import Stand, bar_of, time_left, title_of
 
 SLOTS = 6
 BOOKINGS = 5
@@ -108,6 +109,10 @@ class HomeView(SupplierPage, TemplateView):
             supplier=self.supplier,
             cards=cards,
             asked=consents.open_of(supplier=self.supplier),
+            proposed=[
+                (one, title_of(proposal=one), one.asked_by_id == self.person.pk)
+                for one in proposals.waiting(supplier=self.supplier, now=self.now)[:TROUBLES]
+            ],
             to_book=[
                 (card, _book_by(card.standing, until[card.release.pk], self.now))
                 for card in cards

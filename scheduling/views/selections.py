@@ -27,7 +27,9 @@ from scheduling import forms, planning
 from scheduling.forms import ChooseForm, PlanForm, plan_fields
 from scheduling.models import Booking, HubSelection
 from scheduling.operations import bookings, selections
-from scheduling.queries import groups, previews, refusals, slots, standings
+from scheduling.operations import proposals as wishes
+from scheduling.operations.second_person import SecondPersonNeeded
+from scheduling.queries import groups, previews, proposals, refusals, second_person, slots, standings
 from scheduling.queries import pictures as hours
 from scheduling.queries.plans import Timing
 from scheduling.queries.slots import Moment
@@ -37,6 +39,7 @@ from scheduling.uploads import CappedSpool
 from scheduling.views import pictures, wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import REASONS, widened, xlsx_response
+from scheduling.views.proposals import REASON, propose
 
 DESPITE = 500
 """Characters of a reason to book into soft protected windows."""
@@ -152,9 +155,11 @@ class SelectionView(SupplierPage):
         return redirect("scheduling:reading", self.selection.pk)
 
     def booked(self) -> HttpResponse | None:
-        """Send to the booking of the selection where there is one already."""
-        booking = Booking.objects.filter(selection=self.selection, abandoned_at=None).first()
-        return redirect("scheduling:booking", booking.reference) if booking else None
+        """Send to the booking of the selection where there is one already, or to the proposal of one that waits."""
+        if booking := Booking.objects.filter(selection=self.selection, abandoned_at=None).first():
+            return redirect("scheduling:booking", booking.reference)
+        proposal = proposals.of_selection(selection=self.selection, now=self.now)
+        return redirect("scheduling:proposal", proposal.pk) if proposal else None
 
     def summary(self) -> dict[str, Any]:
         """Return what every step says of the choice."""
@@ -325,15 +330,20 @@ class CheckView(SelectionView, TemplateView):
             return waiting
         if not self.read_plan(request.POST):
             return self.ask_again()
+        despite = request.POST.get("despite", "").strip()[:DESPITE]
         try:
-            booking = bookings.book(
-                selection=self.selection,
-                timing=self.timing,
-                by=self.person,
-                clock=clock.now,
-                despite=request.POST.get("despite", "").strip()[:DESPITE],
-            )
-        except bookings.UnableToBook as refusal:
+            try:
+                booking = bookings.book(
+                    selection=self.selection,
+                    timing=self.timing,
+                    by=self.person,
+                    clock=clock.now,
+                    despite=despite,
+                )
+            except SecondPersonNeeded as needed:
+                wish = wishes.to_book(selection=self.selection, timing=self.timing, despite=despite)
+                return propose(page=self, wish=wish, needed=needed, reason=request.POST.get("why", ""))
+        except (bookings.UnableToBook, wishes.UnableToPropose) as refusal:
             self.refusal = str(refusal)
             return self.render_to_response(self.get_context_data(**kwargs), status=409)
         return redirect("scheduling:booking", booking.reference)
@@ -378,6 +388,11 @@ class CheckView(SelectionView, TemplateView):
                 (window.get_kind_display(), window.reason, hubs) for window, hubs in preview.warnings.items()
             ],
             "despite_length": DESPITE,
+            "second": second_person.asked(
+                supplier=self.supplier, person=self.person, hubs=preview.placed, now=self.now
+            ),
+            "why": self.request.POST.get("why", ""),
+            "why_length": REASON,
             "asks": wording.asks(of=preview),
             "objection_window": self.selection.release.policy.objection_window,
             "can_book": not context["halted"] and preview.placed > 0 and not (one_slot and preview.left_over),

@@ -6,9 +6,11 @@ from datetime import datetime, time, timedelta
 from django.db.models import TextChoices
 
 from portal.ground.uk_time import LONDON
-from scheduling.models import Booking, Weekday
+from scheduling.models import Booking, Proposal, Weekday
+from scheduling.operations.proposals import read_timing
 from scheduling.planning import Hours
 from scheduling.queries import previews
+from scheduling.queries.parts import Destination
 from scheduling.queries.plans import Timing
 from scheduling.queries.standings import Standing
 
@@ -94,3 +96,51 @@ def asks(*, of: previews.Preview) -> list[tuple[str, int, int]]:
         )
         for ask in of.asks
     ]
+
+
+def title_of(*, proposal: Proposal) -> str:
+    """Say in a few words what is proposed."""
+    if proposal.act == Proposal.Act.RULE:
+        return "Change how many hubs one person may touch alone"
+    hubs = f"{proposal.hubs:,} hub{'' if proposal.hubs == 1 else 's'}"
+    if proposal.booking:
+        return f"{proposal.get_act_display()} {hubs} of {proposal.booking.reference}"
+    return f"{proposal.get_act_display()} {hubs} for {proposal.release}"
+
+
+def standing_of(*, proposal: Proposal, now: datetime) -> str:
+    """Say in a word where a proposal is: one that waited in vain has lapsed, whatever its row says."""
+    if proposal.state == Proposal.State.WAITING and proposal.until <= now:
+        return str(Proposal.State.LAPSED.label)
+    return proposal.get_state_display()
+
+
+def terms_of(*, proposal: Proposal) -> list[tuple[str, str]]:
+    """Return the particulars of what is proposed, by name."""
+    terms = proposal.terms
+    if proposal.act == Proposal.Act.RULE:
+        return [("Now", _size_words(terms["before"])), ("Then", _size_words(terms["size"]))]
+    if proposal.act == Proposal.Act.BOOK:
+        particulars = [("Plan", plan_words(of=read_timing(terms=terms["timing"])))]
+        if terms["despite"]:
+            particulars.append(("In soft protected windows, because", terms["despite"]))
+        return particulars
+    part = terms["part"]
+    which = "The whole booking, as far as it can still be changed"
+    if part and part["hubs"] is not None:
+        which = f"{len(part['hubs']):,} hubs by their CHF IDs"
+    elif part and part["criteria"]:
+        which = "Those that match a filter: " + ", ".join(sorted(part["criteria"])).replace("_", " ")
+    particulars = [("Which hubs", which)]
+    if proposal.act == Proposal.Act.MOVE:
+        to = Destination(Booking.Plan(terms["to"]["plan"]), datetime.fromisoformat(terms["to"]["at"]))
+        particulars.append(("To", to.words))
+    if terms["only_if_all"]:
+        particulars.append(("If one of them cannot go", "none does"))
+    return particulars
+
+
+def _size_words(size: int | None) -> str:
+    if size is None:
+        return "Any number of hubs"
+    return f"{size:,} hub{'' if size == 1 else 's'} in 24 hours"

@@ -31,7 +31,7 @@ Address = Callable[[Cast], list[object]]
 SUPPLIERS = """
                         nobody  read-only  operations  administrator  foreign  elsewhere  staff
 # A page of whoever asks
-home bookings hubs windows week groups
+home bookings proposals hubs windows week groups
 example-windows export-consents:
     GET HEAD OPTIONS    login   200        200         200            -        -          admin
     POST                login   403        405         405            -        -          admin
@@ -66,6 +66,11 @@ check:
     GET HEAD OPTIONS    login   200        200         200            404      404        404
     POST                login   403        302         302            404      404        404
     PUT PATCH DELETE    login   403        405         405            404      404        404
+# A colleague's answer, which comes back where no button was pressed
+proposal:
+    GET HEAD OPTIONS    login   200        200         200            404      404        404
+    POST                login   403        200         200            404      404        404
+    PUT PATCH DELETE    login   403        405         405            404      404        404
 # A form about it, which comes back with what is missing
 cancel change object edit-window group-hubs rename-group:
     GET HEAD OPTIONS    login   403        200         200            404      404        404
@@ -84,7 +89,7 @@ people record export-record:
     GET HEAD OPTIONS    login   403        403         200            -        -          admin
     POST                login   403        403         405            -        -          admin
     PUT PATCH DELETE    login   403        403         405            -        -          admin
-invite-colleague second-factor-rule:
+invite-colleague second-factor-rule second-person-rule:
     GET HEAD OPTIONS    login   403        403         200            -        -          admin
     POST                login   403        403         password       -        -          admin
     PUT PATCH DELETE    login   403        403         405            -        -          admin

@@ -15,11 +15,12 @@ from portal import retention
 from portal.ground import clock
 from portal.ground.models import AuditEntry
 from portal.ground.roles import SupplierRole
-from portal.models import Invitation, Session
+from portal.models import Invitation, Session, User
 from portal.operations import INVITATION_LIFETIME, invite
 from portal.retention import KINDS
 from scheduling.models import HubSelection, Notice, OddReport, SelectionRow
-from scheduling.operations import bookings, notices
+from scheduling.operations import bookings, notices, proposals
+from scheduling.operations.bookings import leaving
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
 
@@ -42,6 +43,26 @@ def uploaded(world: World) -> HubSelection:
     """Return a selection from a file of two hubs, one of them unknown."""
     [hub] = world.hubs(1)
     return world.choose_ids(f"CHF ID\n{format_eui64(hub.chf_id)}\nFF-00-00-00-00-00-00-01\n")
+
+
+class TestProposals:
+    def test_are_kept_for_a_year_and_then_on_record_alone(self, world: World) -> None:
+        User.objects.create_user(email="colleague@northern.example.com", supplier=world.northern)
+        world.hubs(1)
+        world.slot(start=timedelta(days=9), room=5)
+        booking = world.book()
+        proposal = proposals.propose(
+            wish=proposals.to_cancel(booking=booking),
+            forecast=leaving(hubs_by_slot={world.slots[0].pk: 1}),
+            by=world.person,
+            reason="Spring tariff",
+            now=world.clock(),
+        )
+        world.clock.moment = proposal.until
+
+        assert "proposals" not in forget(world, days=364)
+        assert forget(world, days=2)["proposals"] == 1
+        assert AuditEntry.objects.filter(verb="proposal.made").exists()
 
 
 class TestUploadedRows:

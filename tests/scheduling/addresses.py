@@ -9,8 +9,9 @@ from django.urls import reverse
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from portal.models import User
-from scheduling.models import Booking, Consent, HubGroup, HubSelection, ProtectedWindow
-from scheduling.operations import groups, selections, uploads
+from scheduling.models import Booking, Consent, HubGroup, HubSelection, Proposal, ProtectedWindow
+from scheduling.operations import groups, proposals, selections, uploads
+from scheduling.queries.second_person import Forecast
 from scheduling.queries.uploads import RefusedRow, Upload
 from scheduling.sheets import Format
 from tests.scheduling.world import World
@@ -29,6 +30,7 @@ class Things:
     window: ProtectedWindow
     group: HubGroup
     upload: str
+    proposal: Proposal
 
     def furnish(self, *, asking: User, window: str, group: str, file: str) -> None:
         """Make them; somebody of the southern Supplier's is `asking` the northern one about a hub that they share."""
@@ -70,8 +72,27 @@ class Things:
                 refused=[RefusedRow(["what"], "Not a CHF ID")],
             ),
         )
+        self.propose(why=window)
         self.reading = world.choose()
         HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
+
+    def propose(self, *, why: str) -> None:
+        """Propose to cancel the booking, to a colleague who may agree."""
+        world = self.world
+        if (
+            not User.objects.filter(supplier=world.northern, is_active=True)
+            .exclude(pk=world.person.pk)
+            .exists()
+        ):
+            User.objects.create_user(email="colleague@northern.example.com", supplier=world.northern)
+        now = world.clock()
+        self.proposal = proposals.propose(
+            wish=proposals.to_cancel(booking=self.booking),
+            forecast=Forecast(1, 1, 1, now + timedelta(hours=5), now + timedelta(hours=6)),
+            by=world.person,
+            reason=why,
+            now=now,
+        )
 
 
 OWN: dict[str, Callable[[Things], object]] = {
@@ -84,6 +105,7 @@ OWN: dict[str, Callable[[Things], object]] = {
     ),
     "hub": lambda things: things.hub.chf_id,
     **dict.fromkeys(("consent", "consent-hubs", "object"), lambda things: things.consent.pk),
+    "proposal": lambda things: things.proposal.pk,
     **dict.fromkeys(("edit-window", "delete-window"), lambda things: things.window.pk),
     **dict.fromkeys(
         ("group", "group-hubs", "rename-group", "pilot-group", "delete-group"), lambda things: things.group.pk

@@ -192,7 +192,8 @@ class TestBareTables:
             "scheduling_deployment": (2, 2),
             "scheduling_protectedwindow": (1, 0),
             "scheduling_hubgroup": (1, 0),
-            "portal_user": (1, 1),
+            "scheduling_proposal": (1, 0),
+            "portal_user": (2, 1),
         }.items():
             assert (northern[table], southern[table]) == whose, table
         asked = Asker(Role.SUPPLIER, cast.world.northern.pk, is_asked=True)
@@ -370,6 +371,7 @@ PLACES: dict[str, int] = {
     "scheduling/operations/bookings.py": 4,
     "scheduling/operations/changes.py": 2,
     "scheduling/operations/consents.py": 2,
+    "scheduling/operations/proposals.py": 5,
     "scheduling/queries/control_room.py": 2,
     "scheduling/queries/guards.py": 2,
     "scheduling/queries/histories.py": 1,

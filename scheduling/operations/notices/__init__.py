@@ -24,6 +24,7 @@ from scheduling.operations.notices.owing import (
     people_of,
     shown,
 )
+from scheduling.operations.notices.proposals import owe_proposal_answered, owe_proposed
 from scheduling.operations.notices.registrations import owe_carried_over
 from scheduling.operations.notices.releases import owe_deadlines, owe_published, owe_stops
 from scheduling.operations.notices.sending import NOT_KEPT, Words, calendar_of, render, send
@@ -44,6 +45,8 @@ __all__ = [
     "owe_deadlines",
     "owe_missed",
     "owe_objected",
+    "owe_proposal_answered",
+    "owe_proposed",
     "owe_published",
     "owe_reminders",
     "owe_stops",

@@ -1,0 +1,27 @@
+"""A Supplier's proposals: those that wait for an answer, and what became of the others."""
+
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from hubs.models import Supplier
+from portal.ground import roles
+from scheduling.models import HubSelection, Proposal
+
+
+def of_supplier(*, supplier: Supplier) -> QuerySet[Proposal]:
+    """Return a Supplier's proposals, newest first."""
+    named = Proposal.objects.select_related("release", "booking", "selection", "asked_by", "decided_by")
+    return named.filter(supplier=supplier).order_by("-id")
+
+
+def waiting(*, supplier: Supplier, now: datetime) -> QuerySet[Proposal]:
+    """Return those that can be answered, newest first; nobody answers for whoever may act no more."""
+    found = of_supplier(supplier=supplier).filter(state=Proposal.State.WAITING, until__gt=now)
+    return found.filter(asked_by__is_active=True, asked_by__role__in=roles.ACT.roles)
+
+
+def of_selection(*, selection: HubSelection, now: datetime) -> Proposal | None:
+    """Return the proposal to book a selection that can be answered, if there is one."""
+    found = Proposal.objects.filter(selection=selection, state=Proposal.State.WAITING, until__gt=now)
+    return found.first()
