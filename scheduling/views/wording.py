@@ -103,9 +103,9 @@ def title_of(*, proposal: Proposal) -> str:
     if proposal.act == Proposal.Act.RULE:
         return "Change how many hubs one person may touch alone"
     hubs = f"{proposal.hubs:,} hub{'' if proposal.hubs == 1 else 's'}"
-    if proposal.booking:
-        return f"{proposal.get_act_display()} {hubs} of {proposal.booking.reference}"
-    return f"{proposal.get_act_display()} {hubs} for {proposal.release}"
+    assert proposal.release is not None  # noqa: S101 - but for the rule, each is about one
+    of = f"of {proposal.booking.reference}" if proposal.booking else f"for {proposal.release.name}"
+    return f"{proposal.get_act_display()} {hubs} {of}"
 
 
 def standing_of(*, proposal: Proposal, now: datetime) -> str:
