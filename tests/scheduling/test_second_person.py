@@ -7,25 +7,28 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.models import FirmwareRelease, ReleaseState
 from hubs.models import CommunicationsHub
 from portal import operations as people
+from portal.ground import sql
 from portal.ground.models import AuditEntry
 from portal.ground.roles import SupplierRole
 from portal.models import User
 from scheduling.lifecycle import State
 from scheduling.models import Booking, Deployment, HubSelection, Notice, Proposal, SecondPersonRule, Slot
 from scheduling.operations import bookings, changes, notices, proposals
+from scheduling.operations import second_person as gate
 from scheduling.operations.proposals import UnableToPropose, UnableToRule, Wish
 from scheduling.operations.second_person import Agreement, SecondPersonNeeded, UnableToAgree
 from scheduling.planning import Hours
 from scheduling.queries import histories, second_person
 from scheduling.queries.parts import Destination, Part
 from scheduling.queries.plans import Timing
+from tests.conftest import eventually
 from tests.scheduling import world as worlds
 from tests.scheduling.test_changes import assert_books_balance
 from tests.scheduling.test_races import at_once
@@ -696,6 +699,9 @@ class TestTerms:
         assert proposals.read_part(terms=kept) == part
 
 
+WAITS = "SELECT FROM pg_locks WHERE NOT granted"
+
+
 @pytest.mark.django_db(transaction=True)
 class TestAtOnce:
     @pytest.fixture
@@ -741,6 +747,31 @@ class TestAtOnce:
         assert proposal.state == ("agreed" if isinstance(agreed, str) else "taken_back")
         assert (picture() == before) == isinstance(agreed, UnableToAgree)
         assert_books_balance()
+
+    @EVERY
+    def test_nobody_takes_back_what_is_being_done(
+        self, wish: Wished, two: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        proposal = proposed(two, wish(two))
+        check, results = gate.check, list[object]()
+        late = threading.Thread(
+            target=lambda: results.extend(
+                at_once(lambda: proposals.take_back(proposal=proposal, by=two.person, now=two.clock()))
+            )
+        )
+
+        def checked(**asked: Any) -> None:
+            check(**asked)
+            if connection.in_atomic_block and not late.ident:  # in the transaction of the act
+                late.start()
+                assert eventually(lambda: results or sql.rows(WAITS, {}))
+
+        monkeypatch.setattr(gate, "check", checked)
+        proposals.agree(proposal=proposal, by=colleague(two), clock=two.clock)
+        late.join(60)
+
+        [taken_back] = results
+        assert isinstance(taken_back, UnableToAgree), taken_back
 
     def test_one_person_books_no_more_than_they_may_alone(self, two: World) -> None:
         selections = [two.choose_ids(f"{hub:016X}") for hub in sorted(hub_ids(two))]
