@@ -171,7 +171,7 @@ def conclude(*, agreed: Agreement | None, about: str, now: datetime) -> dict[str
         now=now,
     )
     notices.owe_proposal_answered(proposal=agreed.proposal, is_agreed=True, by=agreed.by, answer="", now=now)
-    return {"proposal": agreed.proposal.pk, "agreed_by": agreed.by.email}
+    return {"proposal": agreed.proposal.pk, "agreed_by": str(agreed.by)}
 
 
 def reopen(*, booking: Booking) -> None:

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from hubs.models import Supplier
 from portal.ground import roles
-from scheduling.models import HubSelection, Proposal
+from scheduling.models import Booking, HubSelection, Proposal
 
 
 def of_supplier(*, supplier: Supplier) -> QuerySet[Proposal]:
@@ -25,3 +25,10 @@ def of_selection(*, selection: HubSelection, now: datetime) -> Proposal | None:
     """Return the proposal to book a selection that can be answered, if there is one."""
     found = Proposal.objects.filter(selection=selection, state=Proposal.State.WAITING, until__gt=now)
     return found.first()
+
+
+def booked(*, proposal: Proposal) -> Booking | None:
+    """Return the booking of the selection that was proposed, once there is one."""
+    if proposal.selection_id is None:
+        return None
+    return Booking.objects.filter(selection=proposal.selection_id, abandoned_at=None).first()

@@ -118,6 +118,7 @@ class ProposalView(SupplierPage, TemplateView):
         own = proposal.asked_by_id == self.person.pk
         return super().get_context_data(
             proposal=proposal,
+            booking=proposal.booking or proposals.booked(proposal=proposal),
             title=wording.title_of(proposal=proposal),
             terms=wording.terms_of(proposal=proposal),
             word=wording.standing_of(proposal=proposal, now=self.now),

@@ -117,6 +117,7 @@ class TestEveryWay:
         response = colleague.post(where, {"agree": "1"}, follow=True)
 
         assert "Agreed. 6 hubs are" in words(response)
+        assert reverse("scheduling:booking", args=[Booking.objects.get().reference]) in words(response)
         proposal.refresh_from_db()
         assert proposal.state == "agreed"
 
