@@ -1,5 +1,6 @@
 """What touches many hubs takes two people of a Supplier, by whatever way it comes."""
 
+import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -169,6 +170,18 @@ class TestAnActOnManyHubs:
         limit(two, None)
 
         assert act(two, wished)
+
+    def test_is_asked_about_by_every_operation_that_somebody_does(self) -> None:
+        taken = {
+            f"{room.__name__.rpartition('.')[2]}.{name}": inspect.signature(one).parameters
+            for room in (bookings, changes)
+            for name, one in vars(room).items()
+            if inspect.isfunction(one) and one.__module__ == room.__name__ and not name.startswith("_")
+        }
+        by_somebody = {name for name, parameters in taken.items() if "by" in parameters}
+
+        assert by_somebody == {"bookings.book", "bookings.cancel", "changes.cancel_part", "changes.move"}
+        assert {name for name, parameters in taken.items() if "agreed" in parameters} == by_somebody
 
     def test_is_dccs_and_the_portals_own_affair(self, two: World) -> None:
         booking = bookings.book(
