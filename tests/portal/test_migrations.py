@@ -24,7 +24,7 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("portal", "0007_row_level_security"): (
         "Old processes log in as the owner, for whom each policy lets everything through, and no column changes."
     ),
-    ("portal", "0008_walls_of_proposals"): (
+    ("portal", "0010_walls_of_proposals"): (
         "The tables are new, and no old process knows them: until it is gone it asks nobody for a second person."
     ),
     ("firmware", "0006_halts_with_their_numbers"): (

@@ -17,6 +17,6 @@ GRANT SELECT ON {table} TO portal_supplier"""
 
 
 class Migration(migrations.Migration):
-    dependencies = [("portal", "0007_row_level_security"), ("scheduling", "0040_proposals")]
+    dependencies = [("portal", "0009_roles_apart"), ("scheduling", "0040_proposals")]
 
     operations = [migrations.RunSQL(WALLS)]
