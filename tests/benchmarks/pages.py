@@ -1,9 +1,15 @@
-"""A Supplier's pages, through Django's test client: how long, how many queries, the slowest of them, how large."""
+"""
+A Supplier's pages, through Django's test client: how long, how many queries, the slowest of them, how large.
 
+Each is also asked for where the database lets everybody see everything, in turn with how it is: the ratio is what the
+walls between Suppliers cost.
+"""
+
+import contextlib
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +20,7 @@ from django.urls import reverse
 
 from hubs.identifiers import format_eui64
 from hubs.models import CommunicationsHub, FleetCount
-from portal.ground import clock
+from portal.ground import clock, sql
 from scheduling.lifecycle import State
 from scheduling.models import Booking, Deployment, HubSelection
 from scheduling.operations import bookings
@@ -25,7 +31,9 @@ from tests.benchmarks.world import Tell, World
 
 WARM_UP = 2
 REQUESTS = 20
-"""For each page, times --repeat."""
+"""For each page, times --repeat; and as many without walls."""
+ROUNDS = 2
+"""Both ways take turns so often, so that what the machine does meanwhile falls on both."""
 
 
 class Stopwatch:
@@ -88,6 +96,9 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
             "p50_ms": max(page["p50_ms"] for page in pages.values()),
             "slowest_query_ms": max(page["slowest_query_ms"] for page in pages.values()),
             "queries": max(page["queries"] for page in pages.values()),
+            "ratio_to_no_walls": round(
+                statistics.median(page["p50_ms"] / page["p50_without_walls_ms"] for page in pages.values()), 2
+            ),
         },
         "slowest": {"page": slowest, "statement": pages[slowest]["statement"]},
         "pages": {
@@ -161,12 +172,40 @@ def _combination(rows: Any, order: str) -> str:
     return "&".join(f"{name}={value}" for name, value in row.items() if name not in ("total", "rows"))
 
 
-def _measured(client: Client, address: str, *, requests: int) -> dict[str, Any]:
+WALLED = """
+SELECT quote_ident(relname) FROM pg_class WHERE relrowsecurity AND relnamespace = 'public'::regnamespace ORDER BY 1
+"""
+
+
+@contextlib.contextmanager
+def _without_walls() -> Iterator[None]:
+    """Let the policies of all tables rest for as long as the block lasts."""
+    walled = [table for (table,) in sql.rows(WALLED, {})]
+    if not walled:
+        raise database.UnableToMeasure("No table has row-level security: there is nothing to compare with.")
+    sql.several([f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY" for table in walled], {})
+    try:
+        yield
+    finally:
+        sql.several([f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" for table in walled], {})
+
+
+def _visited(client: Client, address: str, *, requests: int) -> list[Visit]:
     for _ in range(WARM_UP):
         _visit(client, address)
-    visits = [_visit(client, address) for _ in range(requests)]
+    return [_visit(client, address) for _ in range(requests)]
+
+
+def _measured(client: Client, address: str, *, requests: int) -> dict[str, Any]:
+    visits: list[Visit] = []
+    open_visits: list[Visit] = []
+    for _ in range(ROUNDS):
+        visits += _visited(client, address, requests=requests // ROUNDS)
+        with _without_walls():
+            open_visits += _visited(client, address, requests=requests // ROUNDS)
     seconds = [visit.seconds for visit in visits]
     return {
+        "p50_without_walls_ms": _ms(statistics.median(visit.seconds for visit in open_visits)),
         "p50_ms": _ms(statistics.median(seconds)),
         "p95_ms": _ms(_percentile(seconds, 95)),
         "cpu_ms": _ms(statistics.median(visit.cpu for visit in visits)),  # of the portal alone

@@ -153,9 +153,19 @@ class TestPages:
             "pages"
         ].keys()
         for page in found["pages"].values():
-            assert page.keys() == {"p50_ms", "p95_ms", "cpu_ms", "queries", "slowest_query_ms", "bytes"}
+            assert page.keys() == {
+                *(
+                    "p50_ms",
+                    "p50_without_walls_ms",
+                    "p95_ms",
+                    "cpu_ms",
+                    "queries",
+                    "slowest_query_ms",
+                    "bytes",
+                )
+            }
             assert page["queries"] > 1
-        assert found["measured"].keys() == {"p50_ms", "slowest_query_ms", "queries"}
+        assert found["measured"].keys() == {"p50_ms", "slowest_query_ms", "queries", "ratio_to_no_walls"}
         assert found["slowest"]["page"] in found["pages"]
         assert "SELECT" in found["slowest"]["statement"]
 
