@@ -9,6 +9,7 @@ from tests.benchmarks import (
     fleet,
     halt,
     pages,
+    record,
     registrations,
     rehearsal,
     upload,
@@ -72,5 +73,8 @@ FIGURES = {
     ),
     "pages": Figure(
         pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"
+    ),
+    "record": Figure(
+        record.run, 1_000_000, "checking so many decisions on record, as they are and after they were forged"
     ),
 }

@@ -170,6 +170,19 @@ class TestPages:
         assert "SELECT" in found["slowest"]["statement"]
 
 
+class TestRecord:
+    def test_says_how_long_it_takes_and_what_it_finds(self) -> None:
+        found = result("record", "--hubs", "1000")
+
+        assert {"figure": "record", "decisions": 1_000}.items() <= found.items()
+        assert found["measured"].keys() == {"chaining_s", "verify_s", "verify_forged_s"}
+        edited, deleted, cut, *also = found["finds"]
+        assert "number 334 of the chain, is not what was recorded" in edited
+        assert "number 501 of the chain, was deleted" in deleted
+        assert cut.startswith("Links 901 to 1000 of the chain are missing.")
+        assert "a head of 1000 links was kept" in also[0].lower()
+
+
 class TestTheCommand:
     def test_names_the_figures_where_there_is_none_of_that_name(self) -> None:
         ended = benchmark("speed")

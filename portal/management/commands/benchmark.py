@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     help = (
         "Measure one figure in a database of its own: fleet, booking, upload, registrations, early-warning, "
-        "rehearsal, pages"
+        "rehearsal, pages, record"
     )
     requires_system_checks = []
 
