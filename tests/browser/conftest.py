@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Playwright, expect
 from pytest_django.live_server_helper import LiveServer
 
 from hubs.modelled_fleet.models import FleetHub, FleetImage
@@ -24,11 +25,17 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 @pytest.fixture(scope="session", autouse=True)
-def database_beside_a_loop() -> Iterator[None]:
-    """Let the test use the database while Playwright's event loop runs in its thread."""
+def database_beside_a_loop(playwright: Playwright) -> Iterator[None]:
+    """
+    Let the test use the database while Playwright's event loop runs in its thread.
+
+    As long as it does, Django keeps another connection for the thread, which nobody would find to close it afterwards.
+    """
+    assert playwright
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield
+        connection.close()
 
 
 @pytest.fixture(autouse=True)
