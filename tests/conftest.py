@@ -196,13 +196,13 @@ def database_url() -> str:
     return f"{account}@{host}/{connection.settings_dict['NAME']}{question}{query}"
 
 
-def eventually(holds: Callable[[], object], *, within: float = 20) -> bool:
-    """Wait until something holds; tell whether it came to."""
+def eventually(holds: Callable[[], object], *, within: float = 20, every: float = 0.05) -> bool:
+    """Wait until something holds, asking `every` so many seconds; tell whether it came to."""
     until = time.monotonic() + within
     while not holds():
         if time.monotonic() > until:
             return False
-        time.sleep(0.05)
+        time.sleep(every)
     return True
 
 
