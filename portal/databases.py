@@ -61,7 +61,10 @@ def temporary(*, purpose: str) -> Iterator[str]:
         with psycopg.connect(**connection.get_connection_params(), autocommit=True) as server:
             _drop_left_behind(server, LIKE.format(usual=usual, purpose=purpose, number=""))
             server.execute("SELECT pg_advisory_lock(%s)", [_key(name)])
-            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            try:
+                server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise UnableToMake(right()) from error
             try:
                 # it is not kept, so nothing of it has to survive a crash; and no statement of ours gains by the others
                 for setting in ("synchronous_commit", "jit"):
@@ -73,8 +76,6 @@ def temporary(*, purpose: str) -> Iterator[str]:
                 yield address(name=name)
             finally:
                 _drop(server, name)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise UnableToMake(right()) from error
     except psycopg.OperationalError as error:
         raise UnableToMake(f"PostgreSQL cannot be reached, or gave the database up: {error}") from error
 
@@ -110,8 +111,17 @@ def _drop_left_behind(server: "psycopg.Connection[tuple[object, ...]]", prefix: 
             server.execute("SELECT pg_advisory_unlock(%s)", [_key(str(name))])
 
 
+# Not with FORCE: that stops before a worker of the autovacuum, whom nobody but a superuser may send away. A plain DROP
+# sends it away by itself, and waits some seconds for everybody else.
+LEAVE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = %s AND backend_type = 'client backend' AND pg_has_role(usesysid, 'MEMBER')
+"""
+
+
 def _drop(server: "psycopg.Connection[tuple[object, ...]]", name: str) -> None:
-    server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    server.execute(LEAVE, [name])
+    server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def _key(name: str) -> int:
