@@ -1,14 +1,13 @@
 """How long checking the record of decisions takes, whole, and with an edit, a deletion and an end that was cut off."""
 
-import time
 from typing import Any
-
-from django.db import connection, transaction
 
 from portal.ground import chain, clock, sql
 from portal.ground.models import AuditLink
 from tests.benchmarks import database
+from tests.benchmarks.meter import measured
 from tests.benchmarks.world import Tell
+from tests.portal.test_chain import forge
 
 CUT = 100
 """Decisions and links that are cut off at the end."""
@@ -26,11 +25,14 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
     tell(f"recording {hubs:,} decisions")
     sql.run(DECIDE, {"hubs": hubs, "now": clock.now()})
     tell("chaining them")
-    chained, _ = _timed(_chain)
+    with measured() as chaining:
+        while chain.extend(now=clock.now()):
+            pass
     kept = chain.head()
     database.tidy("ground_auditentry", "ground_auditlink", "ground_auditpending")
     tell("checking the record")
-    whole_s, found = _timed(lambda: list(chain.verify(kept=kept)))
+    with measured() as whole:
+        found = list(chain.verify(kept=kept))
     if found:
         raise database.UnableToMeasure(f"The record does not hold: {found[0]}")
     tell("changing one decision, deleting another, and cutting off the end")
@@ -38,7 +40,7 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
         AuditLink.objects.values_list("entry_id", flat=True).get(number=number)
         for number in (hubs // 3 + 1, hubs // 2 + 1)
     )
-    _forge(
+    forge(
         f"UPDATE ground_auditentry SET reason = 'Another' WHERE id = {edited}",
         f"DELETE FROM ground_auditentry WHERE id = {deleted}",
         f"DELETE FROM ground_auditentry entry USING ground_auditlink link "
@@ -46,37 +48,15 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
         f"DELETE FROM ground_auditlink WHERE number > {hubs - CUT}",
     )
     tell("checking it again")
-    forged_s, said = _timed(lambda: list(chain.verify(kept=kept)))
+    with measured() as forged:
+        said = list(chain.verify(kept=kept))
     return {
         "figure": "record",
         "decisions": hubs,
         "measured": {
-            "chaining_s": chained,
-            "verify_s": whole_s,
-            "verify_forged_s": forged_s,
+            "chaining_s": round(chaining.wall_s, 1),
+            "verify_s": round(whole.wall_s, 1),
+            "verify_forged_s": round(forged.wall_s, 1),
         },
         "finds": said,
     }
-
-
-def _chain() -> None:
-    while chain.extend(now=clock.now()):
-        pass
-
-
-def _forge(*statements: str) -> None:
-    """Do what nobody but the owner of the tables can, and what no trigger sees."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        for table in ("ground_auditentry", "ground_auditlink"):
-            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        for table in ("ground_auditentry", "ground_auditlink"):
-            cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-
-
-def _timed(act: Any) -> tuple[float, Any]:
-    began = time.perf_counter()
-    result = act()
-    return round(time.perf_counter() - began, 1), result
