@@ -17,6 +17,7 @@ import pytest
 from portal.bootstrap import BASE_DIR
 from portal.embedded import Services
 from portal.management.commands.demo import MARK, end_orphans
+from tests.conftest import eventually
 
 Demo = subprocess.Popen[str]
 
@@ -242,17 +243,25 @@ class TestDemo:
         assert f"error: argument {words[0]}: " in printed
 
 
+@contextlib.contextmanager
+def sleeping(*, mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that carries `mark`, given once the mark can be read: a process that begins has none yet."""
+    with subprocess.Popen(["/bin/sleep", "60"], env={MARK: mark}) as process:
+        try:
+            assert eventually(lambda: psutil.Process(process.pid).environ().get(MARK) == mark)
+            yield process
+        finally:
+            process.kill()
+
+
 class TestEndOrphans:
     def test_ends_what_carries_the_mark_and_nothing_else(self) -> None:
-        orphan, stranger = (
-            subprocess.Popen(["/bin/sleep", "60"], env={MARK: mark})
-            for mark in ("ours", "another checkout's")
-        )
+        with contextlib.ExitStack() as started:
+            orphan, stranger = (
+                started.enter_context(sleeping(mark=mark)) for mark in ("ours", "another checkout's")
+            )
 
-        end_orphans(mark="ours")
+            end_orphans(mark="ours")
 
-        assert not psutil.pid_exists(orphan.pid)
-        orphan.wait()
-        assert stranger.poll() is None
-        stranger.kill()
-        stranger.wait()
+            assert not psutil.pid_exists(orphan.pid)
+            assert stranger.poll() is None
