@@ -14,9 +14,10 @@ from django.db.models import QuerySet
 from django.forms import BaseFormSet, ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_exempt
 
@@ -53,7 +54,7 @@ class Act:
     needs_reason: bool
     consequence: str
     done: str
-    kind: str = "default"
+    kind: str = "primary"
     is_sensitive: bool = False
     takes_remark: bool = False
     """Whether a reason may be given where none is needed."""
@@ -280,7 +281,7 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
         if release.state != ReleaseState.PUBLISHED:
             return ""
         return format_html(
-            '<a class="desk-button desk-danger" href="{}">Halt<span class="visually-hidden"> {}</span></a>',
+            '<a class="btn btn-danger" href="{}">Halt<span class="visually-hidden"> {}</span></a>',
             reverse("admin:firmware_firmwarerelease_decide", args=[release.pk, "halt"]),
             release.name,
         )
@@ -658,10 +659,17 @@ def _badge(release: FirmwareRelease, *, is_signed_off: bool) -> SafeString:
     words = release.get_state_display()
     if release.state == ReleaseState.SUBMITTED:
         words = "Signed off" if is_signed_off else "Waits for sign-off"
-    badge = format_html('<span class="desk-state desk-{}">{}</span>', release.state, words)
+    shown = [(release.state, words)]
     if release.urgency == Urgency.URGENT:
-        badge += format_html(' <span class="desk-urgent">urgent</span>')
-    return badge
+        shown.append(("urgent", "Urgent"))
+    return format_html_join(
+        " ",
+        "{}",
+        (
+            (render_to_string("components/state.html", {"state": state, "label": label}),)
+            for state, label in shown
+        ),
+    )
 
 
 def _day(at: datetime | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import template
 from django.core.serializers.json import DjangoJSONEncoder
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -89,9 +90,22 @@ def stacked_bar(counts: Mapping[str, int], caption: str, unit: str = "hubs") -> 
 
 
 @register.inclusion_tag("components/state.html")
-def state(state: str) -> dict[str, str]:
-    """Show a state as its word and its shape."""
-    return {"state": str(state), "label": pictures.label_of(state)}
+def state(state: str, label: str = "") -> dict[str, str]:
+    """Show a state as its shape and its word, or another word."""
+    return {"state": str(state), "label": label or pictures.label_of(state)}
+
+
+@register.simple_block_tag
+def alert(content: SafeString, kind: str, *title: object) -> str:
+    """Show what must not be overlooked, where it is more than a sentence, under a title of one part or several."""
+    context = {"kind": kind, "title": "".join(str(part) for part in title), "text": content}
+    return render_to_string("components/alert.html", context)
+
+
+@register.simple_block_tag
+def refusal(content: SafeString) -> str:
+    """Show one thing that was refused, in a list of them."""
+    return render_to_string("components/refusal.html", {"content": content})
 
 
 @register.filter

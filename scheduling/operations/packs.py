@@ -32,7 +32,7 @@ from scheduling.queries.reports import Report
 if TYPE_CHECKING:
     from portal.models import User
 
-STYLES: Final = ("pack.css", "health.css", "control_room.css", "release_report.css")
+STYLES: Final = ("components.css", "pack.css", "health.css", "control_room.css", "release_report.css")
 """The stylesheets of the report, in `static/css`; a pack carries them."""
 
 

@@ -454,14 +454,14 @@ class TestChange:
         self, draft: FirmwareRelease, auditor: User, media_root: Any
     ) -> None:
         shown = text(signed_in(auditor).get(page_of(draft)))
-        assert shown.count("✓ agrees") == 6
+        assert shown.count("state-success") == 6
         assert "Not the approved image" not in shown
 
         other = images.build(blueprint=BLUEPRINT, seed=5, key=KEY)
         (media_root / str(draft.image.name)).write_bytes(other)
         shown = text(signed_in(auditor).get(page_of(draft)))
         assert "Not the approved image" in shown
-        assert shown.count("✗ differs") == 1
+        assert shown.count("state-error") == 1
         assert images.digest_of([other]) in shown
 
     def test_shows_the_history(self, submitted: FirmwareRelease, auditor: User) -> None:

@@ -271,7 +271,7 @@ class TestPage:
         page = client.get("/admin/health/").content.decode()
 
         assert "All is well" in page
-        assert "health-worry" not in page
+        assert "state-error" not in page
 
     def test_answers_htmx_with_the_part_that_changes(self, client: Client, staff: User) -> None:
         client.force_login(staff)

@@ -83,3 +83,31 @@ class TestState:
         assert 'class="state state-missed"' in page
         assert "#missed" in page
         assert "Missed" in page
+
+    def test_takes_another_word(self) -> None:
+        page = Template("{% load portal %}{% state 'success' 'lives' %}").render(Context())
+
+        assert "shapes.svg#success" in page
+        assert "</svg>lives</span>" in page
+
+
+class TestAlert:
+    @pytest.mark.parametrize(("kind", "role"), [("error", "alert"), ("halted", "status")])
+    def test_is_what_stands_in_it_under_its_title(self, kind: str, role: str) -> None:
+        page = Template(
+            "{% load portal %}{% alert kind 'Halted: ' part %}<p>{{ why }}</p>{% endalert %}"
+        ).render(Context({"kind": kind, "part": "<Central>", "why": "1 < 2"}))
+
+        assert f'role="{role}"' in page
+        assert f"#{kind}" in page
+        assert "<strong>Halted: &lt;Central&gt;</strong> <p>1 &lt; 2</p>" in page
+
+
+class TestRefusal:
+    def test_is_a_line_of_a_list(self) -> None:
+        page = Template("{% load portal %}{% refusal %}<p>{{ why }}</p>{% endrefusal %}").render(
+            Context({"why": "1 < 2"})
+        )
+
+        assert page.count("<li>") == 1
+        assert "<div><p>1 &lt; 2</p></div>" in page
