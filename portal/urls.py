@@ -18,6 +18,7 @@ from portal import (
 
 urlpatterns = [
     path("", include("scheduling.urls")),
+    path("glossary/", views.GlossaryView.as_view(), name="glossary"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
     path("metrics", metrics.metrics, name="metrics"),

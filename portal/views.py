@@ -1,4 +1,4 @@
-"""The pages of the site itself: the front door, and the way in for the invited."""
+"""The pages of the site itself: the front door, the way in for the invited, and what the words mean."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from portal import operations, queries
 from portal.forms import AcceptInvitationForm
-from portal.ground import clock
+from portal.ground import clock, glossary
 from portal.models import Invitation
 
 
@@ -70,3 +71,10 @@ class InvitationView(FormView[AcceptInvitationForm]):
             {"invitation": invitation},
             status=404 if invitation is None else 410,
         )
+
+
+class GlossaryView(TemplateView):
+    """What each word of the field means, for everybody who is signed in."""
+
+    template_name = "portal/glossary.html"
+    extra_context = {"words": glossary.WORDS, "explains_words": True}

@@ -10,11 +10,11 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from hubs.identifiers import format_eui64
 from portal import checks, pictures
-from portal.ground import asking
+from portal.ground import asking, glossary
 from portal.ground.uk_time import LONDON
 from scheduling.queries import consents
 from scheduling.queries.control_room import WATCHED_FROM, History
@@ -221,3 +221,31 @@ def open_questions(supplier: int) -> str:
     with asking.acting(asking.Asker(asking.Role.SUPPLIER, supplier)):
         number = consents.count_open(supplier=supplier)
     return f"{consents.MOST}+" if number > consents.MOST else str(number or "")
+
+
+class ExplainedNode(template.Node):
+    """A part of a page, and after it the words that it uses, each with its meaning."""
+
+    def __init__(self, nodelist: template.NodeList) -> None:
+        self.nodelist = nodelist
+
+    def render(self, context: template.Context) -> str:
+        """Draw the part as it is; the words only for who is signed in, and may look further in the glossary."""
+        part = self.nodelist.render(context)
+        user = context.get("user")
+        if user is None or not user.is_authenticated or context.get("explains_words"):
+            return part
+        words = render_to_string("components/words.html", {"words": glossary.used_in(part)})
+        return mark_safe(part + words)  # noqa: S308 - both come from templates
+
+
+@register.tag
+def explained(parser: template.base.Parser, token: template.base.Token) -> ExplainedNode:
+    """
+    Explain the words of the field that stand between this tag and its end, once, behind them.
+
+    A page that explains words itself says so by `explains_words`.
+    """
+    nodelist = parser.parse(("endexplained",))
+    parser.delete_first_token()
+    return ExplainedNode(nodelist)

@@ -131,7 +131,7 @@ account_reset_password account_reset_password_from_key:
 account_reset_password_done account_reset_password_from_key_done:
     POST                405     405       405
 # one's own account
-account set-up-second-factor:
+account glossary set-up-second-factor:
     GET HEAD            login   200       200
     POST                login   405       405
 mfa_index mfa_list_webauthn:
