@@ -6,6 +6,7 @@ from django.urls import include, path
 from portal import (
     account_views,
     control_room,
+    gallery,
     health,
     metrics,
     people,
@@ -84,6 +85,7 @@ urlpatterns = [
     ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
+    path("admin/gallery/", admin.site.admin_view(gallery.page), name="gallery"),
     path("admin/roles/", admin.site.admin_view(who_may.page), name="roles"),
     path("admin/", admin.site.urls),
 ]

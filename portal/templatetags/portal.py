@@ -102,6 +102,23 @@ def alert(content: SafeString, kind: str, *title: object) -> str:
     return render_to_string("components/alert.html", context)
 
 
+@register.inclusion_tag("components/confirmation.html")
+def confirmation(*triples: Any) -> dict[str, list[tuple[str, Any, str]]]:
+    """
+    Say in numbers what will happen: labels, each with a figure and its unit in the singular.
+
+    What comes to nothing is left out, but for the first.
+    """
+    figures = list(zip(triples[::3], triples[1::3], triples[2::3], strict=True))
+    return {
+        "figures": [
+            (label, figure, unit if figure == 1 else f"{unit}s")
+            for number, (label, figure, unit) in enumerate(figures)
+            if figure or not number
+        ]
+    }
+
+
 @register.simple_block_tag
 def refusal(content: SafeString) -> str:
     """Show one thing that was refused, in a list of them."""

@@ -169,7 +169,7 @@ EVERYBODYS: Mapping[str, Mapping[str, str]] = {
 
 STAFF = """
                         nobody  supplier  author  approver  operations-dcc  auditor  people  superuser
-control-room health release-report bad-hubs bad-hubs-file rehearsal roles:
+control-room health release-report bad-hubs bad-hubs-file rehearsal roles gallery:
     GET HEAD            login   404       200     200       200             200      200     200
     POST                login   404       405     405       405             405      405     405
 # it is made in a transaction of its own kind, which its own tests have
