@@ -112,7 +112,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 **context,
             },
         )
-        notices.account(address=email, subject=message.subject, text=str(message.body), now=clock.now())
+        words = notices.account_words(subject=message.subject, text=str(message.body))
+        notices.account(address=email, words=words, now=clock.now())
 
 
 def _account_of(credentials: dict[str, Any]) -> int | None:

@@ -1,5 +1,5 @@
 """
-Show DCC staff the design language: each component in each of its states, as Suppliers see it and as the admin does.
+Show DCC staff the design language: each component in each of its states, and each e-mail as it arrives.
 
 What a component is and takes stands at the head of its template; here are the figures, all of them made up.
 """
@@ -11,17 +11,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+from csp.decorators import csp
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from firmware.models import ReleaseState
+from portal import previews
 from portal.templatetags import portal as tags
+from scheduling.admin import MAIL_POLICY
 from scheduling.lifecycle import State
 from scheduling.queries.control_room import Health, History, Stream, Track
 from scheduling.views.pictures import Cell
@@ -96,6 +99,23 @@ def page(request: HttpRequest) -> HttpResponse:
         "is_suppliers": frame == "suppliers",
     }
     return render(request, f"admin/gallery/{frame}.html", context)
+
+
+@require_safe
+def emails(request: HttpRequest) -> HttpResponse:
+    """Show every e-mail as it arrives, as HTML in a frame and as text."""
+    written = [(name, write()) for name, write in previews.EMAILS.items()]
+    context = {**admin.site.each_context(request), "title": "E-mails", "emails": written}
+    return render(request, "admin/gallery/emails.html", context)
+
+
+@require_safe
+@csp(MAIL_POLICY)
+def email(request: HttpRequest, name: str = "") -> HttpResponse:
+    """Answer with the HTML of an e-mail, alone, under the policy of those that were sent."""
+    if name not in previews.EMAILS:
+        raise Http404
+    return HttpResponse(previews.EMAILS[name]().html, headers={"X-Frame-Options": "SAMEORIGIN"})
 
 
 def shown(*, path: Path) -> Shown:
@@ -242,7 +262,6 @@ def _pager() -> Iterator[tuple[str, Mapping[str, Any]]]:
         "in the middle",
         {"shown": "50 hubs, from 00-DB-12-34", "first": "#", "previous": "#", "next": "#"},
     )
-    yield "all of it", {"shown": "3 hubs"}
 
 
 @_cases

@@ -6,7 +6,6 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
-from django.template.loader import render_to_string
 
 from hubs.models import Supplier
 from portal import notices, sealing
@@ -79,12 +78,7 @@ def take_away(*, user: User, by: User, reason: str, now: datetime) -> None:
             reason=reason,
             facts={"had": had},
         )
-        notices.account(
-            address=user.email,
-            subject="Your second factor was taken away",
-            text=render_to_string("account/email/second_factor_taken_away.txt", {"by": by}),
-            now=now,
-        )
+        notices.account(address=user.email, words=notices.second_factor_taken_away(by=str(by)), now=now)
 
 
 @asking.trusted("an administrator says for the Supplier whether its people need a second factor")

@@ -86,6 +86,12 @@ urlpatterns = [
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/gallery/", admin.site.admin_view(gallery.page), name="gallery"),
+    path("admin/gallery/e-mails/", admin.site.admin_view(gallery.emails), name="gallery-emails"),
+    path(
+        "admin/gallery/e-mails/<slug:name>/",
+        admin.site.admin_view(gallery.email),
+        name="gallery-email",
+    ),
     path("admin/roles/", admin.site.admin_view(who_may.page), name="roles"),
     path("admin/", admin.site.urls),
 ]

@@ -485,7 +485,9 @@ class TestDecide:
 
         shown = " ".join(text(signed_in(author).get(decide(signed, "publish"))).split())
 
-        assert "This will notify <strong>2 Suppliers</strong> about <strong>412,884 hubs</strong>" in shown
+        figure = '{}</div> <p class="stat-figure">{} <span class="stat-unit">{}</span>'
+        assert figure.format("Will notify", 2, "Suppliers") in shown
+        assert figure.format("About", "412,884", "hubs") in shown
 
     def test_takes_a_release_from_draft_to_withdrawn(
         self, draft: FirmwareRelease, author: User, approver: User, manager: User

@@ -30,7 +30,7 @@ NO_PAGES = {
     *("scheduling:progress", "scheduling:export", "scheduling:calendar", "scheduling:export-consents"),
     *("scheduling:consent-hubs", "scheduling:example-windows", "export-record", "bad-hubs-file"),
     *("evidence-key", "admin:ground_auditentry_export", "admin:scheduling_hubexception_csv", "admin:jsi18n"),
-    *("admin:scheduling_notice_html", "metrics", "health-live", "health-ready"),
+    *("admin:scheduling_notice_html", "gallery-email", "metrics", "health-live", "health-ready"),
     # what forms alone are sent to, and what leads on
     *("end-session", "end-other-sessions", "evidence-pack", "stop-rehearsal", "admin:login"),
     *("mfa_authenticate", "mfa_index", "mfa_list_webauthn"),

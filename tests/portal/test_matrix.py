@@ -169,7 +169,8 @@ EVERYBODYS: Mapping[str, Mapping[str, str]] = {
 
 STAFF = """
                         nobody  supplier  author  approver  operations-dcc  auditor  people  superuser
-control-room health release-report bad-hubs bad-hubs-file rehearsal roles gallery:
+control-room health release-report bad-hubs bad-hubs-file rehearsal roles
+gallery gallery-emails gallery-email:
     GET HEAD            login   404       200     200       200             200      200     200
     POST                login   404       405     405       405             405      405     405
 # it is made in a transaction of its own kind, which its own tests have
@@ -214,6 +215,7 @@ STAFFS: dict[str, Address] = {
     **dict.fromkeys(
         ("rehearsal", "stop-rehearsal"), lambda cast: [cast.world.release.pk, cast.row(Rehearsal).pk]
     ),
+    "gallery-email": lambda cast: ["published"],
     "second-factor-of": lambda cast: [cast.one("operations").pk],
     "second-factor-of-supplier": lambda cast: [cast.world.northern.pk],
     "admin:view_on_site": lambda cast: [1, 1],

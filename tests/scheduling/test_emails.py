@@ -90,7 +90,8 @@ class TestEveryKindOnTheWay:
         for said in (words.text, words.html):
             assert "http://127.0.0.1:8000/" in said
             assert "releases@dcc.example.com" in said
-            assert "{" not in said
+            assert "{{" not in said
+            assert "{%" not in said
             assert "00-DB-" not in said
         assert "\n\n\n" not in words.text
         assert not words.calendar
@@ -122,7 +123,8 @@ class TestEveryKind:
         for said in (words.text, words.html):
             assert "http://127.0.0.1:8000/" in said
             assert "releases@dcc.example.com" in said
-            assert "{" not in said
+            assert "{{" not in said
+            assert "{%" not in said
         assert "\n\n\n" not in words.text
         assert bool(words.calendar) == kind.endswith("reminder")
 
