@@ -23,6 +23,7 @@ from django.views.decorators.http import require_safe
 
 from firmware.models import ReleaseState
 from portal import previews
+from portal.ground import glossary
 from portal.templatetags import portal as tags
 from scheduling.admin import MAIL_POLICY
 from scheduling.lifecycle import State
@@ -56,6 +57,7 @@ WHEN: Final = {
     "state": "Wherever the state of something stands: a word and a shape, the colour says nothing by itself.",
     "steps": "Over a way of three pages, and no other.",
     "timeline": "What happened to one thing, in order.",
+    "words": "Behind every page of a Supplier, by itself.",
 }
 
 
@@ -68,6 +70,7 @@ SUPPLIERS_ALONE: Final = (
     "pager",
     "slot_cell",
     "steps",
+    "words",
 )
 ADMINS_ALONE: Final = ("evidence_over_time", "rehearsal_course")
 
@@ -391,3 +394,8 @@ def _timeline() -> Iterator[tuple[str, Mapping[str, Any]]]:
             ]
         },
     )
+
+
+@_cases
+def _words() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "", {"words": glossary.used_in("A booking puts hubs into slots.")}
