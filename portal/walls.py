@@ -37,6 +37,7 @@ A_SUPPLIERS: Final = (
         "scheduling_protectedhub",
     ),
     *("scheduling_notice", "ground_auditentry", "scheduling_proposal", "scheduling_secondpersonrule"),
+    *("scheduling_outcometally", "scheduling_tallychange"),
 )
 """Each row is a Supplier's, or two Suppliers' who share a hub: policies say whose."""
 KNOWN_TO_ALL: Final = (
@@ -68,7 +69,7 @@ DCCS: Final = (
         "scheduling_cohort",
         "scheduling_control",
     ),
-    *("scheduling_controllook", "scheduling_inflight", "scheduling_stage", "scheduling_tallychange"),
+    *("scheduling_controllook", "scheduling_inflight", "scheduling_stage"),
     *("scheduling_tally", "scheduling_strayreport", "scheduling_reportcount", "scheduling_oddreport"),
     *("scheduling_warningsign", "scheduling_evidence", "scheduling_latetally", "scheduling_reconciliation"),
     *("scheduling_finding", "scheduling_rehearsal"),

@@ -4,7 +4,7 @@ from scheduling.models.bookings import Booking, HubSelection, SelectionFile, Sel
 from scheduling.models.cohorts import BadHub, Cohort
 from scheduling.models.consents import Consent, Objection
 from scheduling.models.controls import Control, ControlLook
-from scheduling.models.counters import FirstHub, InFlight, LotModel, Stage, Tally, TallyChange
+from scheduling.models.counters import FirstHub, InFlight, LotModel, OutcomeTally, Stage, Tally, TallyChange
 from scheduling.models.deployments import (
     LOT_SIZE,
     LOT_SPAN,
@@ -67,6 +67,7 @@ __all__ = [
     "Notice",
     "Objection",
     "OddReport",
+    "OutcomeTally",
     "Proposal",
     "ProtectedHub",
     "ProtectedWindow",

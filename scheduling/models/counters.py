@@ -5,8 +5,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
 
 from firmware.models import FirmwareRelease
-from hubs.models import HubModel, Network
-from scheduling.lifecycle import State
+from hubs.models import HubModel, Network, Supplier
+from scheduling.lifecycle import Ending, State
+from scheduling.models.slots import Slot
 
 
 class InFlight(models.Model):
@@ -153,7 +154,8 @@ class TallyChange(models.Model):
     """
     How many hubs came into a state, or left it, in one statement; not yet in the tally.
 
-    Only ever added: two who move deployments at the same time never wait for each other here.
+    Only ever added: two who move deployments at the same time never wait for each other here. Where the state is an
+    outcome, it says of whose booking and in which slot, and why it ended so.
     """
 
     release = models.ForeignKey(
@@ -168,6 +170,18 @@ class TallyChange(models.Model):
     stage = models.SmallIntegerField()
     state = models.CharField(max_length=11, choices=State)
     hubs = models.IntegerField()
+    supplier = models.ForeignKey(
+        Supplier,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
+    )
+    slot = models.ForeignKey(
+        Slot, on_delete=models.DO_NOTHING, null=True, db_index=False, db_constraint=False, related_name="+"
+    )
+    ending = models.CharField(max_length=19, default=Ending.NONE, db_default="", blank=True)
 
     def __str__(self) -> str:
         return f"{self.hubs:+} {self.state}"
@@ -193,3 +207,48 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hubs} {self.state}"
+
+
+class OutcomeTally(models.Model):
+    """
+    How many hubs of a Supplier's bookings have an outcome, or are being activated, by the day (UK) of their slot.
+
+    Written by the database itself, as changes are taken up; those that are not yet have the rest. `is_activated` tells
+    what failed after its activation was admitted from what failed before.
+    """
+
+    STATES = (State.SUCCEEDED, State.FAILED, State.UNCONFIRMED, State.MISSED, State.ACTIVATING)
+    """What is counted here."""
+
+    release = models.ForeignKey(FirmwareRelease, on_delete=models.PROTECT, db_index=False, related_name="+")
+    supplier = models.ForeignKey(Supplier, on_delete=models.PROTECT, db_index=False, related_name="+")
+    network = models.ForeignKey(Network, on_delete=models.PROTECT, db_index=False, related_name="+")
+    model = models.ForeignKey(
+        HubModel, on_delete=models.DO_NOTHING, db_index=False, db_constraint=False, related_name="+"
+    )
+    day = models.DateField()
+    state = models.CharField(max_length=11, choices=State)
+    ending = models.CharField(max_length=19, blank=True)
+    is_activated = models.BooleanField()
+    hubs = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "outcome tallies"
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "release",
+                    "supplier",
+                    "day",
+                    "network",
+                    "model",
+                    "state",
+                    "ending",
+                    "is_activated",
+                ],
+                name="outcome_tally_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hubs} {self.state} on {self.day}"

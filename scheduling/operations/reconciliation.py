@@ -260,6 +260,17 @@ FULL JOIN (SELECT release_id, network_id, model_id, stage, state, sum(hubs) AS h
      = (rows.release_id, rows.network_id, rows.model_id, rows.stage, rows.state)
 WHERE coalesce(rows.hubs, 0) <> coalesce(tallied.hubs, 0)
 """  # noqa: S608 - our own constants
+# What moves meanwhile is taken up later, on top of it.
+MEND_OUTCOMES = f"""
+INSERT INTO scheduling_outcometally AS tally
+    (release_id, supplier_id, network_id, model_id, day, state, ending, is_activated, hubs)
+SELECT release_id, supplier_id, network_id, model_id, day, state, ending, is_activated, there - kept
+FROM ({questions.OUTCOMES_ONE_BY_ONE}) AS differ
+    (release_id, supplier_id, network_id, model_id, day, state, ending, is_activated, there, kept)
+ORDER BY 1, 2, 5, 3, 4, 6, 7, 8
+ON CONFLICT (release_id, supplier_id, day, network_id, model_id, state, ending, is_activated)
+DO UPDATE SET hubs = tally.hubs + excluded.hubs
+"""  # noqa: S608 - our own constants
 # Locked first, counted by a statement of its own: whoever has moved hubs and waits for the lock adds its own change.
 LOCK = {
     Mismatch.IN_FLIGHT: "SELECT FROM scheduling_inflight WHERE release_id = %(id)s FOR NO KEY UPDATE",
@@ -318,6 +329,7 @@ def mend(*, by: "User | None", now: datetime) -> list[questions.Found]:
         _mend(one)
     with transaction.atomic():
         sql.run(MEND_TALLY, {"span": LOT_SPAN})
+        sql.run(MEND_OUTCOMES, {"span": LOT_SPAN})
     for one in questions.counters():
         if one.kind in MEND:
             _mend(one)

@@ -44,6 +44,10 @@ SELECT count(*) FROM taken
 
 
 def fold(*, limit: int) -> int:
-    """Take up to so many of the changes into the tally of deployments; return how many there were."""
+    """
+    Take up to so many of the changes into the tally of deployments; return how many there were.
+
+    The database takes those of them that are outcomes into theirs as they go.
+    """
     [(folded,)] = sql.rows(FOLD, {"limit": limit})
     return int(folded)

@@ -17,7 +17,8 @@ from hubs.identifiers import format_eui64
 from portal.ground import sql
 from portal.ground.uk_time import LONDON
 from scheduling.lifecycle import MOVES, State
-from scheduling.models import EXCESSES, LOT_SPAN, Mismatch
+from scheduling.models import EXCESSES, LOT_SPAN, Mismatch, OutcomeTally
+from scheduling.queries import outcomes
 
 SKEW = timedelta(seconds=10)
 """By so much a carrier's clock may be behind ours; that of the end of a slot is its own."""
@@ -261,6 +262,23 @@ FULL JOIN (SELECT release_id, network_id, state, sum(hubs) AS hubs FROM ({TALLIE
     ON tallied.release_id = lots.release_id AND tallied.network_id = lots.network_id AND tallied.state = lots.state
 WHERE coalesce(lots.hubs, 0) <> coalesce(tallied.hubs, 0) ORDER BY 1, 2, 3
 """  # noqa: S608 - our own constants
+# Of whom, where and when outcomes are: the lots know all of it but the model and the reason.
+OUTCOMES = f"""
+SELECT coalesce(lots.release_id, kept.release_id), coalesce(lots.supplier_id, kept.supplier_id),
+       coalesce(lots.network_id, kept.network_id), coalesce(lots.day, kept.day), coalesce(lots.state, kept.state),
+       coalesce(lots.hubs, 0), coalesce(kept.hubs, 0)
+FROM (SELECT lot.release_id, lot.supplier_id, lot.network_id,
+             (slot.start_at AT TIME ZONE 'Europe/London')::date AS day, each.state, sum(each.hubs) AS hubs
+      FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id
+      CROSS JOIN LATERAL (VALUES
+          {", ".join(f"('{state}', lot.{state})" for state in OutcomeTally.STATES)}) AS each (state, hubs)
+      WHERE each.hubs > 0 GROUP BY 1, 2, 3, 4, 5) lots
+FULL JOIN (SELECT release_id, supplier_id, network_id, day, state, sum(hubs) AS hubs
+           FROM ({outcomes.COUNTED}) counted GROUP BY 1, 2, 3, 4, 5) kept
+    ON (kept.release_id, kept.supplier_id, kept.network_id, kept.day, kept.state)
+     = (lots.release_id, lots.supplier_id, lots.network_id, lots.day, lots.state)
+WHERE coalesce(lots.hubs, 0) <> coalesce(kept.hubs, 0) ORDER BY 1, 2, 3, 4, 5
+"""  # noqa: S608 - our own constants
 _RESOLVED = "('succeeded', 'failed', 'unconfirmed')"
 IN_FLIGHT = f"""
 SELECT coalesce(in_flight.release_id, tallied.release_id),
@@ -311,6 +329,14 @@ def counters() -> list[Found]:
             f"{tallied:,} in the tally, {hubs:,} in the lots.",
         )
         for release, network, state, hubs, tallied in sql.rows(TALLIES, {})
+    ]
+    found += [
+        Found(
+            Mismatch.TALLY,
+            f"outcomes of release {release}, Supplier {supplier}, network {network}, {day}, {state}",
+            f"{kept:,} in the tally, {hubs:,} in the lots.",
+        )
+        for release, supplier, network, day, state, hubs, kept in sql.rows(OUTCOMES, {})
     ]
     for release, activating, are_activating, resolved, are_resolved, is_policy in sql.rows(IN_FLIGHT, {}):
         words = _differ({"in flight": (activating, are_activating), "resolved": (resolved, are_resolved)}) + (
@@ -370,6 +396,7 @@ ENFORCING: Mapping[str, tuple[str, ...]] = {
         "deployment_shows_signs",
     ),
     "scheduling_move": ("moves_stay",),
+    "scheduling_tallychange": ("changes_are_taken_up",),
 }
 """Triggers by table without which a promise is only Python's."""
 TRIGGERS = """
@@ -418,6 +445,19 @@ FULL JOIN (SELECT release_id, network_id, model_id, stage, state, sum(hubs) AS h
      = (rows.release_id, rows.network_id, rows.model_id, rows.stage, rows.state)
 WHERE coalesce(rows.hubs, 0) <> coalesce(tallied.hubs, 0) ORDER BY 1, 2, 3, 4, 5
 """  # noqa: S608 - our own constants
+OUTCOMES_ONE_BY_ONE = f"""
+SELECT release_id, supplier_id, network_id, model_id, day, state, ending, is_activated, sum(there), sum(kept)
+FROM (SELECT lot.release_id, lot.supplier_id, lot.network_id, model_id,
+             (slot.start_at AT TIME ZONE 'Europe/London')::date AS day, state, ending, stage > 0 AS is_activated,
+             1 AS there, 0 AS kept
+      FROM scheduling_deployment deployment JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
+      JOIN scheduling_slot slot ON slot.id = lot.slot_id
+      WHERE state IN ({", ".join(f"'{state}'" for state in OutcomeTally.STATES)})
+      UNION ALL
+      SELECT release_id, supplier_id, network_id, model_id, day, state, ending, is_activated, 0, hubs
+      FROM ({outcomes.COUNTED}) counted) both_ways
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING sum(there) <> sum(kept)
+"""  # noqa: S608 - our own constants
 SIGNS = """
 SELECT release_id, network_id, model_id, stage, kind, sum(there), sum(kept)
 FROM (SELECT lot.release_id, lot.network_id, model_id, stage, sign.kind, sign.hubs AS there, 0 AS kept
@@ -459,6 +499,16 @@ def everything(*, gateway: object) -> list[Found]:
         )
         for release, network, model, stage, state, hubs, tallied in sql.rows(
             BY_MODEL_AND_STAGE, {"span": LOT_SPAN}
+        )
+    ]
+    found += [
+        Found(
+            Mismatch.TALLY,
+            f"outcomes of release {release}, Supplier {supplier}, network {network}, model {model}, {day}, {state}",
+            f"{kept:,} in the tally, {there:,} there: {ending or 'no reason'}.",
+        )
+        for release, supplier, network, model, day, state, ending, _, there, kept in sql.rows(
+            f"{OUTCOMES_ONE_BY_ONE} ORDER BY 1, 2, 3, 4, 5, 6, 7, 8", {"span": LOT_SPAN}
         )
     ]
     found += [

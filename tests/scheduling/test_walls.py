@@ -375,6 +375,7 @@ PLACES: dict[str, int] = {
     "scheduling/queries/control_room.py": 2,
     "scheduling/queries/guards.py": 2,
     "scheduling/queries/histories.py": 1,
+    "scheduling/queries/outcomes.py": 1,
     "scheduling/queries/slots.py": 1,
     "scheduling/queries/standings.py": 1,
     "scheduling/queries/turns.py": 1,

@@ -274,6 +274,7 @@ def forget_deployments() -> None:
         cursor.execute("DELETE FROM scheduling_deployment")
         cursor.execute("DELETE FROM scheduling_tallychange")
         cursor.execute("DELETE FROM scheduling_tally")
+        cursor.execute("DELETE FROM scheduling_outcometally")
         cursor.execute("DELETE FROM scheduling_warningsign")
         cursor.execute("DELETE FROM scheduling_badhub")
         cursor.execute("ALTER TABLE scheduling_deployment ENABLE TRIGGER deployment_is_kept")
