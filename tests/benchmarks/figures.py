@@ -72,7 +72,9 @@ FIGURES = {
         repeat=3,
     ),
     "pages": Figure(
-        pages.run, 1_000_000, "each page of a Supplier: how long, how many queries, the slowest of them"
+        pages.run,
+        1_000_000,
+        "every page: first byte, queries, the slowest of them, what a browser receives, what moves",
     ),
     "record": Figure(
         record.run, 1_000_000, "checking so many decisions on record, as they are and after they were forged"

@@ -1,39 +1,38 @@
 """
-A Supplier's pages, through Django's test client: how long, how many queries, the slowest of them, how large.
+Every page of the portal, as a Supplier's person, DCC's staff and a stranger ask for it, against what people may expect.
 
-Each is also asked for where the database lets everybody see everything, in turn with how it is: the ratio is what the
-walls between Suppliers cost.
+Three ways to look: through Django's test client, which tells queries and processor time, and what the walls between
+Suppliers cost; over HTTP, which tells the first byte; and in a browser, which tells what it receives and what moves
+under the reader's eyes. Static files are compressed and named as production serves them.
 """
 
 import contextlib
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Sum
 from django.test import Client
-from django.urls import reverse
 
-from hubs.identifiers import format_eui64
-from hubs.models import CommunicationsHub, FleetCount
-from portal.ground import clock, sql
-from scheduling.lifecycle import State
-from scheduling.models import Booking, Deployment, HubSelection
-from scheduling.operations import bookings
-from scheduling.queries.plans import Timing
-from tests.benchmarks import database
-from tests.benchmarks import world as worlds
-from tests.benchmarks.world import Tell, World
+from portal.ground import sql
+from portal.models import User
+from tests.benchmarks import database, everything, serving
+from tests.benchmarks.world import Tell
+from tests.signing_in import known_recently
 
 WARM_UP = 2
-REQUESTS = 20
+REQUESTS = 10
 """For each page, times --repeat; and as many without walls."""
 ROUNDS = 2
 """Both ways take turns so often, so that what the machine does meanwhile falls on both."""
+FIRST_BYTE_MS = 100
+PAGE_KB = {"plain": 300, "charts": 700}
+"""What a browser may receive for a page, of 1,000 bytes, without charts and with."""
+LAYOUT_SHIFT = 0.1
+"""The most that Google's Core Web Vitals call good."""
 
 
 class Stopwatch:
@@ -75,31 +74,50 @@ class Visit:
     size: int
 
 
-def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, Any]:
-    """Measure each page of the largest Supplier in a fleet of so many hubs, some of them booked."""
-    world = worlds.make(hubs=hubs, room=hubs, tell=tell)
-    tell("booking a part")
-    booking, selection = _book_a_part(world)
-    client = Client()
-    client.force_login(world.person)
-    pages = {}
-    for name, address in _addresses(world, booking, selection).items():
-        tell(f"asking for {name}")
-        pages[name] = _measured(client, address, requests=REQUESTS * repeat)
+def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell, only: str = "") -> dict[str, Any]:
+    """
+    Measure every page in a fleet of so many hubs, some of them booked; or those with `only` in their name.
+
+    :raises UnableToMeasure: if there is no such page
+    """
+    found = everything.make(hubs=hubs, tell=tell)
+    asked = {
+        who: {name: address for name, address in addresses.items() if only in name}
+        for who, addresses in found.pages.items()
+    }
+    if not any(asked.values()):
+        raise database.UnableToMeasure(f"No page has {only} in its name.")
+    pages: dict[str, dict[str, Any]] = {}
+    with serving.as_in_production(tell=tell):
+        clients = {who: _signed_in(person) for who, person in found.people.items()}
+        for who, addresses in asked.items():
+            for name, address in addresses.items():
+                tell(f"asking for {name}")
+                pages[name] = _measured(clients[who], address, requests=REQUESTS * repeat)
+        cookies = {who: serving.cookies(client) for who, client in clients.items()}
+        seen = serving.looked_at(pages=asked, cookies=cookies, requests=REQUESTS * repeat, tell=tell)
+    for name, page in pages.items():
+        page |= seen[name]
     slowest = max(pages, key=lambda name: float(pages[name]["slowest_query_ms"]))
     return {
         "figure": "pages",
         "hubs": hubs,
-        "booked": booking.hubs,
+        "booked": found.booked,
         "repeat": repeat,
         "measured": {
+            "pages": len(pages),
             "p50_ms": max(page["p50_ms"] for page in pages.values()),
+            "first_byte_ms": max(page["first_byte_ms"] for page in pages.values()),
             "slowest_query_ms": max(page["slowest_query_ms"] for page in pages.values()),
             "queries": max(page["queries"] for page in pages.values()),
+            "received_kb": max(page["received_kb"] for page in pages.values()),
+            "layout_shift": max(page["layout_shift"] for page in pages.values()),
             "ratio_to_no_walls": round(
                 statistics.median(page["p50_ms"] / page["p50_without_walls_ms"] for page in pages.values()), 2
             ),
         },
+        "limit": {"first_byte_ms": FIRST_BYTE_MS, "received_kb": PAGE_KB, "layout_shift": LAYOUT_SHIFT},
+        "beyond": beyond(pages),
         "slowest": {"page": slowest, "statement": pages[slowest]["statement"]},
         "pages": {
             name: {key: value for key, value in page.items() if key != "statement"}
@@ -108,68 +126,24 @@ def run(*, hubs: int, fleet: int | None, repeat: int, tell: Tell) -> dict[str, A
     }
 
 
-def _book_a_part(world: World) -> tuple[Booking, HubSelection]:
-    """Book what the Supplier has on one network, then choose all the rest, to be looked at before it is booked."""
-    network = (
-        FleetCount.objects.filter(lead=world.supplier).values_list("network", flat=True).order_by("network")
-    )
-    booking = bookings.book(
-        selection=world.choose(network=[network[0]]),
-        timing=Timing(Booking.Plan.EARLIEST),
-        by=world.person,
-        clock=clock.now,
-    )
-    database.tidy(
-        "scheduling_deployment", "scheduling_lot", "scheduling_slot", "scheduling_booking", "hubs_fleetcount"
-    )
-    return booking, world.choose()
+def beyond(pages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Say which pages are beyond each limit, "none" where all of them hold."""
+    too_much: dict[str, list[str]] = {"first byte": [], "received": [], "layout shift": []}
+    for name, page in pages.items():
+        if page["first_byte_ms"] > FIRST_BYTE_MS:
+            too_much["first byte"].append(f"{name} ({page['first_byte_ms']} ms)")
+        if page["received_kb"] > PAGE_KB["charts" if page["charts"] else "plain"]:
+            too_much["received"].append(f"{name} ({page['received_kb']} kB)")
+        if page["layout_shift"] > LAYOUT_SHIFT:
+            too_much["layout shift"].append(f"{name} ({page['layout_shift']})")
+    return {word: ", ".join(names) or "none" for word, names in too_much.items()}
 
 
-def _addresses(world: World, booking: Booking, selection: HubSelection) -> dict[str, str]:
-    """Name every page that a Supplier's person can ask for, lists also in their middle and under filters."""
-    hubs = reverse("scheduling:hubs")
-    counts = FleetCount.objects.filter(lead=world.supplier)
-    often = _combination(counts.values("network", "model"), "-")
-    rare = _combination(counts.values("installed_version", "status", "payment_mode"), "")
-    version = _combination(counts.values("installed_version"), "")
-    led = CommunicationsHub.objects.filter(lead_id=world.supplier.pk)
-    middle = led.order_by("chf_id")[led.count() // 2]
-    booked = Deployment.objects.order_by("id")
-    halfway = booked[booked.count() // 2]
-    with_mpan = led.exclude(mpan=None).first()
-    assert with_mpan
-    of_booking = [booking.reference]
-    booked_hubs = reverse("scheduling:booked-hubs", args=of_booking)
-    return {
-        "home": reverse("scheduling:home"),
-        "release": reverse("scheduling:release", args=[world.release.pk]),
-        "book": reverse("scheduling:book", args=[world.release.pk]),
-        "when": reverse("scheduling:when", args=[selection.pk]),
-        "check": reverse("scheduling:check", args=[selection.pk]) + "?plan=earliest",
-        "bookings": reverse("scheduling:bookings"),
-        "booking": reverse("scheduling:booking", args=of_booking),
-        "progress": reverse("scheduling:progress", args=of_booking),
-        "cancel": reverse("scheduling:cancel", args=of_booking),
-        "booked hubs": booked_hubs,
-        "booked hubs, middle": f"{booked_hubs}?after={halfway.pk}",
-        "booked hubs, failed": f"{booked_hubs}?state={State.FAILED}",
-        "hubs": hubs,
-        "hubs, middle": f"{hubs}?after={middle.pk}",
-        "hubs, often": f"{hubs}?{often}",
-        "hubs, one version": f"{hubs}?{version}",
-        "hubs, rare": f"{hubs}?{rare}",
-        "hubs, rare, middle": f"{hubs}?{rare}&after={middle.pk}",
-        "hubs, one CHF ID": f"{hubs}?search={format_eui64(middle.pk)}",
-        "hubs, one MPAN": f"{hubs}?search={with_mpan.mpan:013d}",
-        "hub": reverse("scheduling:hub", args=[middle.pk]),
-        "hub, booked": reverse("scheduling:hub", args=[halfway.hub_id]),
-    }
-
-
-def _combination(rows: Any, order: str) -> str:
-    """Return the most or least frequent combination of facts, as a page is asked for it."""
-    row = rows.annotate(total=Sum("hubs"), rows=Count("pk")).order_by(f"{order}total").first()
-    return "&".join(f"{name}={value}" for name, value in row.items() if name not in ("total", "rows"))
+def _signed_in(person: User | None) -> Client:
+    client = Client()
+    if person is not None:
+        known_recently(client=client, person=person)
+    return client
 
 
 WALLED = """

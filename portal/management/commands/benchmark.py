@@ -32,6 +32,9 @@ class Command(BaseCommand):
             "--repeat", "--runs", type=int, metavar="N", help="measure so often; the median counts"
         )
         parser.add_argument(
+            "--only", default="", metavar="TEXT", help="of pages: those with this in their name"
+        )
+        parser.add_argument(
             "--json", action="store_true", help="end with one line of JSON instead of a table"
         )
 
@@ -52,9 +55,12 @@ class Command(BaseCommand):
         repeat = figure.repeat if options["repeat"] is None else options["repeat"]
         if hubs < 1 or repeat < 1:
             raise CommandError("--hubs and --repeat must be at least 1.")
+        if options["only"] and options["name"] != "pages":
+            raise CommandError("--only is for the figure pages.")
+        further = {"only": options["only"]} if options["only"] else {}
         try:
             with database_for(figure, database):
-                result = figure.run(hubs=hubs, fleet=options["fleet"], repeat=repeat, tell=tell)
+                result = figure.run(hubs=hubs, fleet=options["fleet"], repeat=repeat, tell=tell, **further)
         except database.UnableToMeasure as refusal:
             raise CommandError(str(refusal)) from refusal
         if options["json"]:
