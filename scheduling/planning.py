@@ -88,6 +88,36 @@ class Placement:
     group: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Nights:
+    """Some nights in a row, by the dates on which their slots begin, and how many hubs they take together."""
+
+    first: date
+    last: date
+    hubs: int
+
+
+def nights_in_a_row(
+    *, rooms: Mapping[date, Mapping[int, int]], needed: Mapping[int, int], nights: int
+) -> Nights | None:
+    """
+    Return so many nights in a row that take the most of the `needed` hubs of each network id, the earliest of such.
+
+    `rooms` are by date and network id; None where there is no room at all.
+    """
+    ways = []
+    for first in sorted(rooms):
+        dates = [first + timedelta(days=number) for number in range(nights)]
+        room = Counter[int]()
+        for day in dates:
+            room.update(rooms.get(day, {}))
+        ways.append(
+            Nights(dates[0], dates[-1], sum(min(hubs, room[network]) for network, hubs in needed.items()))
+        )
+    best = max(ways, key=lambda way: way.hubs, default=None)
+    return best if best and best.hubs else None
+
+
 def by_slot(*, placements: Iterable[Placement]) -> Counter[int]:
     """Add the hubs of placements up by slot id."""
     found: Counter[int] = Counter()

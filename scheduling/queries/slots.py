@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any
 
 from django.db.models import Max, Min, Q, QuerySet, Sum
@@ -225,6 +225,35 @@ def rooms_in(
     terms["new_lots"] = list(new_lots)
     rows = sql.rows(f"{ROOM} AND slot.id = ANY (%(slots)s)", terms | {"slots": list(slots)})
     return {row[0]: row[4] for row in rows}
+
+
+# Raw SQL: the Supplier's room is an expression of its own. By the wall clock, as people say when a night is.
+NIGHTS = f"""
+SELECT (start_at AT TIME ZONE 'Europe/London')::date AS night, network_id, sum(room)::bigint
+FROM ({ROOM} AND slot.network_id = ANY (%(wanted)s)
+    AND (slot.start_at AT TIME ZONE 'Europe/London')::time >= %(from)s
+    AND (slot.end_at AT TIME ZONE 'Europe/London')::time BETWEEN %(from)s AND %(to)s
+    AND slot.end_at - slot.start_at <= %(to)s::time - %(from)s::time) room
+GROUP BY night, network_id
+"""  # noqa: S608 - our own statement
+
+
+def rooms_of_nights(
+    *,
+    release: FirmwareRelease,
+    supplier: Supplier,
+    networks: Collection[int],
+    opens: time,
+    closes: time,
+    now: datetime,
+) -> dict[date, dict[int, int]]:
+    """Return the Supplier's room in the slots within some hours of the UK day, by date and network id."""
+    terms = terms_of_room(release=release, supplier=supplier, now=now)
+    terms |= {"wanted": list(networks), "from": opens, "to": closes}
+    found: dict[date, dict[int, int]] = defaultdict(dict)
+    for night, network, room in sql.rows(NIGHTS, terms):
+        found[night][network] = room
+    return dict(found)
 
 
 @dataclass(frozen=True, slots=True)

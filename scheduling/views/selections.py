@@ -180,7 +180,11 @@ class SelectionView(SupplierPage):
 
 KEPT = {"weekdays", "opens", "closes", "first_day", "last_day"}
 """The fields of a spread, which a person types."""
-OVERNIGHT = ((1, 2, 3, 4), time(2), time(5))
+QUIET = (time(2), time(5))
+"""The hours of a night that are quiet for customers."""
+EVERY_DAY = tuple(range(7))
+NIGHTS = 3
+OVERNIGHT = ((1, 2, 3, 4), *QUIET)
 """Tuesday to Friday from 02:00: quiet for customers, and with a working day after each night."""
 
 
@@ -225,9 +229,17 @@ class WhenView(SelectionView, TemplateView):
             Booking.Plan.SPREAD,
             hours=planning.Hours(*OVERNIGHT, *(moment.astimezone(LONDON).date() for moment in span)),
         )
+        nights = self.nights(needed)
         return {
             **context,
             "span": span,
+            "nights": nights,
+            "nights_address": nights
+            and self.check_address(
+                Timing(
+                    Booking.Plan.SPREAD, hours=planning.Hours(EVERY_DAY, *QUIET, nights.first, nights.last)
+                )
+            ),
             "earliest": earliest,
             "earliest_address": self.check_address(Timing(Booking.Plan.EARLIEST)),
             "overnight_address": self.check_address(overnight),
@@ -237,6 +249,19 @@ class WhenView(SelectionView, TemplateView):
             "starts": self.starts(asked.hour, names, needed) if asked.hour else [],
             "parts": [(every_name[share.network], share, 100 * share.hubs / share.of) for share in parts],
         }
+
+    def nights(self, needed: Mapping[int, int]) -> planning.Nights | None:
+        """Return the earliest nights in a row that take all that is chosen, or else the most of it."""
+        opens, closes = QUIET
+        rooms = slots.rooms_of_nights(
+            release=self.selection.release,
+            supplier=self.supplier,
+            networks=needed,
+            opens=opens,
+            closes=closes,
+            now=self.now,
+        )
+        return planning.nights_in_a_row(rooms=rooms, needed=needed, nights=NIGHTS)
 
     def spread_form(self, usual: Timing) -> PlanForm:
         """Return the form of a spread with what was typed before, or with the usual days and hours."""

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from portal.ground.uk_time import LONDON
 from scheduling.planning import (
     Hours,
+    Nights,
     Placement,
     Room,
     as_early_as_possible,
     clear_of_windows,
     clear_slots,
     lots,
+    nights_in_a_row,
     spread_evenly,
 )
 
@@ -274,3 +276,32 @@ class TestClearSlots:
             },
             {room.slot for room in rooms},
         ]
+
+
+class TestNightsInARow:
+    MONDAY = date(2026, 3, 30)
+
+    def rooms(self, *places: int) -> dict[date, dict[int, int]]:
+        """Return so much room on one network, night after night; a night without any has no slot."""
+        return {self.MONDAY + timedelta(days=day): {1: room} for day, room in enumerate(places) if room}
+
+    def test_are_the_earliest_that_take_all(self) -> None:
+        found = nights_in_a_row(rooms=self.rooms(1, 2, 3, 4, 5), needed={1: 9}, nights=3)
+
+        assert found == Nights(self.MONDAY + timedelta(days=1), self.MONDAY + timedelta(days=3), 9)
+
+    def test_are_those_that_take_the_most_where_none_take_all(self) -> None:
+        found = nights_in_a_row(rooms=self.rooms(1, 0, 3, 4, 0, 5), needed={1: 90}, nights=3)
+
+        assert found == Nights(self.MONDAY + timedelta(days=3), self.MONDAY + timedelta(days=5), 9)
+
+    def test_count_no_more_room_on_a_network_than_its_hubs_need(self) -> None:
+        rooms = {self.MONDAY: {1: 100}, self.MONDAY + timedelta(days=7): {1: 5, 2: 5}}
+
+        found = nights_in_a_row(rooms=rooms, needed={1: 4, 2: 4}, nights=3)
+
+        assert found == Nights(self.MONDAY + timedelta(days=7), self.MONDAY + timedelta(days=9), 8)
+
+    def test_are_none_without_any_room(self) -> None:
+        assert nights_in_a_row(rooms={}, needed={1: 4}, nights=3) is None
+        assert nights_in_a_row(rooms=self.rooms(4), needed={2: 4}, nights=3) is None

@@ -378,6 +378,36 @@ class TestWhen:
         assert page.count("checked") == 1
         assert "Overnight only" in page
 
+    def test_offers_the_first_three_nights_in_a_row_that_take_all(self, world: World, client: Client) -> None:
+        night = self.night(world, days=3)
+        self.slot(world, night - timedelta(days=2), 1)
+        self.slot(world, night - timedelta(hours=1), 9)  # begins at 01:00: the night is from 02:00
+        self.slot(world, night + timedelta(hours=2, minutes=50), 9)  # and ends by 05:00
+        for day in range(3):
+            self.slot(world, night + timedelta(days=day), 1)
+
+        response = client.get(self.address(world))
+        first, last = ((night + timedelta(days=day)).astimezone(LONDON).date() for day in (0, 2))
+        assert (
+            f"{first:%A} {first.day} {first:%B} to {last:%A} {last.day} {last:%B}, 02:00 to 05:00"
+            in words(response)
+        )
+        page = words(client.get(response.context["nights_address"]))
+        assert "<strong>3 hubs</strong>" in page
+        assert "Spread evenly over every day, 02:00 to 05:00 UK time" in page
+
+    def test_says_how_many_go_on_three_nights_where_not_all_can(self, world: World, client: Client) -> None:
+        self.slot(world, self.night(world), 1)
+
+        assert "room for 1 of 3, more than on any other three nights" in words(
+            client.get(self.address(world))
+        )
+
+    def test_offers_no_three_nights_where_no_night_has_room(self, world: World, client: Client) -> None:
+        self.slot(world, self.night(world) + timedelta(hours=9), 5)
+
+        assert "Three nights" not in words(client.get(self.address(world)))
+
     def test_says_that_no_slot_is_open(self, world: World, client: Client) -> None:
         page = words(client.get(reverse("scheduling:when", args=[world.choose().pk])))
 
