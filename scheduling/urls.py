@@ -6,6 +6,7 @@ from hubs.identifiers import format_eui64, parse_eui64
 from scheduling.views import (
     bookings,
     consents,
+    first_steps,
     groups,
     home,
     hubs,
@@ -51,6 +52,7 @@ register_converter(ChfIdConverter, "chf_id")
 app_name = "scheduling"
 urlpatterns = [
     path("", home.HomeView.as_view(), name="home"),
+    path("first-steps/", first_steps.FirstStepsView.as_view(), name="first-steps"),
     path("releases/<int:pk>/", releases.ReleaseView.as_view(), name="release"),
     path("releases/<int:pk>/bad-hubs.csv", releases.BadHubsView.as_view(), name="bad-hubs"),
     path("releases/<int:pk>/book/", selections.BookView.as_view(), name="book"),

@@ -22,6 +22,7 @@ from scheduling.models.deployments import (
 )
 from scheduling.models.evidence import Evidence, WarningSign
 from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
+from scheduling.models.first_steps import FirstSteps
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.late_looks import LateLook, LateTally
 from scheduling.models.notices import Notice
@@ -51,6 +52,7 @@ __all__ = [
     "Exemption",
     "Finding",
     "FirstHub",
+    "FirstSteps",
     "GroupedHub",
     "Handover",
     "HubException",

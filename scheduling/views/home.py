@@ -15,6 +15,7 @@ from scheduling.queries import (
     consents,
     control_room,
     deadlines,
+    first_steps,
     progress,
     proposals,
     standings,
@@ -23,6 +24,7 @@ from scheduling.queries.allocations import Outlook
 from scheduling.queries.control_room import Health
 from scheduling.queries.standings import Standing
 from scheduling.views.base import SupplierPage
+from scheduling.views.first_steps import steps
 from scheduling.views.wording import Stand, bar_of, time_left, title_of
 
 SLOTS = 6
@@ -104,9 +106,13 @@ class HomeView(SupplierPage, TemplateView):
         ]
         troubles, trouble_count = standings.troubles(supplier=self.supplier, shown=stands, limit=TROUBLES)
         latest = list(bookings.of_supplier(supplier=self.supplier)[:BOOKINGS])
+        taken = first_steps.progress(person=self.person) if self.person.may_act else None
         progress_of = progress.by_booking(bookings=[booking.pk for booking in latest])
         return super().get_context_data(
             supplier=self.supplier,
+            steps=steps(progress=taken, bookable=[card.standing for card in cards if card.can_book])
+            if taken and taken.is_shown
+            else [],
             cards=cards,
             asked=consents.open_of(supplier=self.supplier),
             proposed=[

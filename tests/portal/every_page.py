@@ -33,6 +33,7 @@ NO_PAGES = {
     *("admin:scheduling_notice_html", "gallery-email", "metrics", "health-live", "health-ready"),
     # what forms alone are sent to, and what leads on
     *("end-session", "end-other-sessions", "evidence-pack", "stop-rehearsal", "admin:login"),
+    "scheduling:first-steps",
     *("mfa_authenticate", "mfa_index", "mfa_list_webauthn"),
     # there has to be a second factor: tests/browser/test_second_factor.py
     *("mfa_reauthenticate", "mfa_reauthenticate_webauthn", "mfa_generate_recovery_codes"),

@@ -38,6 +38,7 @@ LED_TO_BY_NOTHING = {
     *("mfa_index", "mfa_list_webauthn"),
     # forms alone lead there
     *("account_logout", "end-session", "end-other-sessions", "evidence-pack", "stop-rehearsal"),
+    "scheduling:first-steps",
     # a form or an upload comes first; tests/browser/test_journey.py goes there
     *("scheduling:when", "scheduling:check", "scheduling:reading", "scheduling:refused"),
     *("scheduling:upload", "scheduling:upload-refused"),

@@ -41,6 +41,12 @@ consents:
     GET HEAD OPTIONS    login   200        200         200            -        -          admin
     POST                login   403        302         302            -        -          admin
     PUT PATCH DELETE    login   403        405         405            -        -          admin
+# What it takes no page to say
+first-steps:
+    GET HEAD            login   403        405         405            -        -          admin
+    OPTIONS             login   403        200         200            -        -          admin
+    POST                login   403        302         302            -        -          admin
+    PUT PATCH DELETE    login   403        405         405            -        -          admin
 # A form and nothing else
 new-window new-group upload-windows:
     GET HEAD OPTIONS    login   403        200         200            -        -          admin

@@ -158,9 +158,9 @@ class TestHome:
         # session, user, Supplier, clock; releases and their models, predecessors, versions of these, periods,
         # networks of these; counts, versions, own and national lots, tallies; deadlines; exemptions; troubles; the
         # latest bookings, the next slots, the latest bookings' progress; questions to answer, for page and menu;
-        # proposals; how the releases fare, and which parts of them are halted
+        # proposals; how the releases fare, and which parts of them are halted; the first steps
         many = queries_of(client, address)
-        assert len(many) == len(few) == 27, "\n".join(many)
+        assert len(many) == len(few) == 28, "\n".join(many)
         assert not [query for query in many if "hubs_communicationshub" in query]
 
 
