@@ -24,6 +24,7 @@ from django.views.decorators.http import require_safe
 from firmware.models import ReleaseState
 from portal import previews
 from portal.ground import glossary
+from portal.ground.charts import Chart, Row, Series
 from portal.templatetags import portal as tags
 from scheduling.admin import MAIL_POLICY
 from scheduling.lifecycle import State
@@ -38,6 +39,7 @@ CASES: Final[dict[str, Callable[[], Iterator[tuple[str, Mapping[str, Any]]]]]] =
 WHEN: Final = {
     "alert": "One at most above a page's content: what became of an act, or what bars the way.",
     "breadcrumb": "On every page below a page of the main menu.",
+    "chart": "Where the course of many numbers says more than they do. A page with one loads portal/_charts.html.",
     "confirmation": "Above the button of every act on more than one thing.",
     "empty": "In the place of a list that has nothing yet: what would be here, and how to begin.",
     "evidence_over_time": "Once per release, in the control room and in its report.",
@@ -156,6 +158,51 @@ def _alert() -> Iterator[tuple[str, Mapping[str, Any]]]:
 @_cases
 def _breadcrumb() -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "", {"trail": [("Bookings", "#"), ("BK-7F3K-92QD", "#")], "here": "Cancel"}
+
+
+@_cases
+def _chart() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    succeeded = Series("Succeeded", "state-succeeded")
+    bad = Series("Bad", "state-failed", "crossed")
+    waiting = Series("No outcome yet", "portal-still", "dots")
+    yield (
+        "counts over time",
+        {
+            "chart": Chart(
+                key="over-time",
+                title="Hubs commanded, succeeded and bad, by day",
+                first="Day of the slot",
+                unit="hubs",
+                series=(Series("Commanded", "portal-calm", "stripes", "line"), succeeded, bad, waiting),
+                rows=[
+                    Row("4 May 2026", (50, 50, 0, 0)),
+                    Row("5 May 2026", (500, 497, 3, 0)),
+                    Row("6 May 2026", (4_812, 3_104, 31, 1_677)),
+                ],
+                stacked=True,
+            )
+        },
+    )
+    yield (
+        "shares of kinds",
+        {
+            "chart": Chart(
+                key="shares",
+                title="Outcomes by model and network",
+                first="Hub model and network",
+                unit="% of the hubs",
+                series=(succeeded, bad),
+                rows=[
+                    Row("Brunel C4, Central", (99.2, 0.8), ("4,960 (99.2 %)", "40 (0.8 %)")),
+                    Row("Brunel C4, South", (81.5, 18.5), ("815 (81.5 %)", "185 (18.5 %)")),
+                ],
+                note="Wherever the words are long, the bars lie.",
+                stacked=True,
+                lies=True,
+                most=100,
+            )
+        },
+    )
 
 
 @_cases

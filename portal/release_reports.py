@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 
@@ -18,7 +19,8 @@ from portal.ground.access import user_of
 from portal.ground.downloads import csv_response
 from scheduling import packs
 from scheduling.operations import packs as making
-from scheduling.queries import cohorts, reports
+from scheduling.queries import cohorts, control_room, outcomes, reports
+from scheduling.views.charts import cells_chart, cells_response, rollout_chart, rollout_response
 from scheduling.views.downloads import BAD_HUBS, bad_hub_cells
 
 VIEW = "firmware.view_firmwarerelease"
@@ -43,8 +45,32 @@ def page(request: HttpRequest, release_id: int) -> HttpResponse:
         **admin.site.each_context(request),
         "title": f"Report: {release.name}",
         "report": report,
+        "rollout": rollout_chart(
+            rollout=outcomes.rollout(release=release.pk),
+            key=str(release.pk),
+            address=reverse("rollout-file", args=[release.pk]),
+        ),
+        "by_model": cells_chart(
+            cells=report.situation.cells,
+            key=str(release.pk),
+            address=reverse("outcomes-file", args=[release.pk]),
+        ),
     }
     return render(request, "admin/release_report/page.html", context)
+
+
+@require_safe
+def rollout_file(request: HttpRequest, release_id: int) -> StreamingHttpResponse:
+    """Send how a release went over time as CSV."""
+    return rollout_response(release=_release(request, release_id))
+
+
+@require_safe
+def outcomes_file(request: HttpRequest, release_id: int) -> StreamingHttpResponse:
+    """Send what became of the hubs of each model on each network as CSV."""
+    release = _release(request, release_id)
+    [situation] = control_room.situations(shown=[release], now=clock.now())
+    return cells_response(release=release, cells=situation.cells)
 
 
 @require_POST

@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from portal import (
     account_views,
+    capacity,
     control_room,
     gallery,
     health,
@@ -59,6 +60,16 @@ urlpatterns = [
         name="bad-hubs-file",
     ),
     path(
+        "admin/releases/<int:release_id>/rollout.csv",
+        admin.site.admin_view(release_reports.rollout_file),
+        name="rollout-file",
+    ),
+    path(
+        "admin/releases/<int:release_id>/outcomes.csv",
+        admin.site.admin_view(release_reports.outcomes_file),
+        name="outcomes-file",
+    ),
+    path(
         "admin/releases/<int:release_id>/rehearsals/",
         admin.site.admin_view(release_rehearsals.page),
         name="rehearsals",
@@ -84,6 +95,9 @@ urlpatterns = [
         name="second-factor-of-supplier",
     ),
     path("evidence-key.pem", release_reports.key, name="evidence-key"),
+    path("admin/capacity/", admin.site.admin_view(capacity.page), name="capacity"),
+    path("admin/capacity/weeks.csv", admin.site.admin_view(capacity.file), name="capacity-file"),
+    path("admin/capacity/suppliers.csv", admin.site.admin_view(capacity.shares_file), name="capacity-shares"),
     path("admin/health/", admin.site.admin_view(health.page), name="health"),
     path("admin/gallery/", admin.site.admin_view(gallery.page), name="gallery"),
     path("admin/gallery/e-mails/", admin.site.admin_view(gallery.emails), name="gallery-emails"),

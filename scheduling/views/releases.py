@@ -14,13 +14,23 @@ from django.views.generic import TemplateView, View
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, Part, ReleaseState
 from portal.ground.downloads import csv_response
-from scheduling.queries import allocations, bookings, cohorts, control_room, progress, standings, turns
+from scheduling.queries import (
+    allocations,
+    bookings,
+    cohorts,
+    control_room,
+    outcomes,
+    progress,
+    standings,
+    turns,
+)
 from scheduling.queries.control_room import Situation
 from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
 from scheduling.turns import Opening
 from scheduling.views.base import SupplierPage
 from scheduling.views.bookings import Line
+from scheduling.views.charts import rollout_chart, rollout_response
 from scheduling.views.downloads import BAD_HUBS, bad_hub_cells
 from scheduling.views.home import card_of
 
@@ -102,6 +112,11 @@ class ReleaseView(SupplierPage, TemplateView):
                 [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in own]
             ),
             has_bookings=bool(own),
+            rollout=rollout_chart(
+                rollout=outcomes.rollout(release=release.pk),
+                key=str(release.pk),
+                address=reverse("scheduling:rollout", args=[release.pk]),
+            ),
             **kwargs,
         )
 
@@ -198,3 +213,17 @@ class BadHubsView(SupplierPage, View):
             header=BAD_HUBS,
             rows=(bad_hub_cells(one=one) for one in found),
         )
+
+
+class RolloutView(SupplierPage, View):
+    """How a release went over time, in the whole country, as CSV."""
+
+    release: FirmwareRelease
+
+    def find(self) -> None:
+        """Fetch the release, open to this Supplier."""
+        self.release = get_object_or_404(releases.open_to(supplier=self.supplier), pk=self.kwargs["pk"])
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
+        """Send the numbers of the picture."""
+        return rollout_response(release=self.release)

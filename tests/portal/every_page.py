@@ -29,6 +29,8 @@ NO_PAGES = {
     *("scheduling:bad-hubs", "scheduling:reading", "scheduling:refused", "scheduling:upload-refused"),
     *("scheduling:progress", "scheduling:export", "scheduling:calendar", "scheduling:export-consents"),
     *("scheduling:consent-hubs", "scheduling:example-windows", "export-record", "bad-hubs-file"),
+    *("scheduling:rollout", "rollout-file", "outcomes-file", "capacity-file", "capacity-shares"),
+    *("scheduling:export-results", "scheduling:export-reasons"),
     *("evidence-key", "admin:ground_auditentry_export", "admin:scheduling_hubexception_csv", "admin:jsi18n"),
     *("admin:scheduling_notice_html", "gallery-email", "metrics", "health-live", "health-ready"),
     # what forms alone are sent to, and what leads on

@@ -287,8 +287,8 @@ class TestPage:
 
         # session, user, clock; releases with models, periods, networks; names of models and of networks; stages,
         # budgets, outcomes, halts; what speaks against each (four for every release); evidence over time; cohorts;
-        # controls
-        assert len(few) == 20, "\n".join(few)
+        # the course by day of what was commanded; controls
+        assert len(few) == 21, "\n".join(few)
         assert not [
             query for query in few if "scheduling_deployment" in query or "communicationshub" in query
         ]

@@ -44,6 +44,9 @@ LED_TO_BY_NOTHING = {
     *("scheduling:upload", "scheduling:upload-refused"),
     # there have to be bad hubs, or an exception that is open
     *("bad-hubs", "bad-hubs-file", "scheduling:bad-hubs", "admin:scheduling_hubexception_decide"),
+    # hubs have to have been commanded to activate: tests/browser/test_charts.py
+    *("rollout-file", "outcomes-file", "scheduling:rollout"),
+    *("scheduling:export-results", "scheduling:export-reasons"),
     # machines ask
     *("health-live", "health-ready", "metrics", "evidence-key"),
     # Django's own, which answer 404 or lead on

@@ -31,7 +31,7 @@ Address = Callable[[Cast], list[object]]
 SUPPLIERS = """
                         nobody  read-only  operations  administrator  foreign  elsewhere  staff
 # A page of whoever asks
-home bookings proposals hubs windows week groups
+home bookings proposals results export-results export-reasons hubs windows week groups
 example-windows export-consents:
     GET HEAD OPTIONS    login   200        200         200            -        -          admin
     POST                login   403        405         405            -        -          admin
@@ -53,7 +53,7 @@ new-window new-group upload-windows:
     POST                login   403        200         200            -        -          admin
     PUT PATCH DELETE    login   403        405         405            -        -          admin
 # A release is open to every Supplier that leads hubs of its models
-release bad-hubs:
+release bad-hubs rollout:
     GET HEAD OPTIONS    login   200        200         200            -        404        404
     POST                login   403        405         405            -        404        404
     PUT PATCH DELETE    login   403        405         405            -        404        404
@@ -175,7 +175,8 @@ EVERYBODYS: Mapping[str, Mapping[str, str]] = {
 
 STAFF = """
                         nobody  supplier  author  approver  operations-dcc  auditor  people  superuser
-control-room health release-report bad-hubs bad-hubs-file rehearsal roles
+control-room health capacity capacity-file capacity-shares rehearsal roles
+release-report rollout-file outcomes-file bad-hubs bad-hubs-file
 gallery gallery-emails gallery-email:
     GET HEAD            login   404       200     200       200             200      200     200
     POST                login   404       405     405       405             405      405     405
@@ -215,7 +216,10 @@ admin:scheduling_exemption_end:
 """
 STAFFS: dict[str, Address] = {
     **dict.fromkeys(
-        ("release-report", "bad-hubs", "bad-hubs-file", "rehearsals", "evidence-pack"),
+        (
+            *("release-report", "rollout-file", "outcomes-file", "bad-hubs", "bad-hubs-file"),
+            *("rehearsals", "evidence-pack"),
+        ),
         lambda cast: [cast.world.release.pk],
     ),
     **dict.fromkeys(

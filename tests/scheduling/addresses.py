@@ -96,7 +96,7 @@ class Things:
 
 
 OWN: dict[str, Callable[[Things], object]] = {
-    **dict.fromkeys(("release", "bad-hubs", "book"), lambda things: things.world.release.pk),
+    **dict.fromkeys(("release", "bad-hubs", "rollout", "book"), lambda things: things.world.release.pk),
     **dict.fromkeys(("when", "check", "refused"), lambda things: things.selection.pk),
     "reading": lambda things: things.reading.pk,
     **dict.fromkeys(

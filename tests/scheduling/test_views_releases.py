@@ -83,7 +83,7 @@ class TestInGreatBritain:
 
         page = release(client, staged)
 
-        assert "DCC halted this release on" in page
+        assert "DCC halted this release." in page
         assert "20 are bad (40.0%)" in page
         assert "No command goes to any hub until DCC resumes the release." in page
         assert "beyond the limit" in page
@@ -103,7 +103,8 @@ class TestInGreatBritain:
 
         page = release(client, staged)
 
-        assert f"DCC halted this release for {parts[kind]} on" in page
+        assert "DCC halted a part of this release." in page
+        assert f"It is {parts[kind]}, " in page
         assert "Halted for them" in page
         assert "Is for them" not in page
 
