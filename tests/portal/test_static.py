@@ -24,7 +24,7 @@ SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 WRITTEN = {path: path.read_text() for path in (*TEMPLATES, *CODE, *SCRIPTS)}
 EVERYTHING = "\n".join(WRITTEN.values())
 STYLES = sorted(path for path in STATIC.rglob("*.css") if "vendor" not in path.parts)
-OF_OTHERS = re.compile(r"htmx-|inline-group$|submit-row$|field-|model-")
+OF_OTHERS = re.compile(r"htmx-|inline-group$|submit-row$|theme-toggle$|field-|model-")
 """Classes that htmx and the admin of Django set."""
 
 
