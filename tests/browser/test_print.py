@@ -26,8 +26,9 @@ PRINTED = {
             "scheduling:booked-hubs",
         ),
         *("scheduling:consents", "scheduling:consent", "scheduling:hub", "scheduling:week", "record"),
+        "scheduling:results",
     ),
-    "superuser": ("control-room", "release-report", "rehearsal", "health", "roles"),
+    "superuser": ("capacity", "control-room", "release-report", "rehearsal", "health", "roles"),
 }
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 CUT = """[...document.querySelectorAll("table, svg, pre")]
