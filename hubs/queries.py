@@ -6,21 +6,32 @@ under filters that no index carries looks at a bounded stretch and says how far 
 model, network or version turns up, the lists that are filtered by it follow at the next count.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import F, Max, Model, Q, QuerySet, Sum
 
 from hubs import identifiers
 from hubs.identifiers import Kind
-from hubs.models import SHOWN, ChangeOfSupplier, CommunicationsHub, FleetCount, Supplier
+from hubs.models import (
+    SHOWN,
+    ChangeOfSupplier,
+    CommunicationsHub,
+    FirmwareVersion,
+    FleetCount,
+    HubModel,
+    Network,
+    Supplier,
+)
 
 WINDOW = 20_000
 """Hubs that one page looks at before it offers to continue: some 20 ms."""
 SHORTEST_STRETCH = 500
+
+POINTED_TO = ("network", "model", "installed_version", "import_supplier", "gas_supplier")
 
 Facet = Literal["network", "model", "installed_version", "hardware_version", "status", "payment_mode"]
 
@@ -40,7 +51,7 @@ class Filters:
 @dataclass(frozen=True, slots=True)
 class Page:
     """
-    Some hubs in the order of their CHF IDs.
+    Some hubs in the order of their CHF IDs, upwards or downwards.
 
     `next_after` and `previous_before` are what to ask for the neighbouring pages with, None where there
     is none. With `is_unfinished`, the page is short because the search stopped at the end of its
@@ -200,24 +211,58 @@ def counted_at() -> datetime | None:
     return moment
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What hubs point to, read once: for who goes through so many that joining it to each would be most of the work."""
+
+    by_field: Mapping[str, Mapping[int, Model]]
+
+    def tell(self, hubs: Iterable[CommunicationsHub]) -> None:
+        """Let hubs know what they point to; what came later they fetch themselves."""
+        for hub in hubs:
+            known = hub._state.fields_cache
+            for field, rows in self.by_field.items():
+                if (row := rows.get(getattr(hub, f"{field}_id"))) is not None:
+                    known[field] = row
+
+
+def named() -> Named:
+    """Read all that hubs point to: some hundreds of rows."""
+    suppliers = Supplier.objects.in_bulk()
+    return Named(
+        {
+            "network": Network.objects.in_bulk(),
+            "model": HubModel.objects.in_bulk(),
+            "installed_version": FirmwareVersion.objects.in_bulk(),
+            "import_supplier": suppliers,
+            "gas_supplier": suppliers,
+        }
+    )
+
+
 def page_of_hubs(
     *,
     supplier: Supplier,
     filters: Filters | None = None,
     after: int | None = None,
     before: int | None = None,
+    is_descending: bool = False,
     limit: int = 50,
+    knowing: Named | None = None,
 ) -> Page:
     """
     Return the `limit` hubs that follow the CHF ID `after`, or that come before `before`, or the first ones.
+
+    Where it `is_descending`, the list begins with the highest CHF ID. `knowing` what they point to, nothing is joined.
 
     :raises InvalidIdentifier: if `filters.search` is no identifier
     """
     filters = filters or Filters()
     if filters.search.strip():
         return _search(supplier=supplier, filters=filters, limit=limit)
-    is_backwards = before is not None
-    start = before if is_backwards else after
+    is_return = before is not None
+    start = before if is_return else after
+    is_backwards = is_return != is_descending
     branches = _branches(supplier=supplier, filters=filters, start=start, is_backwards=is_backwards)
     found = _look(branches, limit=limit + 1)
     ends = _ends(branches, found, limit=limit + 1)
@@ -228,17 +273,18 @@ def page_of_hubs(
         keys = [key for key in keys if (key >= nearest if is_backwards else key <= nearest)]
     shown = keys[:limit]
     onward = shown[-1] if len(keys) > limit else nearest
-    hubs = list(
-        CommunicationsHub.objects.filter(chf_id__in=shown)
-        .select_related("network", "model", "installed_version", "import_supplier", "gas_supplier")
-        .order_by("chf_id")
-    )
+    found_hubs = CommunicationsHub.objects.filter(chf_id__in=shown)
+    if knowing is None:
+        found_hubs = found_hubs.select_related(*POINTED_TO)
+    hubs = list(found_hubs.order_by("-chf_id" if is_descending else "chf_id"))
+    if knowing is not None:
+        knowing.tell(hubs)
     # where we came from there was something, or nobody would have asked to start here
     origin = None if start is None else (shown[0] if shown else start)
     return Page(
         hubs=hubs,
-        next_after=origin if is_backwards else onward,
-        previous_before=onward if is_backwards else origin,
+        next_after=origin if is_return else onward,
+        previous_before=onward if is_return else origin,
         is_unfinished=onward is not None and len(shown) < limit,
     )
 
@@ -248,7 +294,7 @@ def _search(*, supplier: Supplier, filters: Filters, limit: int) -> Page:
     hubs = (
         hubs_of(supplier=supplier)
         .filter(**{kind: number}, **_wanted(filters))
-        .select_related("network", "model", "installed_version", "import_supplier", "gas_supplier")
+        .select_related(*POINTED_TO)
         .order_by("chf_id")
     )
     return Page(hubs=list(hubs[:limit]), next_after=None, previous_before=None)

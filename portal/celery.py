@@ -59,6 +59,8 @@ TIMETABLE: dict[str, Entry] = {
     "reconcile": every(120, "reconcile"),
     "seal outcomes": every(600, "seal_outcomes"),
     "count fleet": every(60, "count_fleet"),
+    "make exports": every(2, "make_exports", app="portal"),
+    "sweep exports": every(600, "sweep_exports", app="portal"),
     "chain decisions": every(5, "chain_decisions", app="portal"),
     "start rehearsals": every(5, "start_rehearsals", app="portal"),
     "forget requests": every(600, "forget_requests", app="portal"),

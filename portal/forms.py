@@ -30,6 +30,7 @@ from portal import door
 from portal.ground import roles
 from portal.ground.roles import SupplierRole
 from portal.models import Invitation, User
+from scheduling.forms import ListFilterForm
 from scheduling.models import Rehearsal
 from scheduling.operations.asked_rehearsals import Wish
 
@@ -334,7 +335,7 @@ class SecondPersonForm(forms.Form):
 DAYS = (MinValueValidator(date(2000, 1, 1)), MaxValueValidator(date(2100, 1, 1)))
 
 
-class RecordForm(forms.Form):
+class RecordForm(ListFilterForm):
     """Which part of a Supplier's record; read from an address."""
 
     person = forms.ModelChoiceField(User.objects.none(), required=False, empty_label="everybody")

@@ -16,13 +16,15 @@ from portal.ground import roles
 from portal.ground.downloads import csv_response
 from portal.ground.reauthentication import known_recently
 from portal.ground.uk_time import LONDON
+from portal.lists import RecordList
 from portal.models import Invitation, User
 from portal.operations import UnableToChangeRole, UnableToDeactivate, UnableToInvite
 from portal.queries import Deed
-from portal.tables import InvitationTable, PeopleTable, RecordTable
+from portal.tables import InvitationTable, PeopleTable
 from scheduling.operations import proposals
 from scheduling.queries import second_person
 from scheduling.views.base import SupplierPage
+from scheduling.views.lists import ListPage
 
 SECTION = "people"
 PAGE = 100
@@ -257,34 +259,19 @@ class RecordPage(AdministratorPage):
         return form, {name: typed.get(name) or None for name in ("person", "act", "first_day", "last_day")}
 
 
-class RecordView(RecordPage, TemplateView):
-    """Who of the Supplier did what and when, newest first."""
+class RecordView(ListPage, AdministratorPage, TemplateView):
+    """Who of the Supplier did what and when, newest first unless the address says otherwise."""
 
     template_name = "portal/record.html"
+    list_class = RecordList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Narrow by what the address asks for, and turn pages by key."""
-        form, asked = self.asked()
-        before = self.request.GET.get("before", "")
-        older_than = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
-        found = queries.deeds(supplier=self.supplier, before=older_than, limit=PAGE + 1, **asked)
-        shown = found[:PAGE]
-        kept = self.request.GET.copy()
-        kept.pop("before", None)
-        here = reverse("record")
-        query = kept.urlencode()
-        older = self.request.GET.copy()
-        if len(found) > PAGE:
-            older["before"] = str(shown[-1].pk)
+        listing = self.listing(limit=PAGE, caption="What was done")
         return super().get_context_data(
             section=SECTION,
-            form=form,
-            table=RecordTable(shown) if shown else None,
-            shown=f"{len(shown)} act{'' if len(shown) == 1 else 's'} on this page, newest first",
-            first=f"{here}?{query}" if older_than else "",
-            next=f"{here}?{older.urlencode()}" if len(found) > PAGE else "",
-            export=f"{reverse('export-record')}?{query}",
-            is_filtered=bool(query),
+            listing=listing,
+            export=f"{reverse('export-record')}?{listing.of.query()}",
             **kwargs,
         )
 

@@ -85,21 +85,23 @@ class Deed:
         return self.verb.replace(".", " ").replace("_", " ").capitalize()
 
 
-DEEDS = """
+_DEEDS = """
 SELECT entry.id, entry.recorded_at,
     coalesce(nullif(trim(person.first_name || ' ' || person.last_name), ''), person.email),
     person.email, entry.role, entry.verb, entry.subject, entry.reason
 FROM portal_user person
--- of each person the newest, by their own index: the record of everybody is long
+-- of each person the next, by their own index: the record of everybody is long
 CROSS JOIN LATERAL (
     SELECT * FROM ground_auditentry
-    WHERE actor_id = person.id AND id < %(before)s
+    WHERE actor_id = person.id AND id {beyond} %(start)s
         AND verb LIKE %(act)s AND recorded_at >= %(first)s AND recorded_at < %(last)s
-    ORDER BY id DESC LIMIT %(limit)s
+    ORDER BY id {order} LIMIT %(limit)s
 ) entry
 WHERE person.supplier_id = %(supplier)s AND person.id = coalesce(%(person)s, person.id)
-ORDER BY entry.id DESC LIMIT %(limit)s
+ORDER BY entry.id {order} LIMIT %(limit)s
 """
+DEEDS = _DEEDS.format(beyond="<", order="DESC")
+DEEDS_UPWARDS = _DEEDS.format(beyond=">", order="ASC")
 DEEDS_AT_A_TIME = 2_000
 NEWEST = (1 << 63) - 1
 LIKE_MEANS = str.maketrans({"\\": r"\\", "%": r"\%", " ": "_"})
@@ -109,17 +111,18 @@ LIKE_MEANS = str.maketrans({"\\": r"\\", "%": r"\%", " ": "_"})
 def deeds(
     *,
     supplier: Supplier,
-    before: int | None,
+    start: int | None,
     limit: int,
+    is_upwards: bool = False,
     person: User | None = None,
     act: str | None = None,
     first_day: date | None = None,
     last_day: date | None = None,
 ) -> list[Deed]:
     """
-    Return what a Supplier's people did, the newest first, at most `limit` of them.
+    Return what a Supplier's people did, the newest first or, `is_upwards`, the oldest, at most `limit` of them.
 
-    `before` is the key of the last one on the page before; `act` what a verb begins with, as people write it; the days
+    `start` is the key of the last one on the page before; `act` what a verb begins with, as people write it; the days
     are in the UK.
     """
     first = day_bounds(first_day)[0] if first_day else datetime.min.replace(tzinfo=UTC)
@@ -127,14 +130,14 @@ def deeds(
     begins = (act or "").strip().lower().translate(LIKE_MEANS)
     asked = {
         "supplier": supplier.pk,
-        "before": before or NEWEST,
+        "start": (0 if is_upwards else NEWEST) if start is None else start,
         "act": f"{begins}%",
         "first": first,
         "last": last,
         "person": person.pk if person else None,
         "limit": limit,
     }
-    return [Deed(*row) for row in sql.rows(DEEDS, asked)]
+    return [Deed(*row) for row in sql.rows(DEEDS_UPWARDS if is_upwards else DEEDS, asked)]
 
 
 def every_deed(
@@ -146,10 +149,10 @@ def every_deed(
     last_day: date | None = None,
 ) -> Iterator[Deed]:
     """Yield all that a Supplier's people did, the newest first, as `deeds` narrows it; read in pages."""
-    before: int | None = None
+    start: int | None = None
     while page := deeds(
         supplier=supplier,
-        before=before,
+        start=start,
         limit=DEEDS_AT_A_TIME,
         person=person,
         act=act,
@@ -157,7 +160,7 @@ def every_deed(
         last_day=last_day,
     ):
         yield from page
-        before = page[-1].pk
+        start = page[-1].pk
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,16 @@ KINDS: Final[Mapping[str, Kind]] = {
             WHERE id IN (SELECT id FROM scheduling_proposal WHERE coalesce(decided_at, until) < %(before)s
                          ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)""",
     ),
+    "exports": Kind(
+        "What was exported from lists: which list, with which filter (each file goes 7 days after it was ready)",
+        days=90,
+        since="the export was over",
+        stays="Who asked for it and when, on record",
+        statement="""
+            DELETE FROM scheduling_export
+            WHERE id IN (SELECT id FROM scheduling_export WHERE ended_at < %(before)s AND stored = ''
+                         ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)""",
+    ),
     "sessions": Kind(
         "Sessions of people who signed in",
         days=0,

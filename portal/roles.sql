@@ -27,6 +27,7 @@ BEGIN
     ALTER ROLE portal_web NOINHERIT NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB;
     ALTER ROLE portal_work INHERIT NOSUPERUSER NOBYPASSRLS NOCREATEROLE;
     GRANT portal_entrance, portal_supplier, portal_staff TO portal_web;
-    GRANT portal_worker TO portal_work;
+    -- a worker writes a Supplier's exports as that Supplier
+    GRANT portal_worker, portal_supplier TO portal_work;
 END
 $$;

@@ -35,6 +35,7 @@ class RecordTable(ListTable):
 
     recorded_at = cell("moment", verbose_name="When", attrs=ONE_LINE)
     who = tables.Column(attrs=ONE_LINE)
+    email = tables.Column(verbose_name="E-mail address")
     acting_as = tables.Column(verbose_name="Acting as", attrs=ONE_LINE, default="–", empty_values=("", None))
     what = tables.Column()
     subject = tables.Column(verbose_name="About")

@@ -4,11 +4,13 @@ import logging
 
 from celery import shared_task
 
-from portal import rehearsal_processes, retention
+from portal import lists, rehearsal_processes, retention
 from portal.ground import chain, clock, once, stopping
-from scheduling.operations import asked_rehearsals
+from scheduling.operations import asked_rehearsals, exports
 
 logger = logging.getLogger(__name__)
+EXPORT = 3_000
+"""Seconds that the largest list may take; only one process is ever at it, and it renews its lease."""
 
 
 @shared_task
@@ -23,6 +25,22 @@ def start_rehearsals(**_: object) -> None:
         except OSError:
             logger.exception("rehearsal %s cannot be started", taken.pk)
             asked_rehearsals.hand_back(rehearsal=taken.pk, token=taken.token)
+
+
+@shared_task(soft_time_limit=EXPORT, time_limit=EXPORT + 60)
+def make_exports(**_: object) -> None:
+    """Write the next list that somebody asked for as a file."""
+    exports.make_next(
+        source_of=lambda export: lists.source_of(export, clock.now()),
+        clock=clock.now,
+        keep_going=stopping.keep_going,
+    )
+
+
+@shared_task
+def sweep_exports(**_: object) -> None:
+    """Delete the files of exports that have lain ready for long enough, or were left behind."""
+    exports.sweep(now=clock.now())
 
 
 @shared_task

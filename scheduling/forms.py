@@ -16,7 +16,17 @@ from hubs import identifiers
 from hubs.models import SHOWN, HubStatus, Network, PaymentMode
 from hubs.queries import Filters
 from portal.ground import uk_time
-from scheduling.models import Booking, HubGroup, HubSelection, ProtectedWindow, Slot, Weekday
+from scheduling.lifecycle import State
+from scheduling.models import (
+    Booking,
+    Consent,
+    HubGroup,
+    HubSelection,
+    Proposal,
+    ProtectedWindow,
+    Slot,
+    Weekday,
+)
 from scheduling.operations.consents import Offer
 from scheduling.planning import Hours
 from scheduling.queries.parts import Destination, Part
@@ -382,6 +392,80 @@ class ChangeForm(forms.Form):
         if self.cleaned_data["act"] == self.CANCEL:
             return None
         return Destination(Booking.Plan(self.cleaned_data["act"]), self.cleaned_data["moment"])
+
+
+class ListFilterForm(forms.Form):
+    """What a list is narrowed to, read from an address; the page draws it in one row."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = FormHelper()
+        self.helper.form_tag = False
+        self.helper.disable_csrf = True
+        self.helper.layout = Layout(
+            Row(*(Column(name, css_class="col-12 col-sm-6 col-md-4 col-xl-3") for name in self.fields))
+        )
+
+
+class BookingFilterForm(ListFilterForm):
+    """Which bookings."""
+
+    OPEN, OVER = "open", "over"
+
+    release = forms.TypedChoiceField(coerce=int, empty_value=None, required=False)
+    standing = forms.ChoiceField(
+        label="Where they are",
+        required=False,
+        choices=[("", "All"), (OPEN, "Hubs still to come"), (OVER, "Every hub has ended")],
+    )
+
+    def __init__(self, *args: Any, releases: Sequence[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["release"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+        field.choices = [("", "All"), *releases]
+
+
+class StateFilterForm(forms.Form):
+    """Which hubs of a booking."""
+
+    state = forms.ChoiceField(required=False, choices=[("", "All"), *State.choices])
+
+
+class ProposalFilterForm(ListFilterForm):
+    """Which proposals."""
+
+    state = forms.ChoiceField(
+        label="Where they are", required=False, choices=[("", "All"), *Proposal.State.choices]
+    )
+
+
+class AnswerFilterForm(ListFilterForm):
+    """Which answered questions."""
+
+    answer = forms.ChoiceField(
+        required=False,
+        choices=[("", "All"), *(one for one in Consent.State.choices if one[0] != Consent.State.ASKED)],
+    )
+
+
+class WindowFilterForm(ListFilterForm):
+    """Which protected windows."""
+
+    HARD, SOFT = "hard", "soft"
+
+    kind = forms.ChoiceField(
+        label="What for", required=False, choices=[("", "All"), *ProtectedWindow.Kind.choices]
+    )
+    strength = forms.ChoiceField(
+        required=False, choices=[("", "Hard and soft"), (HARD, "Hard"), (SOFT, "Soft")]
+    )
+    scope = forms.ChoiceField(
+        label="Which hubs", required=False, choices=[("", "Any"), *ProtectedWindow.Scope.choices]
+    )
+    which = forms.ChoiceField(
+        label="When", required=False, choices=[("", "On or to come"), ("all", "Also those that are over")]
+    )
 
 
 class HubFilterForm(forms.Form):

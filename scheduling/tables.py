@@ -1,5 +1,7 @@
 """One table for each list. They take lists, already fetched and cut to a page, and never count anything."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import django_tables2 as tables
@@ -13,16 +15,40 @@ def cell(name: str, **options: Any) -> tables.TemplateColumn:
     return tables.TemplateColumn(template_name=f"scheduling/cells/{name}.html", **options)
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a column: how it is written, and where the list is in its order, if it can be; `sorted` if it is."""
+
+    header: str
+    attributes: str
+    address: str = ""
+    sorted: str = ""
+
+
 class ListTable(tables.Table):  # type: ignore[misc]  # without types
-    """What the tables have in common: our markup, in the order in which the rows come."""
+    """
+    What the tables have in common: our markup, in the order in which the rows come.
+
+    `orders` says by the name of a column where the list is in its order, and which way it is sorted by it now.
+    """
+
+    orders: Mapping[str, tuple[str, str]] = {}
 
     class Meta:
         template_name = "scheduling/table.html"
         orderable = False
 
+    @property
+    def heads(self) -> list[Head]:
+        """The heads of its columns."""
+        return [
+            Head(column.header, column.attrs["th"].as_html(), *self.orders.get(column.name, ("", "")))
+            for column in self.columns
+        ]
+
 
 class BookingTable(ListTable):
-    """A Supplier's bookings, each a `scheduling.views.bookings.Line`."""
+    """A Supplier's bookings, each a `scheduling.lists.bookings.Line`."""
 
     reference = cell("booking", accessor="booking__reference", verbose_name="Booking")
     release = tables.Column(accessor="booking__release__name", verbose_name="Release")
@@ -30,6 +56,8 @@ class BookingTable(ListTable):
     progress = cell("progress", verbose_name="Progress")
     booked_at = cell("moment", accessor="booking__created_at", verbose_name="Booked")
     by = tables.Column(accessor="booking__maker", verbose_name="By")
+    unplaced = cell("number", accessor="booking__unplaced", attrs=NUMBER, verbose_name="Without a place")
+    done_at = cell("moment", accessor="booking__done_at", verbose_name="Over since", default="–")
 
 
 class ProposalTable(ListTable):
@@ -66,7 +94,7 @@ class PlannedSlotTable(ListTable):
 
 
 class BookedHubTable(ListTable):
-    """The hubs of a booking, each a `scheduling.views.bookings.BookedLine`."""
+    """The hubs of a booking, each a `scheduling.lists.bookings.BookedLine`."""
 
     hub = cell("hub", verbose_name="CHF ID")
     network = tables.Column()
@@ -78,14 +106,19 @@ class BookedHubTable(ListTable):
 
 
 class HubTable(ListTable):
-    """A Supplier's hubs, each a `scheduling.views.hubs.Line`."""
+    """A Supplier's hubs, each a `scheduling.lists.hubs.Line`."""
 
     hub = cell("hub", accessor="hub__chf_id", verbose_name="CHF ID")
+    gpf_id = cell("eui64", accessor="hub__gpf_id", verbose_name="GPF ID")
     network = tables.Column(accessor="hub__network__name")
+    region = tables.Column(accessor="hub__get_region_display")
     model = tables.Column(accessor="hub__model__name", verbose_name="Model")
+    hardware = tables.Column(accessor="hub__hardware_version", attrs=NUMBER, verbose_name="Hardware")
     installed_version = cell("version", accessor="hub__installed_version", verbose_name="Installed")
     status = tables.Column(accessor="hub__get_status_display")
     payment_mode = tables.Column(accessor="hub__get_payment_mode_display", verbose_name="Payment")
+    mpan = tables.Column(verbose_name="MPAN", attrs=ONE_LINE, default="–", empty_values=("",))
+    mprn = tables.Column(verbose_name="MPRN", attrs=ONE_LINE, default="–", empty_values=("",))
     role = tables.Column(verbose_name="You are")
     deployment = cell("booked_in", verbose_name="Booked for")
 
@@ -101,7 +134,7 @@ class ShareTable(ListTable):
 
 
 class WindowTable(ListTable):
-    """Protected windows, each a `scheduling.views.windows.Line`."""
+    """Protected windows, each a `scheduling.lists.windows.Line`."""
 
     kind = tables.Column(accessor="window__get_kind_display", verbose_name="What for")
     when = tables.Column(verbose_name="When (UK time)")
@@ -109,6 +142,8 @@ class WindowTable(ListTable):
     strength = tables.Column()
     blocked = cell("number", attrs=NUMBER, verbose_name="Slots of open releases")
     reason = tables.Column(accessor="window__reason")
+    made_at = cell("moment", accessor="window__created_at", verbose_name="Made")
+    made_by = tables.Column(accessor="window__made_by", verbose_name="Made by")
     acts = cell("window_acts", verbose_name="Change", empty_values=())
 
 
@@ -127,8 +162,11 @@ class MemberTable(ListTable):
     """The hubs of a group, each a `CommunicationsHub` with its facts."""
 
     chf_id = cell("hub", verbose_name="CHF ID")
+    gpf_id = cell("eui64", verbose_name="GPF ID")
     network = tables.Column(accessor="network__name")
+    region = tables.Column(accessor="get_region_display")
     model = tables.Column(accessor="model__name", verbose_name="Model")
+    hardware = tables.Column(accessor="hardware_version", attrs=NUMBER, verbose_name="Hardware")
     installed_version = cell("version", verbose_name="Installed")
     status = tables.Column(accessor="get_status_display")
     payment_mode = tables.Column(accessor="get_payment_mode_display", verbose_name="Payment")
@@ -163,9 +201,10 @@ class WaitingTable(ListTable):
 
 
 class AnsweredTable(ListTable):
-    """Answered questions, each a `scheduling.views.consents.Answer`."""
+    """Answered questions, each a `scheduling.lists.consents.Answer`."""
 
     reference = cell("consent", accessor="question__consent", verbose_name="Booking")
+    release = tables.Column(accessor="question__consent__booking__release__name", verbose_name="Release")
     party = tables.Column(accessor="question__party", verbose_name="Asked by")
     start_at = cell("moment", accessor="question__consent__slot__start_at", verbose_name="Slot")
     network = tables.Column(accessor="question__consent__slot__network__name", verbose_name="Network")

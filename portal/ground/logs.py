@@ -32,6 +32,7 @@ class Keys(TypedDict, total=False):
     release: str | None
     booking: str | None
     lot: int | None
+    export: int | None
     command: str | None
     network: str | None
     notice: int | None

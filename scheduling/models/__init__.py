@@ -22,6 +22,7 @@ from scheduling.models.deployments import (
 )
 from scheduling.models.evidence import Evidence, WarningSign
 from scheduling.models.exceptions import Allocation, Decision, ExemptHub, Exemption, HubException
+from scheduling.models.exports import Export
 from scheduling.models.first_steps import FirstSteps
 from scheduling.models.groups import GroupedHub, HubGroup
 from scheduling.models.late_looks import LateLook, LateTally
@@ -50,6 +51,7 @@ __all__ = [
     "Evidence",
     "ExemptHub",
     "Exemption",
+    "Export",
     "Finding",
     "FirstHub",
     "FirstSteps",

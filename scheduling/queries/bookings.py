@@ -71,39 +71,44 @@ SEEN = """EXISTS (
 """A hub is the Supplier's today, whoever had it when it was booked."""
 _COUNT = " ".join(f"WHEN '{state}' THEN lot.{state}" for state in State if state != State.CANCELLED)
 _COUNT += " ELSE lot.cancelled - lot.moved"
-HUBS = f"""
+_HUBS = f"""
 SELECT deployment.id, deployment.hub_id, network.name, slot.start_at, deployment.state, deployment.ending,
        deployment.moved_at, lot.change_until
 FROM (
     SELECT deployment.* FROM scheduling_lot lot
     CROSS JOIN LATERAL (
         SELECT * FROM scheduling_deployment
-        WHERE id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1 AND id > %(after)s
+        WHERE id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1 AND id {{beyond}} %(start)s
           AND (%(state)s::text IS NULL OR state = %(state)s) AND ending NOT IN ('moved', 'carried_over')
           AND {SEEN.format(hub="hub_id")}
-        ORDER BY id LIMIT %(limit)s) deployment
-    WHERE lot.booking_id = %(booking)s AND lot.id >= %(after)s / %(span)s
+        ORDER BY id {{order}} LIMIT %(limit)s) deployment
+    WHERE lot.booking_id = %(booking)s AND lot.id {{beyond}}= %(start)s / %(span)s
       AND (%(state)s::text IS NULL OR CASE %(state)s {_COUNT} END > 0)
-    ORDER BY lot.id, deployment.id LIMIT %(limit)s) deployment
+    ORDER BY lot.id {{order}}, deployment.id {{order}} LIMIT %(limit)s) deployment
 JOIN scheduling_lot lot ON lot.id = deployment.id / %(span)s
 JOIN scheduling_slot slot ON slot.id = lot.slot_id
 JOIN hubs_network network ON network.id = lot.network_id
-ORDER BY deployment.id
+ORDER BY deployment.id {{order}}
 """  # noqa: S608 - our own columns
+HUBS = _HUBS.format(beyond=">", order="ASC")
+HUBS_BACKWARDS = _HUBS.format(beyond="<", order="DESC")
 
 
-def hubs(*, booking: Booking, after: int, limit: int, state: State | None = None) -> list[HubLine]:
+def hubs(
+    *, booking: Booking, start: int, limit: int, is_backwards: bool = False, state: State | None = None
+) -> list[HubLine]:
     """
-    Return up to `limit` hubs of a booking whose deployment's id is above `after`, in the order of the ids.
+    Return up to `limit` hubs of a booking whose deployment's id is above `start`, in the order of the ids.
 
-    Hubs that have another Supplier by now are left out.
+    Where it goes `is_backwards`, those whose id is below, in the opposite order. Hubs that have another Supplier by now
+    are left out.
     """
     lines = sql.rows(
-        HUBS,
+        HUBS_BACKWARDS if is_backwards else HUBS,
         {
             "booking": booking.pk,
             "supplier": booking.supplier_id,
-            "after": after,
+            "start": start,
             "limit": limit,
             "state": state,
             "span": LOT_SPAN,

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, F, Min, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from hubs.models import Supplier
 from portal.ground import asking, sql
@@ -110,15 +111,10 @@ def _by_booking(questions: Sequence[Question]) -> list[Asked]:
     ]
 
 
-@asking.asked()
-def answered(*, supplier: Supplier, before: int | None, limit: int) -> list[Question]:
-    """Return what the Supplier was asked and is no longer, newest first, with a key below `before`."""
-    rows = visible().filter(supplier=supplier).exclude(state=Consent.State.ASKED).order_by("-id")
-    rows = rows.select_related("answered_by")
-    rows = rows.annotate(hubs=Sum("lots__size"))
-    found = list((rows.filter(pk__lt=before) if before else rows)[:limit])
-    names = asker_of(consents=found)
-    return [Question(row, row.hubs or 0, names[row.pk]) for row in found]
+def answered(*, supplier: Supplier) -> QuerySet[Consent]:
+    """Return what the Supplier was asked and is no longer, with its `hubs`; read it within `asking.asked`."""
+    rows = visible().filter(supplier=supplier).exclude(state=Consent.State.ASKED)
+    return rows.select_related("answered_by").annotate(hubs=Coalesce(Sum("lots__size"), 0))
 
 
 def every(*, supplier: Supplier) -> Iterator[tuple[Question, bool]]:
@@ -226,30 +222,36 @@ class AskedHub:
 
 # Raw SQL: the page is taken from each lot's stretch of the primary key (see `queries.bookings`). Whose hub it no
 # longer is does not see it any more.
-HUBS = """
+_HUBS = """
 SELECT deployment.id, deployment.hub_id, deployment.state
 FROM scheduling_lot lot
 CROSS JOIN LATERAL (
     SELECT deployment.id, deployment.hub_id, deployment.state FROM scheduling_deployment deployment
     JOIN hubs_communicationshub hub ON hub.chf_id = deployment.hub_id
     WHERE deployment.id BETWEEN lot.id * %(span)s AND lot.id * %(span)s + %(span)s - 1
-      AND deployment.id > %(after)s AND deployment.state <> 'cancelled'
+      AND deployment.id {beyond} %(start)s AND deployment.state <> 'cancelled'
       AND (hub.lead_id = %(supplier)s OR hub.other_id = %(supplier)s)
-    ORDER BY deployment.id LIMIT %(limit)s) deployment
-WHERE lot.consent_id = %(consent)s AND lot.id >= %(after)s / %(span)s
-ORDER BY lot.id, deployment.id LIMIT %(limit)s
+    ORDER BY deployment.id {order} LIMIT %(limit)s) deployment
+WHERE lot.consent_id = %(consent)s AND lot.id {beyond}= %(start)s / %(span)s
+ORDER BY lot.id {order}, deployment.id {order} LIMIT %(limit)s
 """
+HUBS = _HUBS.format(beyond=">", order="ASC")
+HUBS_BACKWARDS = _HUBS.format(beyond="<", order="DESC")
 
 
 @asking.asked()
-def hubs(*, consent: Consent, after: int, limit: int) -> list[AskedHub]:
-    """Return up to `limit` hubs of a question that are in its slot, whose deployment's id is above `after`."""
+def hubs(*, consent: Consent, start: int, limit: int, is_backwards: bool = False) -> list[AskedHub]:
+    """
+    Return up to `limit` hubs of a question that are in its slot, whose deployment's id is above `start`.
+
+    Where it goes `is_backwards`, those whose id is below, the highest first.
+    """
     rows = sql.rows(
-        HUBS,
+        HUBS_BACKWARDS if is_backwards else HUBS,
         {
             "consent": consent.pk,
             "supplier": consent.supplier_id,
-            "after": after,
+            "start": start,
             "limit": limit,
             "span": LOT_SPAN,
         },

@@ -1,7 +1,5 @@
 """A Supplier's saved groups of hubs: what there is, what stands on them, and the hubs of one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, QuerySet
@@ -9,7 +7,8 @@ from django.db.models import Count, QuerySet
 from hubs.models import SHOWN, CommunicationsHub, Supplier
 from portal.ground import sql
 from scheduling.models import HubGroup
-from scheduling.queries import windows
+from scheduling.queries import keyset, windows
+from scheduling.queries.keyset import Stretch
 from scheduling.queries.standings import Choice
 
 MOST_GROUPS = 200
@@ -46,44 +45,34 @@ WHERE member.group_id = %(group)s AND member.hub {beyond} %(key)s
   AND hub.status = ANY (%(shown)s) AND (hub.lead_id = %(supplier)s OR hub.other_id = %(supplier)s)
 ORDER BY member.hub {order} LIMIT %(limit)s
 """
-FORWARDS = MEMBERS.format(beyond=">=", order="ASC")
-BACKWARDS = MEMBERS.format(beyond="<", order="DESC")
-FIRST = -(2**63)
-
-
-@dataclass(frozen=True, slots=True)
-class MembersPage:
-    """Some hubs of a group in the order of their CHF IDs, and the keys of the pages beside it, where there are any."""
-
-    hubs: Sequence[CommunicationsHub]
-    next_from: int | None
-    previous_before: int | None
+UPWARDS = MEMBERS.format(beyond=">", order="ASC")
+DOWNWARDS = MEMBERS.format(beyond="<", order="DESC")
 
 
 def members(
-    *, group: HubGroup, start: int | None = None, before: int | None = None, limit: int
-) -> MembersPage:
+    *,
+    group: HubGroup,
+    after: int | None = None,
+    before: int | None = None,
+    is_descending: bool = False,
+    limit: int,
+) -> Stretch[CommunicationsHub, int]:
     """
-    Return the hubs of a group from the CHF ID `start` on, or those that come before `before`, or the first ones.
+    Return the hubs of a group that follow the CHF ID `after`, or that come before `before`, or the first ones.
 
     A hub that is no longer the Supplier's to see is left out.
     """
     terms = {"group": group.pk, "supplier": group.supplier_id, "shown": [int(status) for status in SHOWN]}
 
-    def keys(statement: str, key: int, most: int) -> list[int]:
-        return [hub for (hub,) in sql.rows(statement, {**terms, "key": key, "limit": most})]
+    def fetch(start: int | None, is_backwards: bool, most: int) -> list[CommunicationsHub]:
+        goes_down = is_backwards != is_descending
+        key = start if start is not None else 2**63 - 1 if goes_down else -(2**63)
+        keys = sql.rows(DOWNWARDS if goes_down else UPWARDS, {**terms, "key": key, "limit": most})
+        hubs = CommunicationsHub.objects.filter(chf_id__in=[hub for (hub,) in keys])
+        return list(
+            hubs.select_related("network", "model", "installed_version").order_by(
+                "-chf_id" if goes_down else "chf_id"
+            )
+        )
 
-    if before is not None:
-        found = sorted(keys(BACKWARDS, before, limit))
-    else:
-        found = keys(FORWARDS, FIRST if start is None else start, limit)
-    following = (
-        keys(FORWARDS, found[-1] + 1, 1) if len(found) == limit or (before is not None and found) else []
-    )
-    earlier = keys(BACKWARDS, found[0], 1) if found else []
-    hubs = (
-        CommunicationsHub.objects.filter(chf_id__in=found)
-        .select_related("network", "model", "installed_version")
-        .order_by("chf_id")
-    )
-    return MembersPage(list(hubs), following[0] if following else None, found[0] if earlier else None)
+    return keyset.stretch(fetch=fetch, key_of=lambda hub: hub.chf_id, after=after, before=before, limit=limit)

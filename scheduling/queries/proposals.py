@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from hubs.models import Supplier
 from portal.ground import roles
@@ -32,3 +32,19 @@ def booked(*, proposal: Proposal) -> Booking | None:
     if proposal.selection_id is None:
         return None
     return Booking.objects.filter(selection=proposal.selection_id, abandoned_at=None).first()
+
+
+def word_of(*, proposal: Proposal, now: datetime) -> str:
+    """Say in a word where a proposal is: one that waited in vain has lapsed, whatever its row says."""
+    if proposal.state == Proposal.State.WAITING and proposal.until <= now:
+        return str(Proposal.State.LAPSED.label)
+    return proposal.get_state_display()
+
+
+def standing(proposals: QuerySet[Proposal], *, state: Proposal.State, now: datetime) -> QuerySet[Proposal]:
+    """Return those of some proposals that are where `word_of` says so."""
+    if state == Proposal.State.WAITING:
+        return proposals.filter(state=state, until__gt=now)
+    if state == Proposal.State.LAPSED:
+        return proposals.filter(Q(state=state) | Q(state=Proposal.State.WAITING, until__lte=now))
+    return proposals.filter(state=state)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -21,7 +20,8 @@ from portal.ground import clock, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import CancelForm, ChangeForm
-from scheduling.lifecycle import CANCELLABLE, OPEN, State
+from scheduling.lifecycle import State
+from scheduling.lists.bookings import BookedHubList, BookingList
 from scheduling.models import Booking
 from scheduling.operations import bookings as acts
 from scheduling.operations import changes, proposals
@@ -34,17 +34,15 @@ from scheduling.queries import (
     parts,
     previews,
     progress,
-    quarantine,
     second_person,
     standings,
     turns,
 )
-from scheduling.queries.bookings import HubLine
-from scheduling.queries.progress import Progress
-from scheduling.tables import BookedHubTable, BookingTable, PartTable, PlannedSlotTable, SlotTable
+from scheduling.tables import PartTable, PlannedSlotTable, SlotTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
 from scheduling.views.downloads import calendar_response
+from scheduling.views.lists import ListPage
 from scheduling.views.proposals import propose
 
 PAGE = 25
@@ -60,62 +58,16 @@ STOP_POLLING = 286
 EXPORT_HEADER = ("CHF ID", "Network", "Slot (UK time)", "State", "Reason", "Since (UK time)")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One booking in a list, with its progress."""
-
-    booking: Booking
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class BookedLine:
-    """One hub of a booking, why it stands where it does, and the page on which it can be changed, if it still can."""
-
-    hub: int
-    network: str
-    slot_start: datetime
-    state: State
-    why: str
-    moved_at: datetime
-    change: str
-
-
-def change_address(reference: str, hub: int) -> str:
-    """Return where one hub of a booking can be cancelled or moved."""
-    return f"{reverse('scheduling:change', args=[reference])}?{urlencode({'hub': format_eui64(hub)})}"
-
-
-class BookingsView(SupplierPage, TemplateView):
-    """All bookings, newest first, paged by their key."""
+class BookingsView(ListPage, TemplateView):
+    """All bookings, paged by their key."""
 
     template_name = "scheduling/bookings.html"
     extra_context = {"section": "bookings"}
+    list_class = BookingList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page."""
-        own = bookings.of_supplier(supplier=self.supplier)
-        before = _key(self.request.GET.get("before", ""))
-        rows = list((own.filter(pk__lt=before) if before else own)[: PAGE + 1])
-        shown = rows[:PAGE]
-        progress_of = progress.by_booking(bookings=[booking.pk for booking in shown])
-        here = reverse("scheduling:bookings")
-        return super().get_context_data(
-            table=BookingTable(
-                [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in shown]
-            ),
-            has_bookings=bool(shown),
-            is_first=before is None,
-            shown=f"{len(shown)} booking{'' if len(shown) == 1 else 's'}, newest first",
-            first=here if before else "",
-            next=f"{here}?before={shown[-1].pk}" if len(rows) > PAGE else "",
-            **kwargs,
-        )
-
-
-def _key(text: str) -> int | None:
-    """Read a key of a page; what is none, or beyond any, is ignored."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+        return super().get_context_data(listing=self.listing(limit=PAGE), **kwargs)
 
 
 class OneBookingView(SupplierPage):
@@ -208,47 +160,31 @@ class ProgressView(OneBookingView):
         return response
 
 
-class BookedHubsView(OneBookingView, TemplateView):
+class BookedHubsView(OneBookingView, ListPage, TemplateView):
     """The hubs of a booking, by state, paged by key."""
 
     template_name = "scheduling/booked_hubs.html"
+    list_class = BookedHubList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page; the numbers beside the states come from the lots."""
-        asked = self.request.GET.get("state", "")
-        state = State(asked) if asked in State.values else None
-        after = _key(self.request.GET.get("after", "")) or 0
-        rows = bookings.hubs(booking=self.booking, after=after, limit=HUBS + 1, state=state)
-        shown = rows[:HUBS]
-        aside = quarantine.since(deployments=[hub.deployment for hub in shown if hub.state in OPEN])
-        here = reverse("scheduling:booked-hubs", args=[self.booking.reference])
-        chosen = f"state={state}&" if state else ""
+        listing = self.listing(limit=HUBS, of=self.booking)
+        went = progress.of_lots(lots=self.booking.lots.all())
         return super().get_context_data(
             section="bookings",
             booking=self.booking,
-            state=state,
-            here=here,
-            progress=progress.of_lots(lots=self.booking.lots.all()),
-            table=BookedHubTable([self.line(hub, hub.deployment in aside) for hub in shown]),
-            has_hubs=bool(shown),
-            shown=f"{len(shown)} hub{'' if len(shown) == 1 else 's'} on this page",
-            first=f"{here}?{chosen}" if after else "",
-            next=f"{here}?{chosen}after={shown[-1].deployment}" if len(rows) > HUBS else "",
+            progress=went,
+            listing=listing,
+            all_states=f"{listing.here}?{listing.of.query(state=None)}",
+            states=[
+                (one, hubs, f"{listing.here}?{listing.of.query(state=one)}") for one, hubs in went.present
+            ],
             **kwargs,
         )
 
-    def line(self, hub: HubLine, is_set_aside: bool) -> BookedLine:
-        """Add to a hub where it can be changed, if it still can, and that DCC looks into it, if it does."""
-        can_change = self.person.may_act and hub.state in CANCELLABLE and hub.change_until > self.now
-        return BookedLine(
-            hub.hub,
-            hub.network,
-            hub.slot_start,
-            hub.state,
-            "DCC looks into it" if is_set_aside else hub.ending.label,
-            hub.moved_at,
-            change_address(self.booking.reference, hub.hub) if can_change else "",
-        )
+    def left_out(self) -> Sequence[str]:
+        """Leave out where a hub can be changed for those who may not."""
+        return () if self.person.may_act else ("change",)
 
 
 class CancelView(OneBookingView, FormView[CancelForm]):
@@ -429,7 +365,7 @@ class ExportView(OneBookingView):
     def rows(self) -> Iterator[Sequence[str]]:
         """Yield the hubs page by page, then those for which no slot had room."""
         after = 0
-        while page := bookings.hubs(booking=self.booking, after=after, limit=EXPORT):
+        while page := bookings.hubs(booking=self.booking, start=after, limit=EXPORT):
             for line in page:
                 yield (
                     format_eui64(line.hub),

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
@@ -17,12 +16,14 @@ from portal.ground import asking, clock, roles
 from portal.ground.downloads import csv_response
 from portal.ground.uk_time import LONDON
 from scheduling.forms import ObjectForm
+from scheduling.lists.consents import AnsweredList, AskedHubList
 from scheduling.models import Consent
 from scheduling.operations import consents as acts
 from scheduling.queries import consents, slots
-from scheduling.queries.consents import Asked, Question
-from scheduling.tables import AnsweredTable, AskedHubTable, QuestionTable, WaitingTable
+from scheduling.queries.consents import Asked
+from scheduling.tables import QuestionTable, WaitingTable
 from scheduling.views.base import SupplierPage
+from scheduling.views.lists import ListPage
 
 SHOWN = 200
 """Open questions that a page lists."""
@@ -57,15 +58,6 @@ class AskedCard:
     """The key of the newest question shown: what came later is not agreed to unseen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answered question in the list."""
-
-    question: Question
-    state: str
-    by: str
-
-
 def without_an_answer(consent: Consent) -> str:
     """Say what happens to a question that nobody answers."""
     return "The hubs leave this slot" if consent.is_explicit else "Silence is consent"
@@ -76,19 +68,16 @@ def key_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-class ConsentsView(SupplierPage, TemplateView):
+class ConsentsView(ListPage, TemplateView):
     """What is to be answered, what is waited for, and what was answered."""
 
     template_name = "scheduling/consents.html"
+    list_class = AnsweredList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Ask a fixed number of questions."""
         to_answer = consents.to_answer(supplier=self.supplier, limit=SHOWN + 1)
         waiting = consents.waiting(supplier=self.supplier, limit=SHOWN + 1)
-        before = key_of(self.request.GET.get("before", ""))
-        answered = consents.answered(supplier=self.supplier, before=before, limit=PAGE + 1)
-        shown = answered[:PAGE]
-        here = reverse("scheduling:consents")
         return super().get_context_data(
             section="consents",
             cards=[
@@ -100,11 +89,7 @@ class ConsentsView(SupplierPage, TemplateView):
                 for asked in to_answer
             ],
             waiting=WaitingTable(waiting) if waiting else None,
-            answered=AnsweredTable([answer_of(question) for question in shown]) if shown else None,
-            is_first=before is None,
-            shown=f"{len(shown)} answered question{'' if len(shown) == 1 else 's'}, newest first",
-            first=here if before else "",
-            next=f"{here}?before={shown[-1].consent.pk}" if len(answered) > PAGE else "",
+            listing=self.listing(limit=PAGE, caption="What you were asked"),
             most=SHOWN,
             has_more=max(sum(len(one.questions) for one in many) for many in (to_answer, waiting)) > SHOWN,
             **kwargs,
@@ -135,12 +120,6 @@ class ConsentsView(SupplierPage, TemplateView):
             return list(mine.filter(booking__reference=reference[:12], pk__lte=latest))
         key = key_of(request.POST.get("consent", "")) or 0
         return list(consents.visible().filter(supplier=self.supplier, pk=key))
-
-
-def answer_of(question: Question) -> Answer:
-    """Put an answered question into the words of the list."""
-    consent = question.consent
-    return Answer(question, consent.get_state_display(), str(consent.answered_by or "the portal"))
 
 
 class ConsentsExportView(SupplierPage):
@@ -208,25 +187,18 @@ class OneConsentView(SupplierPage):
         }
 
 
-class ConsentView(OneConsentView, TemplateView):
+class ConsentView(OneConsentView, ListPage, TemplateView):
     """One question: who asks, about which hubs, and until when."""
 
     template_name = "scheduling/consent.html"
+    list_class = AskedHubList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page of its hubs."""
-        after = key_of(self.request.GET.get("after", "")) or 0
-        rows = consents.hubs(consent=self.consent, after=after, limit=HUBS + 1)
-        shown = rows[:HUBS]
-        here = reverse("scheduling:consent", args=[self.consent.pk])
         return super().get_context_data(
             **self.question(),
             objections=consents.objections(consent=self.consent),
-            table=AskedHubTable(shown),
-            has_hubs=bool(shown),
-            shown=f"{len(shown)} hub{'' if len(shown) == 1 else 's'} on this page",
-            first=here if after else "",
-            next=f"{here}?after={shown[-1].deployment}" if len(rows) > HUBS else "",
+            listing=self.listing(limit=HUBS, of=self.consent),
             **kwargs,
         )
 
@@ -245,7 +217,7 @@ class ConsentHubsView(OneConsentView):
     def rows(self) -> Iterator[Sequence[str]]:
         """Yield the hubs page by page."""
         after = 0
-        while page := consents.hubs(consent=self.consent, after=after, limit=EXPORT):
+        while page := consents.hubs(consent=self.consent, start=after, limit=EXPORT):
             for one in page:
                 yield format_eui64(one.hub), one.state.label
             after = page[-1].deployment

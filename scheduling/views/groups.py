@@ -6,21 +6,21 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
 from portal.ground import roles
 from scheduling.forms import FILTERED, GroupForm, ListFields, MembersForm, PilotForm, RenameForm
+from scheduling.lists.hubs import MemberList, filter_choices
 from scheduling.models import HubGroup
 from scheduling.operations import groups as acts
 from scheduling.operations import uploads
 from scheduling.operations.groups import Outcome, UnableToGroup
 from scheduling.queries import groups, windows
 from scheduling.queries.uploads import RefusedRow, Upload
-from scheduling.tables import GroupTable, MemberTable
+from scheduling.tables import GroupTable
 from scheduling.views.base import SupplierPage
-from scheduling.views.hubs import filter_choices
+from scheduling.views.lists import ListPage
 
 PAGE = 50
 WINDOWS = 20
@@ -147,41 +147,21 @@ class OneGroupPage(SupplierPage):
         return context
 
 
-class GroupView(OneGroupPage, TemplateView):
+class GroupView(OneGroupPage, ListPage, TemplateView):
     """One group: the windows that stand on it, and its hubs, paged by key."""
 
     template_name = "scheduling/group.html"
+    list_class = MemberList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page of its hubs."""
-        page = groups.members(
-            group=self.group,
-            start=_key(self.request.GET.get("from", "")),
-            before=_key(self.request.GET.get("before", "")),
-            limit=PAGE,
-        )
         standing = windows.not_over(supplier=self.supplier, now=self.now).filter(group=self.group)
-        here = reverse("scheduling:group", args=[self.group.pk])
         return super().get_context_data(
-            table=MemberTable(page.hubs),
-            has_hubs=bool(page.hubs),
-            shown=f"{hubs_word(len(page.hubs))} on this page, in the order of their CHF IDs",
-            first=here if page.previous_before is not None else "",
-            previous=f"{here}?before={page.previous_before}" if page.previous_before is not None else "",
-            next=f"{here}?from={page.next_from}" if page.next_from is not None else "",
+            listing=self.listing(limit=PAGE, of=self.group),
             windows=[(window, windows.when(window=window)) for window in standing[:WINDOWS]],
             windows_more=max(standing.count() - WINDOWS, 0),
             **kwargs,
         )
-
-
-def _key(text: str) -> int | None:
-    """Read a key of a page; what is none, or beyond any, is ignored."""
-    try:
-        key = int(text)
-    except ValueError:
-        return None
-    return key if -(2**63) <= key < 2**63 else None
 
 
 class MembersView(OneGroupPage, GroupingPage, FormView[MembersForm]):

@@ -13,102 +13,37 @@ from django.views.generic import TemplateView
 from firmware import queries as releases
 from hubs import queries as fleet
 from hubs import registrations
-from hubs.identifiers import format_eui64, format_mpan, masked
-from hubs.models import CommunicationsHub, FleetCount, Supplier
+from hubs.identifiers import format_eui64, format_mpan
+from hubs.models import CommunicationsHub
 from hubs.queries import SupplierChange
 from hubs.registrations import DAY
 from portal.ground.uk_time import LONDON
-from scheduling.forms import FILTERED, HubFilterForm
+from scheduling.forms import FILTERED
 from scheduling.lifecycle import CANCELLABLE, State
+from scheduling.lists.bookings import change_address
+from scheduling.lists.hubs import LEAD, OTHER, HubList, meter_point, role_of
 from scheduling.queries import deployments, hubs, standings
 from scheduling.queries.deployments import Happening, Story
 from scheduling.queries.hubs import OpenDeployment
-from scheduling.tables import HubTable
 from scheduling.views.base import SupplierPage
-from scheduling.views.bookings import change_address
+from scheduling.views.lists import ListPage
 
 PAGE = 50
 STORIES = 10
 CHANGES = 10
-LEAD, OTHER = "Lead", "Other"
-"""A hub's Supplier that books, and its second one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One hub in the list, with the Supplier's role and where the hub is booked now."""
-
-    hub: CommunicationsHub
-    role: str
-    deployment: OpenDeployment | None
-
-
-def role_of(hub: CommunicationsHub, supplier: Supplier) -> str:
-    """Say which of the hub's Suppliers this one is."""
-    return LEAD if hub.lead_id == supplier.pk else OTHER
-
-
-def filter_choices(supplier: Supplier) -> dict[str, list[tuple[int, str]]]:
-    """Return the values that a Supplier's hubs have, from the counts of the fleet, as the filter's form takes them."""
-    counted = list(
-        FleetCount.objects.filter(lead=supplier)
-        .values_list(
-            "network_id",
-            "network__name",
-            "model_id",
-            "model__name",
-            "installed_version_id",
-            "installed_version__number",
-        )
-        .distinct()
-    )
-    return {
-        "networks": sorted({row[0:2] for row in counted}, key=lambda choice: choice[1]),
-        "models": sorted({row[2:4] for row in counted}, key=lambda choice: choice[1]),
-        "versions": [
-            (key, f"{number:08X}")
-            for key, number in sorted({row[4:6] for row in counted}, key=lambda choice: choice[1])
-        ],
-    }
-
-
-class HubsView(SupplierPage, TemplateView):
+class HubsView(ListPage, TemplateView):
     """The hubs that a Supplier sees, filtered, paged by key."""
 
     template_name = "scheduling/hubs.html"
     extra_context = {"section": "hubs"}
+    list_class = HubList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page, and the open deployments of its hubs."""
-        form = self.filter_form()
-        if not form.is_valid():
-            return super().get_context_data(form=form, table=None, **kwargs)
-        page = fleet.page_of_hubs(
-            supplier=self.supplier,
-            filters=form.filters,
-            after=_signed(self.request.GET.get("after", "")),
-            before=_signed(self.request.GET.get("before", "")),
-            limit=PAGE,
-        )
-        booked = hubs.open_deployments(hubs=[hub.pk for hub in page.hubs], supplier=self.supplier)
-        lines = [Line(hub, role_of(hub, self.supplier), booked.get(hub.pk)) for hub in page.hubs]
-        return super().get_context_data(
-            form=form,
-            table=HubTable(lines),
-            has_hubs=bool(lines),
-            is_filtered=any(self.request.GET.get(name) for name in (*FILTERED, "search")),
-            group_address=self.group_address(),
-            is_unfinished=page.is_unfinished,
-            shown=f"{len(lines)} hub{'' if len(lines) == 1 else 's'} on this page, in the order of their CHF IDs",
-            first=self.address() if page.previous_before is not None else "",
-            previous=self.address(before=page.previous_before) if page.previous_before is not None else "",
-            next=self.address(after=page.next_after) if page.next_after is not None else "",
-            **kwargs,
-        )
-
-    def filter_form(self) -> HubFilterForm:
-        """Return the form with the values that this Supplier's hubs have."""
-        return HubFilterForm(self.request.GET, **filter_choices(self.supplier))
+        listing = self.listing(limit=PAGE, caption="Your hubs")
+        return super().get_context_data(listing=listing, group_address=self.group_address(), **kwargs)
 
     def group_address(self) -> str:
         """Return where all that the filter shows can be kept as a group."""
@@ -118,21 +53,6 @@ class HubsView(SupplierPage, TemplateView):
             if kept and self.person.may_act
             else ""
         )
-
-    def address(self, **key: int | None) -> str:
-        """Return where another page of the same list is."""
-        kept = {name: value for name in (*FILTERED, "search") if (value := self.request.GET.get(name))}
-        asked = urlencode(kept | {name: value for name, value in key.items() if value is not None})
-        return f"{reverse('scheduling:hubs')}?{asked}"
-
-
-def _signed(text: str) -> int | None:
-    """Read a key of a page; what is none, or beyond any, is ignored."""
-    try:
-        key = int(text)
-    except ValueError:
-        return None
-    return key if -(2**63) <= key < 2**63 else None
 
 
 def _shape_of(event: Happening, story: Story) -> str:
@@ -247,15 +167,15 @@ class HubView(SupplierPage, TemplateView):
             ("Network", hub.network.name),
             ("Region of the site", hub.get_region_display()),
             ("Payment mode", hub.get_payment_mode_display()),
-            ("MPAN", "" if hub.mpan is None else self.shown(format_mpan(hub.mpan))),
-            ("MPRN", "" if hub.mprn is None else self.shown(str(hub.mprn))),
+            ("MPAN", self.point(hub.mpan and format_mpan(hub.mpan))),
+            ("MPRN", self.point(hub.mprn)),
             ("Your role", f"{role} Supplier"),
             ("Second Supplier", self.second(hub, role)),
         ]
 
-    def shown(self, meter_point: str) -> str:
-        """Write the number of a household's meter point: whole for those who work with it."""
-        return meter_point if self.person.may_act else masked(meter_point)
+    def point(self, number: int | str | None) -> str:
+        """Write the number of a household's meter point, if there is one."""
+        return meter_point("" if number is None else str(number), is_whole=self.person.may_act)
 
     def second(self, hub: CommunicationsHub, role: str) -> str:
         """Return the other side's role and participant ID, where there is another side."""

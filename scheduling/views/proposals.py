@@ -9,15 +9,16 @@ from django.views.generic import TemplateView
 
 from portal.ground import clock, roles
 from portal.ground.reauthentication import known_recently
+from scheduling.lists.bookings import ProposalList
 from scheduling.models import Proposal
 from scheduling.operations import proposals as acts
 from scheduling.operations import second_person
 from scheduling.operations.second_person import SecondPersonNeeded, UnableToAgree
 from scheduling.queries import proposals
 from scheduling.queries import second_person as rules
-from scheduling.tables import ProposalTable
 from scheduling.views import wording
 from scheduling.views.base import SupplierPage
+from scheduling.views.lists import ListPage
 
 PAGE = 25
 REASON = 500
@@ -39,26 +40,18 @@ def propose(*, page: SupplierPage, wish: acts.Wish, needed: SecondPersonNeeded, 
     return redirect("scheduling:proposal", proposal.pk)
 
 
-class ProposalsView(SupplierPage, TemplateView):
-    """The proposals of a Supplier's people, newest first, paged by their key."""
+class ProposalsView(ListPage, TemplateView):
+    """The proposals of a Supplier's people, paged by their key."""
 
     template_name = "scheduling/proposals.html"
     extra_context = {"section": "bookings"}
+    list_class = ProposalList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Fetch one page, and the rule."""
-        own = proposals.of_supplier(supplier=self.supplier)
-        before = self.request.GET.get("before", "")
-        key = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
-        rows = list((own.filter(pk__lt=key) if key else own)[: PAGE + 1])
-        shown = rows[:PAGE]
         return super().get_context_data(
-            table=ProposalTable([(one, wording.standing_of(proposal=one, now=self.now)) for one in shown]),
-            has_proposals=bool(shown),
+            listing=self.listing(limit=PAGE),
             standing=rules.standing(supplier=self.supplier, person=self.person, now=self.now),
-            shown=f"{len(shown)} proposal{'' if len(shown) == 1 else 's'}, newest first",
-            first=self.request.path if key else "",
-            next=f"{self.request.path}?before={shown[-1].pk}" if len(rows) > PAGE else "",
             **kwargs,
         )
 
@@ -121,7 +114,7 @@ class ProposalView(SupplierPage, TemplateView):
             booking=proposal.booking or proposals.booked(proposal=proposal),
             title=wording.title_of(proposal=proposal),
             terms=wording.terms_of(proposal=proposal),
-            word=wording.standing_of(proposal=proposal, now=self.now),
+            word=proposals.word_of(proposal=proposal, now=self.now),
             is_waiting=proposal.state == Proposal.State.WAITING,
             closed=closed,
             colleagues=colleagues,

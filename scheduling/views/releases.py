@@ -14,6 +14,7 @@ from django.views.generic import TemplateView, View
 from firmware import queries as releases
 from firmware.models import FirmwareRelease, Part, ReleaseState
 from portal.ground.downloads import csv_response
+from scheduling.lists.bookings import BookingList, Line
 from scheduling.queries import (
     allocations,
     bookings,
@@ -29,7 +30,6 @@ from scheduling.queries.progress import Share
 from scheduling.tables import BookingTable, ShareTable
 from scheduling.turns import Opening
 from scheduling.views.base import SupplierPage
-from scheduling.views.bookings import Line
 from scheduling.views.charts import rollout_chart, rollout_response
 from scheduling.views.downloads import BAD_HUBS, bad_hub_cells
 from scheduling.views.home import card_of
@@ -109,7 +109,8 @@ class ReleaseView(SupplierPage, TemplateView):
             predecessors=sorted(release.predecessors.all(), key=lambda one: one.version.number),
             shares=ShareTable(self.share_lines(release, [halt.part for halt in situation.halted_parts])),
             bookings=BookingTable(
-                [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in own]
+                [Line(booking, progress_of.get(booking.pk, progress.NOTHING)) for booking in own],
+                exclude=BookingList.extras(),
             ),
             has_bookings=bool(own),
             rollout=rollout_chart(

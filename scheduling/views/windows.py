@@ -1,6 +1,6 @@
 """Protected windows: list, week, form, file, and taking one back."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,15 +16,16 @@ from portal.ground import roles
 from portal.ground.downloads import csv_lines
 from portal.ground.uk_time import LONDON, day_bounds
 from scheduling.forms import EARLIEST_DAY, LATEST_DAY, WindowFileForm, WindowForm, window_fields
+from scheduling.lists.windows import WindowList
 from scheduling.models import ProtectedWindow
 from scheduling.operations import uploads
 from scheduling.operations import windows as acts
 from scheduling.queries import groups, weeks, windows
 from scheduling.queries.weeks import Entry
-from scheduling.tables import WindowTable
 from scheduling.views import weeks as pictures
 from scheduling.views import window_files
 from scheduling.views.base import SupplierPage
+from scheduling.views.lists import ListPage
 
 SHOWN = 100
 SECTION = "windows"
@@ -32,51 +33,19 @@ LISTED = 500
 """Spans that the table of a week shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One window in the list, with the number of slots of open releases that it touches."""
-
-    window: ProtectedWindow
-    when: str
-    who: str
-    strength: str
-    blocked: int
-
-
-class WindowsView(SupplierPage, TemplateView):
-    """The windows that are on or to come, newest first."""
+class WindowsView(ListPage, TemplateView):
+    """The windows that are on or to come, newest first unless the address says otherwise."""
 
     template_name = "scheduling/windows.html"
+    list_class = WindowList
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Ask a fixed number of questions."""
-        here = reverse("scheduling:windows")
-        older_than = self.request.GET.get("before", "")
-        standing = windows.not_over(supplier=self.supplier, now=self.now)
-        if is_later := older_than.isdecimal() and len(older_than) < 19:
-            standing = standing.filter(pk__lt=int(older_than))
-        found = list(standing[: SHOWN + 1])
-        shown = found[:SHOWN]
-        blocked = windows.blocked(windows=shown, now=self.now)
-        lines = [
-            Line(
-                window,
-                windows.when(window=window),
-                windows.who(window=window),
-                "Hard" if window.is_hard else "Soft",
-                blocked.get(window.pk, 0),
-            )
-            for window in shown
-        ]
-        return super().get_context_data(
-            section=SECTION,
-            table=WindowTable(lines, exclude=() if self.person.may_act else ("acts",)),
-            has_windows=bool(lines),
-            shown=f"{len(lines)} window{'' if len(lines) == 1 else 's'} on this page, newest first",
-            first=here if is_later else "",
-            next=f"{here}?before={shown[-1].pk}" if len(found) > SHOWN else "",
-            **kwargs,
-        )
+        return super().get_context_data(section=SECTION, listing=self.listing(limit=SHOWN), **kwargs)
+
+    def left_out(self) -> Sequence[str]:
+        """Leave out where a window can be changed for those who may not."""
+        return () if self.person.may_act else ("acts",)
 
 
 class WindowFormPage(SupplierPage, FormView[WindowForm]):

@@ -108,13 +108,6 @@ def title_of(*, proposal: Proposal) -> str:
     return f"{proposal.get_act_display()} {hubs} {of}"
 
 
-def standing_of(*, proposal: Proposal, now: datetime) -> str:
-    """Say in a word where a proposal is: one that waited in vain has lapsed, whatever its row says."""
-    if proposal.state == Proposal.State.WAITING and proposal.until <= now:
-        return str(Proposal.State.LAPSED.label)
-    return proposal.get_state_display()
-
-
 def terms_of(*, proposal: Proposal) -> list[tuple[str, str]]:
     """Return the particulars of what is proposed, by name."""
     terms = proposal.terms

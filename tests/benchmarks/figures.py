@@ -6,6 +6,7 @@ from tests.benchmarks import (
     booking,
     carrying_out,
     early_warning,
+    exports,
     fleet,
     halt,
     pages,
@@ -44,6 +45,11 @@ FIGURES = {
         upload.run,
         1_000_000,
         "a file of so many rows, received to previewed, as CSV and as XLSX, against a bare COPY of its rows",
+    ),
+    "exports": Figure(
+        exports.run,
+        1_000_000,
+        "the list of so many hubs as a file, as CSV and as XLSX, against a bare COPY of the same columns",
     ),
     "registrations": Figure(
         registrations.run,

@@ -72,6 +72,17 @@ class TestBooking:
         assert ended.stdout == ""
 
 
+class TestExports:
+    def test_writes_every_row_in_both_formats_and_says_what_it_measured(self) -> None:
+        found = result("exports", "--hubs", "2000")
+
+        assert {"figure": "exports", "hubs": found["hubs"]}.items() <= found.items()
+        assert 1_500 < found["hubs"] <= 2_000  # those that are shown
+        assert found["measured"].keys() == COST
+        assert found["xlsx"].keys() == COST | {"bytes"}
+        assert found["bytes"] > 50 * found["hubs"]
+
+
 class TestUpload:
     def test_accounts_for_every_row_of_both_formats_and_says_what_it_measured(self) -> None:
         found = result("upload", "--hubs", "400", "--fleet", "4000")

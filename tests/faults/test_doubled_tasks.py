@@ -29,6 +29,7 @@ from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.models import CommandLog
 from hubs.models import ChangeOfSupplier, CommunicationsHub, FleetCount
 from hubs.operations import count_fleet
+from portal import tasks
 from portal.celery import TIMETABLE, app
 from portal.ground.models import AuditEntry, AuditLink, RequestKey
 from portal.models import User
@@ -37,13 +38,14 @@ from scheduling.models import (
     CapacityPattern,
     Consent,
     Deployment,
+    Export,
     Notice,
     Reconciliation,
     Rehearsal,
     Stage,
     Weekday,
 )
-from scheduling.operations import bookings, deployments, notices, selections, stages
+from scheduling.operations import bookings, deployments, exports, notices, selections, stages
 from tests.scheduling import world as worlds
 from tests.scheduling.test_allocations import to_the_day
 from tests.scheduling.test_races import at_once
@@ -281,6 +283,37 @@ def rehearsals_asked_for(world: World) -> None:
     Rehearsal.objects.create(is_whole=False, asked_by=world.staff, asked_at=world.clock(), **asked)
 
 
+def files_of_lists() -> list[str]:
+    kept = default_storage.listdir(exports.FOLDER)[1] if default_storage.exists(exports.FOLDER) else []
+    return [f"{exports.FOLDER}/{name}" for name in kept]
+
+
+def list_asked_for(world: World) -> None:
+    for left in files_of_lists():
+        default_storage.delete(left)
+    world.hubs(20)
+    exports.ask(
+        supplier=world.northern,
+        name="hubs",
+        subject="",
+        query="",
+        title="Hubs",
+        kind=Export.Format.CSV,
+        expected=20,
+        by=world.person,
+        now=world.clock(),
+    )
+
+
+def files_of_lists_forgotten(world: World) -> None:
+    """One has lain ready for long enough, and no export knows the other."""
+    list_asked_for(world)
+    tasks.make_exports()
+    Export.objects.update(ended_at=world.clock() - 8 * DAY)
+    stray = default_storage.save(f"{exports.FOLDER}/stray", ContentFile(b"x"))
+    world.clock.moment = default_storage.get_modified_time(stray) + 2 * DAY
+
+
 MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "carry_out": [commands_due],
     "collect_reports": [reports_waiting],
@@ -302,6 +335,8 @@ MOMENTS: dict[str, list[Callable[[World], None]]] = {
     "seal_outcomes": [outcomes_settled],
     "count_fleet": [fleet_uncounted],
     "reconcile": [command_from_elsewhere],
+    "make_exports": [list_asked_for],
+    "sweep_exports": [files_of_lists_forgotten],
     "chain_decisions": [decisions_unchained],
     "start_rehearsals": [rehearsals_asked_for],
     "forget_requests": [keys_forgotten],
@@ -362,6 +397,7 @@ def picture() -> Picture:
     taken["owed"] = Counter(Notice.objects.values_list("kind", "address"))
     if default_storage.exists(selections.FOLDER):
         taken["files"] = Counter({(): len(default_storage.listdir(selections.FOLDER)[1])})
+    taken["lists"] = Counter({(): len(files_of_lists())})
     return taken
 
 

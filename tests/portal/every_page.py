@@ -28,7 +28,13 @@ NO_PAGES = {
     # files and parts of pages
     *("scheduling:bad-hubs", "scheduling:reading", "scheduling:refused", "scheduling:upload-refused"),
     *("scheduling:progress", "scheduling:export", "scheduling:calendar", "scheduling:export-consents"),
-    *("scheduling:consent-hubs", "scheduling:example-windows", "export-record", "bad-hubs-file"),
+    *(
+        "scheduling:consent-hubs",
+        "scheduling:example-windows",
+        "export-record",
+        "bad-hubs-file",
+        "export-file",
+    ),
     *("scheduling:rollout", "rollout-file", "outcomes-file", "capacity-file", "capacity-shares"),
     *("scheduling:export-results", "scheduling:export-reasons"),
     *("evidence-key", "admin:ground_auditentry_export", "admin:scheduling_hubexception_csv", "admin:jsi18n"),

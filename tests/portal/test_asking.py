@@ -332,7 +332,7 @@ class TestLogin:
             ("portal", "The role portal owns the portal's tables"),
             (
                 "portal_work",
-                "The role portal_work may not become portal_entrance, portal_supplier, portal_staff",
+                "The role portal_work may not become portal_entrance, portal_staff",
             ),
         ],
     )

@@ -90,6 +90,21 @@ delete-window delete-group pilot-group:
 """
 ADMINISTRATORS = """
                         nobody  read-only  operations  administrator  foreign  elsewhere  staff
+# Lists that they take away: whoever sees a list may
+exports:
+    GET HEAD OPTIONS    login   200        200         200            -        -          admin
+    POST                login   302        302         302            -        -          admin
+    PUT PATCH DELETE    login   405        405         405            -        -          admin
+one-export:
+    GET HEAD OPTIONS    login   200        200         200            404      404        404
+    POST                login   302        302         302            404      404        404
+    PUT PATCH DELETE    login   405        405         405            404      404        404
+# its file is not written yet
+export-file:
+    GET HEAD            login   302        302         302            404      404        404
+    OPTIONS             login   200        200         200            404      404        404
+    POST                login   403        405         405            404      404        404
+    PUT PATCH DELETE    login   403        405         405            404      404        404
 # Their own people
 people record export-record:
     GET HEAD OPTIONS    login   403        403         200            -        -          admin
@@ -109,6 +124,7 @@ colleagues-invitation:
     PUT PATCH DELETE    login   403        403         405            404      404        404
 """
 ADMINISTRATORS_OWN: dict[str, Address] = {
+    **dict.fromkeys(("one-export", "export-file"), lambda cast: [cast.export.pk]),
     "person": lambda cast: [cast.one("operations").pk],
     "colleagues-invitation": lambda cast: [cast.invitation.pk],
 }
@@ -452,7 +468,8 @@ class TestSuppliersPages:
                 assert pages[0] == pages[1], (name, verb)
 
     def test_show_a_reader_nothing_to_press(self, cast: Cast, asker: Asker) -> None:
-        """No form that changes something, and no link to a page that is only for those who may."""
+        """No form that changes something of the Supplier's, and no link to a page that is only for those who may."""
+        own = f'action="{reverse("exports")}"'  # whoever sees a list may take it away
         [who] = cast.people["read-only"]
         shown = sorted({line.route for line in read(SUPPLIERS) if line.answers["read-only"] == "200"})
         found: list[tuple[str, str]] = []
@@ -462,7 +479,11 @@ class TestSuppliersPages:
                 word(response)
                 continue
             main = response.content.decode().partition("<main")[2]
-            found += [(name, form) for form in re.findall(r"<form\b[^>]*>", main) if 'method="post"' in form]
+            found += [
+                (name, form)
+                for form in re.findall(r"<form\b[^>]*>", main)
+                if 'method="post"' in form and own not in form
+            ]
             addresses = {html.unescape(one).partition("#")[0] for one in re.findall(r'href="(/[^"]*)"', main)}
             found += [(name, one) for one in addresses if asker.answer(who, "GET", one) == "403"]
 

@@ -27,6 +27,8 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("portal", "0010_walls_of_proposals"): (
         "The tables are new, and no old process knows them: until it is gone it asks nobody for a second person."
     ),
+    ("portal", "0012_walls_of_first_steps"): "The table is new, and no old process knows it.",
+    ("portal", "0013_walls_of_exports"): "The table is new, and no old process knows it.",
     ("firmware", "0006_halts_with_their_numbers"): (
         "The column has a default for whoever does not name it, and rates beyond a third were never used: an old form "
         "that wrote one would answer with an error, and nothing would be lost."

@@ -171,8 +171,8 @@ class TestRecord:
 
     def test_is_paged_by_key(self, recorded: None, northern: User) -> None:
         assert northern.supplier is not None
-        newest = queries.deeds(supplier=northern.supplier, before=None, limit=1)
-        older = queries.deeds(supplier=northern.supplier, before=newest[0].pk, limit=5)
+        newest = queries.deeds(supplier=northern.supplier, start=None, limit=1)
+        older = queries.deeds(supplier=northern.supplier, start=newest[0].pk, limit=5)
 
         assert [deed.subject for deed in newest + older] == ["thing:4", "thing:0"]
 

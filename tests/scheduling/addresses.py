@@ -9,7 +9,7 @@ from django.urls import reverse
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from portal.models import User
-from scheduling.models import Booking, Consent, HubGroup, HubSelection, Proposal, ProtectedWindow
+from scheduling.models import Booking, Consent, Export, HubGroup, HubSelection, Proposal, ProtectedWindow
 from scheduling.operations import groups, proposals, selections, uploads
 from scheduling.queries.second_person import Forecast
 from scheduling.queries.uploads import RefusedRow, Upload
@@ -31,6 +31,7 @@ class Things:
     group: HubGroup
     upload: str
     proposal: Proposal
+    export: Export
 
     def furnish(self, *, asking: User, window: str, group: str, file: str) -> None:
         """Make them; somebody of the southern Supplier's is `asking` the northern one about a hub that they share."""
@@ -73,6 +74,14 @@ class Things:
             ),
         )
         self.propose(why=window)
+        self.export = Export.objects.create(
+            supplier=world.northern,
+            asked_by=world.person,
+            asked_at=world.clock(),
+            list="hubs",
+            title=group,
+            format=Export.Format.CSV,
+        )
         self.reading = world.choose()
         HubSelection.objects.filter(pk=self.reading.pk).update(state=HubSelection.State.READING)
 

@@ -372,15 +372,15 @@ class TestMembers:
         group = make(world, hubs)
 
         first = groups.members(group=group, limit=2)
-        second = groups.members(group=group, start=first.next_from, limit=2)
-        third = groups.members(group=group, start=second.next_from, limit=2)
-        back = groups.members(group=group, before=third.previous_before, limit=2)
+        second = groups.members(group=group, after=first.after, limit=2)
+        third = groups.members(group=group, after=second.after, limit=2)
+        back = groups.members(group=group, before=third.before, limit=2)
 
-        pages = [[hub.chf_id for hub in page.hubs] for page in (first, second, third, back)]
+        pages = [[hub.chf_id for hub in page.rows] for page in (first, second, third, back)]
         ids = [hub.chf_id for hub in hubs]
         assert pages == [ids[:2], ids[2:4], ids[4:], ids[2:4]]
-        assert (first.previous_before, third.next_from) == (None, None)
-        assert (back.next_from, back.previous_before) == (ids[4], ids[2])
+        assert (first.before, third.after) == (None, None)
+        assert (back.after, back.before) == (ids[3], ids[2])
 
     def test_leaves_out_what_is_no_longer_the_suppliers_to_see(self, world: World) -> None:
         hubs = sorted(world.hubs(4), key=lambda hub: hub.chf_id)
@@ -390,8 +390,8 @@ class TestMembers:
 
         page = groups.members(group=group, limit=2)
 
-        assert [hub.chf_id for hub in page.hubs] == [hubs[1].chf_id, hubs[3].chf_id]
-        assert page.next_from is None
+        assert [hub.chf_id for hub in page.rows] == [hubs[1].chf_id, hubs[3].chf_id]
+        assert page.after is None
 
 
 class TestChosenHubs:

@@ -153,13 +153,13 @@ class TestConsents:
         acts.agree(consents=list(Consent.objects.all()), by=other, now=world.clock())
 
         first = client.get(LIST)
-        second = client.get(LIST, {"before": Consent.objects.order_by("-id")[0].pk})
-        last = client.get(LIST, {"before": consent.pk})
+        second = client.get(LIST, {"after": Consent.objects.order_by("-id")[0].pk})
+        last = client.get(LIST, {"after": consent.pk})
 
         assert later.reference in words(first)
         assert consent.booking.reference not in words(first)
         assert consent.booking.reference in words(second)
-        assert "There are no older answers" in words(last)
+        assert "There are no more answers" in words(last)
 
 
 class TestAgree:

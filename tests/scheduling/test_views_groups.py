@@ -182,7 +182,7 @@ class TestGroup:
     def test_ignores_a_key_that_is_none(self, key: str, world: World, client: Client) -> None:
         group = make(world, *world.hubs(1))
 
-        assert client.get(f"/groups/{group.pk}/", {"from": key}).context["has_hubs"]
+        assert client.get(f"/groups/{group.pk}/", {"after": key}).context["listing"].has_lines
 
     def test_does_not_show_a_hub_that_went_to_another_supplier(self, world: World, client: Client) -> None:
         gone, kept = world.hubs(2)

@@ -38,7 +38,7 @@ def words(response: Any) -> str:
 
 
 def shown(response: Any) -> list[int]:
-    return [row.record.hub.pk for row in response.context["table"].rows]
+    return [line.hub.pk for line in response.context["listing"].page.lines]
 
 
 def shared(world: World, **facts: Any) -> CommunicationsHub:
@@ -100,7 +100,7 @@ class TestHubs:
         assert shown(response) == []
         for _ in range(3):
             if not shown(response):
-                response = client.get(response.context["next"])
+                response = client.get(response.context["listing"].next)
         assert len(shown(response)) == 1
 
     def test_shows_where_each_is_booked_by_us(self, world: World, client: Client) -> None:

@@ -326,11 +326,12 @@ PAGES = sorted(str(route.name) for route in urls.urlpatterns)
 
 OF_PEOPLE: dict[str, Callable[[Cast], list[object]]] = {
     **dict.fromkeys(
-        ("people", "invite-colleague", "second-factor-rule", "record", "export-record", "account"),
+        ("people", "invite-colleague", "second-factor-rule", "record", "export-record", "account", "exports"),
         lambda cast: [],
     ),
     "person": lambda cast: [cast.world.person.pk],
     "colleagues-invitation": lambda cast: [cast.invitation.pk],
+    **dict.fromkeys(("one-export", "export-file"), lambda cast: [cast.export.pk]),
 }
 """Of those in portal/urls.py, which a Supplier's administrators see, and one's account: what their addresses name."""
 EVERY_PAGE = [*PAGES, *sorted(OF_PEOPLE)]
@@ -357,7 +358,7 @@ class TestEveryPageWithoutAFilter:
         assert sum(1 for name in PAGES if shown[name]) >= 15, shown
         # the form of an invitation and the rule show nobody; an account shows its own sessions alone
         assert {name for name in OF_PEOPLE if shown[name]} == {
-            "people", "person", "colleagues-invitation", "record", "export-record"
+            "people", "person", "colleagues-invitation", "record", "export-record", "one-export"
         }  # fmt: skip
         assert taken["queryset"] > 50
         assert taken["sql"] > 5

@@ -16,7 +16,7 @@ class Command(BaseCommand):
     """Run one benchmark, in a database of its own where it needs one, which is dropped afterwards."""
 
     help = (
-        "Measure one figure in a database of its own: fleet, booking, upload, registrations, early-warning, "
+        "Measure one figure in a database of its own: fleet, booking, upload, exports, registrations, early-warning, "
         "rehearsal, pages, record"
     )
     requires_system_checks = []
