@@ -118,6 +118,31 @@ def nights_in_a_row(
     return best if best and best.hubs else None
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far placements reach: hubs in them and left over, slots, and from when to when."""
+
+    placed: int
+    left_over: int
+    slots: int
+    first_start: datetime
+    last_end: datetime
+
+
+def extent(*, placements: Sequence[Placement], hubs: int) -> Extent | None:
+    """Say how far the placements of so many hubs reach; None where there are no placements."""
+    if not placements:
+        return None
+    placed = sum(placement.hubs for placement in placements)
+    return Extent(
+        placed,
+        hubs - placed,
+        len(by_slot(placements=placements)),
+        min(placement.start_at for placement in placements),
+        max(placement.end_at for placement in placements),
+    )
+
+
 def by_slot(*, placements: Iterable[Placement]) -> Counter[int]:
     """Add the hubs of placements up by slot id."""
     found: Counter[int] = Counter()

@@ -214,9 +214,6 @@ class WhenView(SelectionView, TemplateView):
         span = slots.span(release=release, networks=list(needed), now=self.now) if needed else None
         if span is None or context["halted"]:
             return {**context, "span": None}
-        earliest = previews.preview(
-            selection=self.selection, timing=Timing(Booking.Plan.EARLIEST), now=self.now
-        )
         every_name = dict(Network.objects.values_list("id", "name"))
         names = dict(sorted(((network, every_name[network]) for network in needed), key=itemgetter(1)))
         asked = pictures.asked(query=self.request.GET, networks=list(names), first=span[0], last=span[1])
@@ -240,7 +237,7 @@ class WhenView(SelectionView, TemplateView):
                     Booking.Plan.SPREAD, hours=planning.Hours(EVERY_DAY, *QUIET, nights.first, nights.last)
                 )
             ),
-            "earliest": earliest,
+            "earliest": self.earliest(needed),
             "earliest_address": self.check_address(Timing(Booking.Plan.EARLIEST)),
             "overnight_address": self.check_address(overnight),
             "spread": self.spread_form(overnight),
@@ -249,6 +246,26 @@ class WhenView(SelectionView, TemplateView):
             "starts": self.starts(asked.hour, names, needed) if asked.hour else [],
             "parts": [(every_name[share.network], share, 100 * share.hubs / share.of) for share in parts],
         }
+
+    def earliest(self, needed: Mapping[int, int]) -> planning.Extent | None:
+        """
+        Say which slots would be filled as early as possible, None where no slot has room.
+
+        By their number alone, as the picture does: whose hubs are protected when is asked in the last step.
+        """
+        rooms = slots.rooms(
+            release=self.selection.release, supplier=self.supplier, needed=needed, now=self.now
+        )
+        return planning.extent(
+            placements=[
+                placement
+                for network, hubs in needed.items()
+                for placement in planning.as_early_as_possible(
+                    rooms=[room for room in rooms if room.network == network], hubs=hubs
+                )
+            ],
+            hubs=sum(needed.values()),
+        )
 
     def nights(self, needed: Mapping[int, int]) -> planning.Nights | None:
         """Return the earliest nights in a row that take all that is chosen, or else the most of it."""

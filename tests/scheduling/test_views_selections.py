@@ -378,6 +378,16 @@ class TestWhen:
         assert page.count("checked") == 1
         assert "Overnight only" in page
 
+    def test_counts_no_hubs_again(self, world: World, client: Client) -> None:
+        """There may be millions, and they were counted when they were chosen."""
+        self.slot(world, self.night(world), 5)
+        where = self.address(world)
+        with CaptureQueriesContext(connection) as asked:
+            page = words(client.get(where))
+
+        assert "Room for 3 hubs in 1 slot, from" in page
+        assert [one["sql"] for one in asked if "hubs_communicationshub" in one["sql"]] == []
+
     def test_offers_the_first_three_nights_in_a_row_that_take_all(self, world: World, client: Client) -> None:
         night = self.night(world, days=3)
         self.slot(world, night - timedelta(days=2), 1)
