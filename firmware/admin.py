@@ -175,7 +175,13 @@ class PeriodInline(admin.TabularInline[AvailabilityPeriod, FirmwareRelease]):
     model = AvailabilityPeriod
     form = forms.PeriodForm
     extra = 1
-    verbose_name_plural = "availability periods (UK time)"
+    verbose_name_plural = "availability periods (UK time): a new row without times is none"
+
+    def get_extra(self, request: HttpRequest, obj: FirmwareRelease | None = None, **options: Any) -> int:
+        """Offer every network to a new release, and one more row to another."""
+        return (
+            super().get_extra(request, obj, **options) if obj else len(forms.usual_periods(now=clock.now()))
+        )
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Choose among the networks, which are edited elsewhere."""
@@ -338,6 +344,23 @@ class FirmwareReleaseAdmin(admin.ModelAdmin[FirmwareRelease]):
     def hardware_shown(self, release: FirmwareRelease) -> str:
         """Show the range as the CPL does."""
         return f"{release.minimum_hardware:04X} to {release.maximum_hardware:04X}"
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Begin with whom Suppliers could ask about the last release."""
+        return {"contact": queries.last_contact(), **super().get_changeform_initial_data(request)}
+
+    def response_post_save_add(self, request: HttpRequest, obj: FirmwareRelease) -> HttpResponseRedirect:
+        """Go on to the release, where its upload check is read and it is submitted."""
+        return HttpResponseRedirect(reverse("admin:firmware_firmwarerelease_change", args=[obj.pk]))
+
+    def get_formset_kwargs(
+        self, request: HttpRequest, obj: Any, inline: admin.options.InlineModelAdmin[Any, Any], prefix: str
+    ) -> dict[str, Any]:
+        """Begin a new release with a period for every network; what comes back says all that is to be kept."""
+        options = super().get_formset_kwargs(request, obj, inline, prefix)
+        if isinstance(inline, PeriodInline) and obj.pk is None and request.method == "GET":
+            options["initial"] = forms.usual_periods(now=clock.now())
+        return options
 
     def get_inline_instances(self, request: HttpRequest, obj: FirmwareRelease | None = None) -> Any:
         """Fix the rows of a release that can no longer be edited."""

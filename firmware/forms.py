@@ -1,7 +1,7 @@
 """What DCC types about a release, checked against the image while it can still be corrected."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django import forms
@@ -19,8 +19,8 @@ from firmware.models import (
     Urgency,
 )
 from firmware.operations import releases, stored_images
-from hubs.models import FirmwareVersion
-from portal.ground.uk_time import LONDON, AmbiguousLocalTime, Span, from_local
+from hubs.models import FirmwareVersion, Network
+from portal.ground.uk_time import LONDON, AmbiguousLocalTime, Span, day_bounds, from_local
 
 FIELD_OF_FAULT = {
     "file": "file",
@@ -312,7 +312,7 @@ def _has_version(formset: PredecessorFormSet) -> bool:
 
 
 class PeriodForm(forms.ModelForm[AvailabilityPeriod]):
-    """The half-open span in which one network is open, in UK local time."""
+    """The half-open span in which one network is open, in UK local time; a new row without times is none."""
 
     start_at = UkTimeField(label="Opens (UK time)")
     end_at = UkTimeField(label="Closes (UK time)", help_text="The first moment that is no longer in it.")
@@ -320,6 +320,11 @@ class PeriodForm(forms.ModelForm[AvailabilityPeriod]):
     class Meta:
         model = AvailabilityPeriod
         fields = ("network", "start_at", "end_at")
+
+    def has_changed(self) -> bool:
+        """Leave out a network that was offered and whose times were taken away."""
+        changed = set(self.changed_data)
+        return bool(changed if self.instance.pk else changed - {"network"})
 
     def clean(self) -> dict[str, Any]:
         """Refuse a period that ends before it begins."""
@@ -330,6 +335,22 @@ class PeriodForm(forms.ModelForm[AvailabilityPeriod]):
             # the database's own words for it would add nothing
             typed.pop("end_at", None)
         return typed
+
+
+TIME_TO_SIGN = timedelta(days=7)
+"""What a new release's periods leave until it is published."""
+
+
+def usual_periods(*, now: datetime) -> list[dict[str, Any]]:
+    """Return what a new release begins with: every network, as soon and for as short as its usual policy lets it."""
+    usual = policies.BY_URGENCY[Urgency.NORMAL]
+    opening = usual["notice_before_opening"].after(now + TIME_TO_SIGN).astimezone(LONDON).date()
+    opening += timedelta(days=1)
+    closing = usual["minimum_period"].after(day_bounds(opening)[0]).astimezone(LONDON).date()
+    return [
+        {"network": network, "start_at": day_bounds(opening)[0], "end_at": day_bounds(closing)[0]}
+        for network in Network.objects.order_by("pk")
+    ]
 
 
 class PolicyForm(forms.ModelForm[RolloutPolicy]):

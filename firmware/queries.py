@@ -169,3 +169,8 @@ def history(*, release: FirmwareRelease) -> QuerySet[AuditEntry]:
         .select_related("actor")
         .order_by("-pk")
     )
+
+
+def last_contact() -> str:
+    """Return whom Suppliers can ask about the newest release, nothing where there is none."""
+    return FirmwareRelease.objects.order_by("-pk").values_list("contact", flat=True).first() or ""

@@ -271,6 +271,58 @@ class TestUpload:
         assert release.policy.notice_before_opening == Span(20, "working days")
         assert release.policy.stage_sizes == [50, 500, 5_000, 50_000]
 
+    def test_begins_with_a_period_on_every_network_that_can_still_be_published_in_a_week(
+        self,
+        author: User,
+        manager: User,
+        approver: User,
+        typed: Callable[..., dict[str, Any]],
+    ) -> None:
+        client = signed_in(author)
+        [formset] = [
+            one.formset
+            for one in client.get(reverse(ADD)).context["inline_admin_formsets"]
+            if one.formset.prefix == "periods"
+        ]
+        offered = {
+            f"periods-{number}-{name}": form[name].value()
+            for number, form in enumerate(formset.forms)
+            for name in ("network", "start_at", "end_at")
+        }
+        client.post(reverse(ADD), typed(**{"periods-TOTAL_FORMS": len(formset.forms), **offered}))
+
+        release = FirmwareRelease.objects.get()
+        assert set(release.periods.values_list("network", flat=True)) == set(
+            Network.objects.values_list("pk", flat=True)
+        )
+        now = clock.now() + timedelta(days=7)
+        decisions.submit(release=release, by=manager, now=now)
+        decisions.sign_off(
+            release=release,
+            act=SignedAct.PUBLISH,
+            revision=release.revision,
+            digest=release.digest,
+            by=approver,
+            now=now,
+        )
+        decisions.publish(release=release, by=manager, now=now)
+
+    def test_leaves_out_a_network_without_times(
+        self, author: User, typed: Callable[..., dict[str, Any]]
+    ) -> None:
+        other = NetworkFactory.create()
+        without = {"periods-1-network": other.pk, "periods-1-start_at": "", "periods-1-end_at": ""}
+        signed_in(author).post(reverse(ADD), typed(**{"periods-TOTAL_FORMS": "2", **without}))
+
+        assert FirmwareRelease.objects.get().periods.count() == 1
+
+    def test_wants_both_times_of_a_network_or_none(
+        self, author: User, typed: Callable[..., dict[str, Any]]
+    ) -> None:
+        half = {"periods-0-end_at": ""}
+
+        assert "This field is required" in text(signed_in(author).post(reverse(ADD), typed(**half)))
+
     def test_takes_the_figures_of_an_urgent_release_where_none_were_typed(
         self, typed: Callable[..., dict[str, Any]], author: User
     ) -> None:
