@@ -6,14 +6,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 # A transition between two colours passes through others, which nobody has to read. It begins a frame after what sets it
-# off, a change to the dark or a wider window, and may set off another.
+# off, a change to the dark or a wider window, and may set off another. Each is brought to its end rather than waited
+# for: on a busy machine one may not be drawn, and so not end, for as long as the page is looked at.
 AT_REST = """async () => {
-    let moving;
-    do {
+    for (;;) {
         await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
-        moving = document.getAnimations().filter(one => one instanceof CSSTransition);
-        await Promise.allSettled(moving.map(one => one.finished));
-    } while (moving.length);
+        const moving = document.getAnimations().filter(one => one instanceof CSSTransition);
+        if (!moving.length) return;
+        for (const one of moving) one.finish();
+    }
 }"""
 
 
