@@ -22,9 +22,9 @@ def main() -> None:
         sys.stdout.reconfigure(line_buffering=True)
     if command == "demo" or (command == "rehearse" and not os.environ.get("SECRET_KEY")):
         os.environ.setdefault("DEMO", "true")  # a rehearsal where no portal is set up is nobody's
-    if command == "benchmark":  # as safe as the demo, on servers of its own
+    if command in ("benchmark", "screenshots"):  # as safe as the demo, on servers of their own
         os.environ.setdefault("DEMO", "true")
-        os.environ.setdefault("PORTAL_PROFILE", "benchmark")
+        os.environ.setdefault("PORTAL_PROFILE", command)
     os.environ.setdefault(
         "DJANGO_SETTINGS_MODULE",
         "portal.settings_test" if command in ("test", "prove") else "portal.settings",

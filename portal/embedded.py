@@ -60,6 +60,7 @@ PG_SETTINGS: Final = {
 }
 PG_SETTINGS_OF: Final = {
     "test": {"shared_buffers": "'128MB'", "fsync": "off", "full_page_writes": "off"},
+    "screenshots": {"shared_buffers": "'128MB'", "fsync": "off", "full_page_writes": "off"},
     # Servers that a test stops, starves and kills: data that the operating system has is safe enough.
     "faults": {"shared_buffers": "'32MB'", "fsync": "off", "max_connections": "30", "jit": "off"},
 }

@@ -26,7 +26,7 @@ class Progress:
     has_chosen: bool
     has_booked: bool
     has_followed: bool
-    """A hub of the Supplier's has succeeded: there is something to follow."""
+    """A hub of the Supplier's has succeeded, whoever booked it."""
     has_protected: bool
 
     @property

@@ -60,7 +60,7 @@ def steps(*, progress: Progress, bookable: Sequence[Standing]) -> list[Step]:
             "Follow your hubs",
             "A booking's page follows its hubs by itself, and takes moves and cancellations until the cut-off. Each "
             "hub has its story. You get e-mails before slots and when a booking is done.",
-            progress.has_followed,
+            progress.has_booked and progress.has_followed,
             reverse("scheduling:bookings"),
             "Your bookings",
         ),

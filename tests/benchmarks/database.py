@@ -21,35 +21,35 @@ class UnableToMeasure(Exception):
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[None]:
+def scratch(*, purpose: str = PROFILE) -> Iterator[None]:
     """
-    Run what is within on a new, migrated database; drop it afterwards.
+    Run what is within on a new, migrated database; drop it afterwards, and what servers for this purpose kept.
 
     :raises UnableToMeasure: if the database of an earlier run is still in use
     """
     usual = connection.settings_dict["NAME"]
-    connection.settings_dict["TEST"]["NAME"] = f"{usual}_benchmark"
+    connection.settings_dict["TEST"]["NAME"] = f"{usual}_{purpose}"
     # each query would be remembered, and the pages measured as a developer sees them
     settings.DEBUG = False
     try:
         connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     except SystemExit as error:
         raise UnableToMeasure(
-            f"The database {usual}_benchmark cannot be made anew; PostgreSQL's reason is above. If another "
-            "benchmark is running, let it end first."
+            f"The database {usual}_{purpose} cannot be made anew; PostgreSQL's reason is above. If another "
+            "run of this command is at it, let it end first."
         ) from error
     try:
         yield
     finally:
         connection.creation.destroy_test_db(usual, verbosity=0)
         connection.close()
-        _forget_servers()
+        _forget_servers(purpose)
 
 
-def _forget_servers() -> None:
-    """Drop what servers of our own keep, gigabytes of their log; unless another benchmark uses them."""
+def _forget_servers(purpose: str) -> None:
+    """Drop what servers of our own keep, gigabytes of their log; unless another run uses them."""
     servers = embedded.current()
-    if settings.EMBEDDED and servers.profile == PROFILE:
+    if settings.EMBEDDED and servers.profile == purpose:
         servers.release()
         with contextlib.suppress(UnableToPrepare):
             servers.start_over()

@@ -1,14 +1,10 @@
 """A real browser before a real server: journeys are told by roles and labels, and every page passes axe."""
 
-import os
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.backends.postgresql.base import DatabaseWrapper
 from playwright.sync_api import Page, Playwright, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -20,8 +16,7 @@ from tests.browser.accessibility import accessible
 from tests.factories import PASSWORD
 from tests.scheduling import world as worlds
 from tests.scheduling.world import World
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tests.serving import as_in_production, launch_terms
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,19 +36,11 @@ def database_beside_a_loop(playwright: Playwright) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def served_as_in_production() -> Iterator[None]:
     """
-    Have the server's threads log in to PostgreSQL as the web server does: by itself it may see nothing.
+    Have the server's threads log in to PostgreSQL as the web server does.
 
     For as long as the test lasts: threads of other tests are workers and people of their own.
     """
-    usual = DatabaseWrapper.get_connection_params
-
-    def get_connection_params(self: DatabaseWrapper) -> dict[str, Any]:
-        terms: dict[str, Any] = usual(self)
-        is_ours = threading.current_thread() is threading.main_thread()
-        return terms if is_ours else terms | {"user": "portal_web"}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseWrapper, "get_connection_params", get_connection_params)
+    with as_in_production():
         yield
 
 
@@ -65,10 +52,9 @@ def base_url() -> None:
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     """Use the machine's own browser; root may not have its sandbox."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, "The browser tests need a browser, and there is none: apt install chromium"
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return {**browser_type_launch_args, "executable_path": found, "args": sandbox}
+    terms = launch_terms()
+    assert terms, "The browser tests need a browser, and there is none: apt install chromium"
+    return {**browser_type_launch_args, **terms}
 
 
 @pytest.fixture
