@@ -376,7 +376,10 @@ class Scene(Things):
         for number, (supplier, person) in enumerate(sorted(people.items())):
             if supplier != self.one("newcomer").supplier_id:
                 booking = self._book(
-                    past, person, Timing(Booking.Plan.EARLIEST), reference=f"BK-4G2M-{bookings.ALPHABET[number] * 4}"
+                    past,
+                    person,
+                    Timing(Booking.Plan.EARLIEST),
+                    reference=f"BK-4G2M-{bookings.ALPHABET[number] * 4}",
                 )
                 if booking is not None and supplier == self.northern.pk:
                     self.bookings["done"] = booking
