@@ -39,7 +39,7 @@ class TestControlRoom:
         expect(card.get_by_role("row", name="Model").get_by_text("0 % of the limit")).to_be_visible(
             timeout=GENEROUS
         )
-        card.get_by_text("The same as numbers").click()
+        card.get_by_text("The same as numbers").first.click()
         numbers = card.get_by_role("table", name="Highest share of its limit")
         expect(numbers).to_be_visible()
         passes()

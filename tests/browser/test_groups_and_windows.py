@@ -48,7 +48,7 @@ class TestASupplier:
         expect(page.get_by_role("link", name=format_eui64(hub.chf_id))).to_be_visible()
         passes()
 
-        page.get_by_role("link", name="Windows").click()
+        page.get_by_role("link", name="Windows", exact=True).click()
         page.get_by_role("link", name="From a file").click()
         passes()
         page.get_by_label("CSV file").set_input_files(file)

@@ -208,7 +208,7 @@ class TestASupplier:
         nights = three_nights(world)
         middle = nights[1].astimezone(LONDON)
         sign_in(world.person)
-        page.get_by_role("link", name="Windows").click()
+        page.get_by_role("link", name="Windows", exact=True).click()
         page.get_by_role("link", name="New window").click()
         page.get_by_label("What for").select_option("Tariff or price change")
         page.get_by_label("Reason").fill("New prices from this night")
