@@ -39,7 +39,7 @@ A_SUPPLIERS: Final = (
     *("scheduling_notice", "ground_auditentry", "scheduling_proposal", "scheduling_secondpersonrule"),
     *("scheduling_outcometally", "scheduling_tallychange"),
     "scheduling_firststeps",
-    "scheduling_export",
+    *("scheduling_export", "scheduling_savedfilter"),
 )
 """Each row is a Supplier's, or two Suppliers' who share a hub: policies say whose."""
 KNOWN_TO_ALL: Final = (

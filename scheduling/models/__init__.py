@@ -30,6 +30,7 @@ from scheduling.models.notices import Notice
 from scheduling.models.proposals import Proposal, SecondPersonRule
 from scheduling.models.reconciliations import EXCESSES, Finding, Mismatch, Reconciliation
 from scheduling.models.rehearsals import Rehearsal
+from scheduling.models.saved import SavedFilter
 from scheduling.models.slots import CapacityPattern, Slot, Weekday
 from scheduling.models.windows import Incident, Maintenance, ProtectedHub, ProtectedWindow
 
@@ -81,6 +82,7 @@ __all__ = [
     "Rehearsal",
     "ReportCount",
     "ReportKind",
+    "SavedFilter",
     "SecondPersonRule",
     "SelectionFile",
     "SelectionRow",

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from django.http import QueryDict
 
 from scheduling.lists.base import AFTER, BEFORE, COLUMNS, SORT, Line, Slice, SupplierList
+from scheduling.models import SavedFilter
+from scheduling.queries import saved
 from scheduling.tables import ListTable
 from scheduling.views.base import SupplierPage
 
@@ -20,6 +22,14 @@ class Listing:
     page: Slice[Any]
     table: ListTable
     caption: str
+    kept: Sequence[SavedFilter]
+    """What this person keeps of the list."""
+
+    @property
+    def links(self) -> list[tuple[str, str, bool]]:
+        """What is kept: name, where it is seen, and whether it is what is seen now."""
+        now = self.of.query()
+        return [(one.name, f"{self.here}?{one.query}", one.query == now) for one in self.kept]
 
     @property
     def has_lines(self) -> bool:
@@ -108,7 +118,8 @@ class ListPage(SupplierPage):
         hidden = [name for name in found.columns if name not in found.shown]
         table = found.table(page.lines, exclude=[*hidden, *self.left_out()])
         table.orders = {name: _order(found, here, name) for name in found.shown if found.columns[name].sort}
-        return Listing(found, here, page, table, f"{caption or found.heading()}, {found.order_words()}")
+        kept = list(saved.of_person(supplier=self.supplier, person=self.person).filter(list=found.name))
+        return Listing(found, here, page, table, f"{caption or found.heading()}, {found.order_words()}", kept)
 
     def left_out(self) -> Sequence[str]:
         """Return columns that this person has nothing from: those with what they may not do."""

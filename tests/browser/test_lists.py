@@ -37,6 +37,16 @@ class TestASupplier:
         expect(page.get_by_role("row").nth(1)).to_contain_text(ids[0])
         passes()
 
+        page.get_by_text("Save", exact=True).click()
+        page.get_by_label("Keep this filter, order and columns as").fill("Downwards")
+        passes()
+        page.get_by_role("button", name="Keep", exact=True).click()
+        expect(page.get_by_role("link", name="Downwards")).to_have_attribute("aria-current", "true")
+        page.get_by_role("link", name="Hubs").first.click()
+        page.get_by_role("link", name="Downwards").click()
+        expect(page.get_by_role("row").nth(1)).to_contain_text(ids[0])
+        passes()
+
         page.get_by_text("Export", exact=True).click()
         passes()
         page.get_by_role("button", name="XLSX").click()
@@ -58,3 +68,11 @@ class TestASupplier:
         page.get_by_role("link", name="Your exports").click()
         expect(page.get_by_role("row", name="Hubs").get_by_role("link", name="Download")).to_be_visible()
         passes()
+
+        page.goto(f"{live_server.url}/filters/")
+        passes()
+        page.get_by_role("link", name="Rename or delete Downwards").click()
+        passes()
+        page.get_by_label("Name").fill("From the top")
+        page.get_by_role("button", name="Rename").click()
+        expect(page.get_by_role("link", name="From the top", exact=True)).to_be_visible()

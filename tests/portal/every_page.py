@@ -34,6 +34,7 @@ NO_PAGES = {
         "export-record",
         "bad-hubs-file",
         "export-file",
+        "saved-filter",  # of somebody else: tests/browser/test_lists.py has one's own
     ),
     *("scheduling:rollout", "rollout-file", "outcomes-file", "capacity-file", "capacity-shares"),
     *("scheduling:export-results", "scheduling:export-reasons"),

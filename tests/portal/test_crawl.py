@@ -39,7 +39,7 @@ LED_TO_BY_NOTHING = {
     # forms alone lead there
     *("account_logout", "end-session", "end-other-sessions", "evidence-pack", "stop-rehearsal"),
     "scheduling:first-steps",
-    *("one-export", "export-file"),
+    *("one-export", "export-file", "saved-filter"),
     # a form or an upload comes first; tests/browser/test_journey.py goes there
     *("scheduling:when", "scheduling:check", "scheduling:reading", "scheduling:refused"),
     *("scheduling:upload", "scheduling:upload-refused"),

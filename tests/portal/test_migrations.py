@@ -28,6 +28,7 @@ HARMLESS: dict[tuple[str, str], str] = {
         "The tables are new, and no old process knows them: until it is gone it asks nobody for a second person."
     ),
     ("portal", "0012_walls_of_first_steps"): "The table is new, and no old process knows it.",
+    ("portal", "0014_walls_of_saved_filters"): "The table is new, and no old process knows it.",
     ("portal", "0013_walls_of_exports"): "The table is new, and no old process knows it.",
     ("firmware", "0006_halts_with_their_numbers"): (
         "The column has a default for whoever does not name it, and rates beyond a third were never used: an old form "

@@ -9,7 +9,16 @@ from django.urls import reverse
 from hubs.models import CommunicationsHub
 from hubs.operations import count_fleet
 from portal.models import User
-from scheduling.models import Booking, Consent, Export, HubGroup, HubSelection, Proposal, ProtectedWindow
+from scheduling.models import (
+    Booking,
+    Consent,
+    Export,
+    HubGroup,
+    HubSelection,
+    Proposal,
+    ProtectedWindow,
+    SavedFilter,
+)
 from scheduling.operations import groups, proposals, selections, uploads
 from scheduling.queries.second_person import Forecast
 from scheduling.queries.uploads import RefusedRow, Upload
@@ -32,6 +41,7 @@ class Things:
     upload: str
     proposal: Proposal
     export: Export
+    saved: SavedFilter
 
     def furnish(self, *, asking: User, window: str, group: str, file: str) -> None:
         """Make them; somebody of the southern Supplier's is `asking` the northern one about a hub that they share."""
@@ -74,6 +84,9 @@ class Things:
             ),
         )
         self.propose(why=window)
+        self.saved = SavedFilter.objects.create(
+            supplier=world.northern, person=world.person, list="hubs", name=group, made_at=world.clock()
+        )
         self.export = Export.objects.create(
             supplier=world.northern,
             asked_by=world.person,

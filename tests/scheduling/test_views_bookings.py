@@ -87,9 +87,9 @@ class TestBookings:
             world.hubs(1)
             world.book()
 
-        # session, user, Supplier, clock; the releases to filter by; bookings; their progress; questions to answer
+        # session, user, Supplier, clock; the releases to filter by; bookings; progress; kept filters; questions
         many = queries_of(client, reverse("scheduling:bookings"))
-        assert len(few) == len(many) == 8, "\n".join(many)
+        assert len(few) == len(many) == 9, "\n".join(many)
 
 
 class TestBooking:

@@ -117,9 +117,9 @@ class TestHubs:
         world.book()
 
         # session, user, Supplier, clock; the filter's choices; keys, their ends, the hubs; deployments, lots,
-        # which are set aside; questions to answer, for the menu
+        # which are set aside; the filters that one keeps; questions to answer, for the menu
         many = queries_of(client, reverse("scheduling:hubs"))
-        assert len(few) == len(many) == 12, "\n".join(many)
+        assert len(few) == len(many) == 13, "\n".join(many)
 
 
 class TestHub:

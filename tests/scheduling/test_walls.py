@@ -326,11 +326,21 @@ PAGES = sorted(str(route.name) for route in urls.urlpatterns)
 
 OF_PEOPLE: dict[str, Callable[[Cast], list[object]]] = {
     **dict.fromkeys(
-        ("people", "invite-colleague", "second-factor-rule", "record", "export-record", "account", "exports"),
+        (
+            "people",
+            "invite-colleague",
+            "second-factor-rule",
+            "record",
+            "export-record",
+            "account",
+            "exports",
+            "saved-filters",
+        ),
         lambda cast: [],
     ),
     "person": lambda cast: [cast.world.person.pk],
     "colleagues-invitation": lambda cast: [cast.invitation.pk],
+    "saved-filter": lambda cast: [cast.saved.pk],
     **dict.fromkeys(("one-export", "export-file"), lambda cast: [cast.export.pk]),
 }
 """Of those in portal/urls.py, which a Supplier's administrators see, and one's account: what their addresses name."""
