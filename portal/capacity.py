@@ -62,10 +62,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show some weeks of one network, or of all."""
     _may(request)
     first = _first_week(request)
-    weeks, shares = (
-        capacity.weeks(first=first, number=WEEKS),
-        capacity.booked_by(first=first, number=WEEKS),
-    )
+    weeks, shares = capacity.weeks(first=first, number=WEEKS)
     networks = sorted({(week.network_id, week.network) for week in weeks}, key=lambda one: one[1])
     asked = request.GET.get("network", "")
     network = next((key for key, _ in networks if str(key) == asked), None)
@@ -161,7 +158,7 @@ def shares_chart(shares: Sequence[BookedBy], weeks: Sequence[date], address: str
 def file(request: HttpRequest) -> StreamingHttpResponse:
     """Send the same weeks of every network as CSV."""
     _may(request)
-    weeks = capacity.weeks(first=_first_week(request), number=WEEKS)
+    weeks, _ = capacity.weeks(first=_first_week(request), number=WEEKS)
     return csv_response(
         name="capacity.csv",
         header=(
@@ -189,7 +186,7 @@ def file(request: HttpRequest) -> StreamingHttpResponse:
 def shares_file(request: HttpRequest) -> StreamingHttpResponse:
     """Send what every Supplier has booked in the same weeks as CSV."""
     _may(request)
-    shares = capacity.booked_by(first=_first_week(request), number=WEEKS)
+    _, shares = capacity.weeks(first=_first_week(request), number=WEEKS)
     return csv_response(
         name="capacity-shares.csv",
         header=("Week from", "Network", "Supplier", "Booked", "Used"),

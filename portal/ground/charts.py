@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 Number: TypeAlias = int | float | None
+FEW, SOME = 3, 8
+"""Bars that lie below each other in a low picture, and in one of usual height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Chart:
     lies: bool = False
     most: int | None = None
     """Where the axis of the numbers ends, if that is known."""
+
+    @property
+    def size(self) -> str:
+        """Say how high it has to be for its lying bars."""
+        return "few" if len(self.rows) <= FEW else "some" if len(self.rows) <= SOME else "many"
 
     @property
     def header(self) -> list[str]:

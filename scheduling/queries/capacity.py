@@ -1,5 +1,6 @@
 """DCC's weekly patterns of capacity, and how far the slots made from them are kept back, booked and used."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -79,33 +80,36 @@ class BookedBy:
 
 WEEK = "date_trunc('week', slot.start_at AT TIME ZONE 'Europe/London')::date"
 WITHIN = "slot.start_at >= %(start)s AND slot.start_at < %(end)s"
-# As many places as are reserved of each slot by itself, as those who book are told.
+# As many places as are reserved of each slot by itself, as those who book are told. The few periods are looked up once.
 WEEKS = f"""
-SELECT {WEEK}, network.name, slot.network_id, count(*), sum(slot.capacity)::bigint,
-       sum(slot.capacity * coalesce(kept.percent, 0) / 100)::bigint, sum(slot.taken)::bigint,
-       coalesce(sum(carried_out.hubs), 0)::bigint
-FROM scheduling_slot slot JOIN hubs_network network ON network.id = slot.network_id
-LEFT JOIN LATERAL (
-    SELECT max(policy.reserve_percent) AS percent
+WITH kept AS MATERIALIZED (
+    SELECT period.network_id, period.start_at, period.end_at, policy.reserve_percent AS percent
     FROM firmware_availabilityperiod period
     JOIN firmware_firmwarerelease release ON release.id = period.release_id AND release.state = ANY (%(open)s)
     JOIN firmware_rolloutpolicy policy ON policy.release_id = release.id
-    WHERE period.network_id = slot.network_id
-      AND slot.start_at >= period.start_at AND slot.end_at <= period.end_at) kept ON true
-LEFT JOIN (
-    SELECT lot.slot_id, sum(lot.activating + lot.succeeded + lot.failed + lot.unconfirmed) AS hubs
-    FROM scheduling_lot lot JOIN scheduling_slot slot ON slot.id = lot.slot_id WHERE {WITHIN}
-    GROUP BY 1) carried_out ON carried_out.slot_id = slot.id
-WHERE {WITHIN} GROUP BY 1, 2, 3 ORDER BY 2, 1
+    WHERE period.start_at < %(end)s AND period.end_at > %(start)s)
+SELECT week, network.name, network_id, slots, capacity, reserve, booked
+FROM (
+    SELECT {WEEK} AS week, slot.network_id, count(*) AS slots, sum(slot.capacity)::bigint AS capacity,
+           sum(slot.capacity * coalesce((
+               SELECT max(percent) FROM kept
+               WHERE kept.network_id = slot.network_id
+                 AND slot.start_at >= kept.start_at AND slot.end_at <= kept.end_at), 0) / 100)::bigint AS reserve,
+           sum(slot.taken)::bigint AS booked
+    FROM scheduling_slot slot WHERE {WITHIN} GROUP BY 1, 2) counted
+JOIN hubs_network network ON network.id = counted.network_id
+ORDER BY 2, 1
 """  # noqa: S608 - our own constants
 SHARES = f"""
-SELECT {WEEK}, network.name, slot.network_id, supplier.name, supplier.id, sum(lot.size - lot.cancelled)::bigint,
-       sum(lot.activating + lot.succeeded + lot.failed + lot.unconfirmed)::bigint
-FROM scheduling_slot slot
-JOIN scheduling_lot lot ON lot.slot_id = slot.id
-JOIN hubs_network network ON network.id = slot.network_id
-JOIN hubs_supplier supplier ON supplier.id = lot.supplier_id
-WHERE {WITHIN} GROUP BY 1, 2, 3, 4, 5 HAVING sum(lot.size - lot.cancelled) > 0 ORDER BY 2, 1, 4
+SELECT week, network.name, network_id, supplier.name, supplier_id, booked, used
+FROM (
+    SELECT {WEEK} AS week, slot.network_id, lot.supplier_id, sum(lot.size - lot.cancelled)::bigint AS booked,
+           sum(lot.activating + lot.succeeded + lot.failed + lot.unconfirmed)::bigint AS used
+    FROM scheduling_slot slot JOIN scheduling_lot lot ON lot.slot_id = slot.id
+    WHERE {WITHIN} GROUP BY 1, 2, 3) counted
+JOIN hubs_network network ON network.id = counted.network_id
+JOIN hubs_supplier supplier ON supplier.id = counted.supplier_id
+WHERE booked > 0 ORDER BY 2, 1, 4
 """  # noqa: S608 - our own constants
 
 
@@ -117,12 +121,16 @@ def _span(first: date, weeks: int) -> dict[str, datetime]:
     }
 
 
-def weeks(*, first: date, number: int) -> Sequence[Week]:
-    """Return how far each network is kept back, booked and used in so many weeks, the first from a Monday on."""
-    terms = _span(first, number) | {"open": [str(state) for state in OPEN_TO_SUPPLIERS]}
-    return [Week(*row) for row in sql.rows(WEEKS, terms)]
+def weeks(*, first: date, number: int) -> tuple[Sequence[Week], Sequence[BookedBy]]:
+    """
+    Return how far each network is kept back, booked and used in so many weeks, the first from a Monday on, and by whom.
 
-
-def booked_by(*, first: date, number: int) -> Sequence[BookedBy]:
-    """Return what each Supplier has booked of each network in the same weeks."""
-    return [BookedBy(*row) for row in sql.rows(SHARES, _span(first, number))]
+    From the slots and lots that begin then, so it costs the same however many hubs were booked before; two queries.
+    """
+    terms = _span(first, number)
+    shares = [BookedBy(*row) for row in sql.rows(SHARES, terms)]
+    used: dict[tuple[date, int], int] = defaultdict(int)
+    for one in shares:
+        used[one.week, one.network_id] += one.used
+    rows = sql.rows(WEEKS, terms | {"open": [str(state) for state in OPEN_TO_SUPPLIERS]})
+    return [Week(*(*row, used[row[0], row[2]])) for row in rows], shares

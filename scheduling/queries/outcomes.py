@@ -30,16 +30,14 @@ COUNTED = """
            (slot.start_at AT TIME ZONE 'Europe/London')::date, change.state, change.ending,
            change.stage > 0, change.hubs
     FROM scheduling_tallychange change JOIN scheduling_slot slot ON slot.id = change.slot_id"""
+# Summed up by state first, since that leaves little to ask about.
 ROLLOUT = f"""
-SELECT day,
-       sum(hubs) FILTER (WHERE state IN ('activating', 'succeeded', 'unconfirmed')
-                            OR (state = 'failed' AND is_activated))::bigint,
-       coalesce(sum(hubs) FILTER (WHERE state = 'succeeded'), 0)::bigint,
-       coalesce(sum(hubs) FILTER (WHERE state = 'unconfirmed' OR (state = 'failed' AND is_activated)), 0)::bigint
-FROM ({COUNTED}) counted WHERE release_id = %(release)s
-GROUP BY 1 HAVING sum(hubs) FILTER (WHERE state IN ('activating', 'succeeded', 'unconfirmed')
-                                       OR (state = 'failed' AND is_activated)) > 0
-ORDER BY 1
+SELECT day, sum(hubs)::bigint, coalesce(sum(hubs) FILTER (WHERE state = 'succeeded'), 0)::bigint,
+       coalesce(sum(hubs) FILTER (WHERE state IN ('failed', 'unconfirmed')), 0)::bigint
+FROM (SELECT day, state, is_activated, sum(hubs) AS hubs FROM ({COUNTED}) counted
+      WHERE release_id = %(release)s GROUP BY 1, 2, 3) by_state
+WHERE state IN ('activating', 'succeeded', 'unconfirmed') OR (state = 'failed' AND is_activated)
+GROUP BY 1 HAVING sum(hubs) > 0 ORDER BY 1
 """  # noqa: S608 - our own constants
 
 

@@ -8,6 +8,7 @@ const LOOKS = {
   crossed: { dash: [4, 2], point: "crossRot" },
 };
 const TILE = 8;
+const NARROW = 520;
 const probe = document.createElement("span");
 probe.hidden = true;
 document.body.append(probe);
@@ -59,7 +60,8 @@ function dataset(head, place, rows) {
       return value === "" || (kind === "bar" && Number(value) === 0) ? null : Number(value);
     }),
     borderColor: ink,
-    backgroundColor: kind === "line" ? ink : filling(look, ink),
+    backgroundColor: kind === "line" ? "transparent" : filling(look, ink),
+    pointBackgroundColor: ink,
     borderWidth: kind === "line" ? 2 : 1,
     borderDash: LOOKS[look].dash,
     pointStyle: LOOKS[look].point,
@@ -78,6 +80,15 @@ function read(figure) {
     labels: rows.map((row) => row.querySelector("th").textContent.trim()),
     datasets: heads.map((head, place) => dataset(head, place, rows)),
   };
+}
+
+// Long words below each other, so that they leave room for the bars.
+function wrapped(words, most) {
+  return words.split(" ").reduce((found, word) => {
+    const last = found.at(-1);
+    if (last !== undefined && `${last} ${word}`.length <= most) return [...found.slice(0, -1), `${last} ${word}`];
+    return [...found, word];
+  }, []);
 }
 
 function options(figure) {
@@ -99,7 +110,16 @@ function options(figure) {
     stacked: isStacked,
     grid: { display: false },
     border: lines,
-    ticks: { ...words, maxRotation: 0, autoSkip: !lies, autoSkipPadding: 12 },
+    ticks: {
+      ...words,
+      maxRotation: 0,
+      autoSkip: !lies,
+      autoSkipPadding: 12,
+      callback(place) {
+        const word = this.getLabelForValue(place);
+        return lies ? wrapped(word, figure.clientWidth < NARROW ? 14 : 40) : word;
+      },
+    },
   };
   return {
     animation: false,
@@ -108,7 +128,7 @@ function options(figure) {
     interaction: { mode: "index", axis: lies ? "y" : "x", intersect: false },
     scales: lies ? { x: numbers, y: names } : { x: names, y: numbers },
     plugins: {
-      legend: { position: "bottom", labels: { ...words, color: colour("portal-ink"), usePointStyle: false, boxWidth: 28, boxHeight: 10 } },
+      legend: { display: figure.querySelectorAll("thead th[data-kind]").length > 1, position: "bottom", labels: { ...words, color: colour("portal-ink"), usePointStyle: false, boxWidth: 28, boxHeight: 10 } },
       tooltip: { callbacks: { label: ({ dataset: of, raw }) => ` ${of.label}: ${raw === null ? "–" : number(raw)} ${unit}` } },
     },
   };
@@ -128,6 +148,6 @@ function draw(figure) {
 
 const drawAll = () => document.querySelectorAll("figure[data-chart]").forEach(draw);
 drawAll();
-document.addEventListener("htmx:afterSettle", drawAll);
+document.addEventListener("htmx:afterSwap", drawAll);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["data-theme", "data-bs-theme"] });

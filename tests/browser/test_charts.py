@@ -93,7 +93,7 @@ class TestPicture:
 
     def test_reads_the_table_and_nothing_else(self, page: Page, figure: Locator) -> None:
         figure.locator("td").nth(1).evaluate("cell => { cell.dataset.value = 7; }")
-        page.evaluate("document.dispatchEvent(new Event('htmx:afterSettle'))")
+        page.evaluate("document.dispatchEvent(new Event('htmx:afterSwap'))")
 
         assert figure.locator("canvas").evaluate(DRAWN)["series"][1] == ["Succeeded", [7]]
 
