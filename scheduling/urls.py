@@ -59,6 +59,7 @@ urlpatterns = [
     path("releases/<int:pk>/rollout.csv", releases.RolloutView.as_view(), name="rollout"),
     path("releases/<int:pk>/book/", selections.BookView.as_view(), name="book"),
     path("selections/<uuid:pk>/", selections.WhenView.as_view(), name="when"),
+    path("selections/<uuid:pk>/room.csv", selections.RoomView.as_view(), name="room"),
     path("selections/<uuid:pk>/check/", selections.CheckView.as_view(), name="check"),
     path("selections/<uuid:pk>/reading/", selections.ReadingView.as_view(), name="reading"),
     path("selections/<uuid:pk>/refused/", selections.RefusedView.as_view(), name="refused"),

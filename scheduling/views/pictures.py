@@ -211,6 +211,34 @@ def draw(
     )
 
 
+COLUMNS = ("Network", "Day", "Hour (UK)", "State", "Room for you", "Of your choice fit", "Booked by you")
+STATES = {
+    "open": "open",
+    "full": "full",
+    "passed": "passed",
+    "closed": "past the cut-off",
+    "none": "no slot",
+    **CLOSED,
+}
+
+
+def lines(picture: Picture) -> Iterator[Sequence[str]]:
+    """Yield each cell of the table as a line below `COLUMNS`, day by day."""
+    for place, day in enumerate(picture.days):
+        for row in picture.rows:
+            cell = row.cells[place]
+            room = str(cell.count) if cell.kind in ("open", "full") else ""
+            yield (
+                picture.network,
+                day.isoformat(),
+                row.word,
+                STATES[cell.kind],
+                room,
+                cell.fits,
+                str(cell.own),
+            )
+
+
 def _hours(span: tuple[datetime, datetime]) -> Iterator[datetime]:
     hour, end = span
     while hour < end:

@@ -197,7 +197,61 @@ class Start:
     address: str
 
 
-class WhenView(SelectionView, TemplateView):
+class WeekView(SelectionView):
+    """What shows the slots of one week on one network."""
+
+    def asked(
+        self,
+        every_name: Mapping[int, str],
+        needed: Mapping[int, int],
+        span: tuple[datetime, datetime],
+    ) -> tuple[dict[int, str], pictures.Asked]:
+        """Return the names of the networks of the choice, and which week of which of them is asked for."""
+        names = dict(sorted(((network, every_name[network]) for network in needed), key=itemgetter(1)))
+        return names, pictures.asked(
+            query=self.request.GET, networks=list(names), first=span[0], last=span[1]
+        )
+
+    def picture(
+        self,
+        asked: pictures.Asked,
+        names: Mapping[int, str],
+        needed: Mapping[int, int],
+        span: tuple[datetime, datetime],
+    ) -> pictures.Picture:
+        """Fetch and lay out the week that is asked for."""
+        release = self.selection.release
+        start, end = asked.span
+        return pictures.draw(
+            asked=asked,
+            networks=names,
+            needed=needed,
+            hours=hours.open_hours(
+                release=release,
+                supplier=self.supplier,
+                needed=needed,
+                network=asked.network,
+                start=start,
+                end=end,
+                now=self.now,
+            ),
+            passed=hours.passed_hours(
+                release=release, network=asked.network, start=start, end=end, now=self.now
+            ),
+            own=hours.own_hours(supplier=self.supplier, network=asked.network, start=start, end=end),
+            first=span[0],
+            last=span[1],
+            check=self.check_address,
+            now=self.now,
+        )
+
+    def check_address(self, timing: Timing) -> str:
+        """Return where the last step for a plan is."""
+        where = reverse("scheduling:check", args=[self.selection.pk])
+        return f"{where}?{urlencode(plan_fields(timing=timing))}"
+
+
+class WhenView(WeekView, TemplateView):
     """Step 2: a plan, one slot from the picture of a week, or all from one slot to another."""
 
     template_name = "scheduling/when.html"
@@ -215,8 +269,7 @@ class WhenView(SelectionView, TemplateView):
         if span is None or context["halted"]:
             return {**context, "span": None}
         every_name = dict(Network.objects.values_list("id", "name"))
-        names = dict(sorted(((network, every_name[network]) for network in needed), key=itemgetter(1)))
-        asked = pictures.asked(query=self.request.GET, networks=list(names), first=span[0], last=span[1])
+        names, asked = self.asked(every_name, needed, span)
         parts = [
             share
             for share in slots.shares(release=release, supplier=self.supplier)
@@ -287,39 +340,6 @@ class WhenView(SelectionView, TemplateView):
             query = QueryDict(urlencode(plan_fields(timing=usual)))
         return PlanForm(initial={**query.dict(), "weekdays": query.getlist("weekdays")})
 
-    def picture(
-        self,
-        asked: pictures.Asked,
-        names: Mapping[int, str],
-        needed: Mapping[int, int],
-        span: tuple[datetime, datetime],
-    ) -> pictures.Picture:
-        """Fetch and lay out the week that is asked for."""
-        release = self.selection.release
-        start, end = asked.span
-        return pictures.draw(
-            asked=asked,
-            networks=names,
-            needed=needed,
-            hours=hours.open_hours(
-                release=release,
-                supplier=self.supplier,
-                needed=needed,
-                network=asked.network,
-                start=start,
-                end=end,
-                now=self.now,
-            ),
-            passed=hours.passed_hours(
-                release=release, network=asked.network, start=start, end=end, now=self.now
-            ),
-            own=hours.own_hours(supplier=self.supplier, network=asked.network, start=start, end=end),
-            first=span[0],
-            last=span[1],
-            check=self.check_address,
-            now=self.now,
-        )
-
     def starts(self, hour: datetime, names: Mapping[int, str], needed: Mapping[int, int]) -> list[Start]:
         """Return the start times of one hour, each with what it has on every network of the choice."""
         found = slots.moments(
@@ -341,15 +361,30 @@ class WhenView(SelectionView, TemplateView):
             for moment in found
         ]
 
-    def check_address(self, timing: Timing) -> str:
-        """Return where the last step for a plan is."""
-        where = reverse("scheduling:check", args=[self.selection.pk])
-        return f"{where}?{urlencode(plan_fields(timing=timing))}"
-
 
 def kept(data: QueryDict) -> str:
     """Return what was typed of a spread as a query, for the page that asks again."""
     return urlencode([(name, value) for name in sorted(KEPT) for value in data.getlist(name)])
+
+
+class RoomView(WeekView):
+    """The room of the week that the picture shows, as CSV."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Send the same cells, or none where no slot is open; sent on where the picture is."""
+        if elsewhere := self.waiting() or self.booked():
+            return elsewhere
+        needed = previews.needed(selection=self.selection)
+        span = (
+            slots.span(release=self.selection.release, networks=list(needed), now=self.now)
+            if needed
+            else None
+        )
+        cells: Iterator[Sequence[str]] = iter(())
+        if span is not None:
+            names, asked = self.asked(dict(Network.objects.values_list("id", "name")), needed, span)
+            cells = pictures.lines(self.picture(asked, names, needed, span))
+        return csv_response(name=f"room-{self.selection.pk}.csv", header=pictures.COLUMNS, rows=cells)
 
 
 class CheckView(SelectionView, TemplateView):

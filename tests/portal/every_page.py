@@ -37,7 +37,7 @@ NO_PAGES = {
         "saved-filter",  # of somebody else: tests/browser/test_lists.py has one's own
     ),
     *("scheduling:rollout", "rollout-file", "outcomes-file", "capacity-file", "capacity-shares"),
-    *("scheduling:export-results", "scheduling:export-reasons"),
+    *("scheduling:export-results", "scheduling:export-reasons", "scheduling:room"),
     *("evidence-key", "admin:ground_auditentry_export", "admin:scheduling_hubexception_csv", "admin:jsi18n"),
     *("admin:scheduling_notice_html", "gallery-email", "metrics", "health-live", "health-ready"),
     # what forms alone are sent to, and what leads on

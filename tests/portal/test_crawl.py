@@ -41,7 +41,7 @@ LED_TO_BY_NOTHING = {
     "scheduling:first-steps",
     *("one-export", "export-file", "saved-filter"),
     # a form or an upload comes first; tests/browser/test_journey.py goes there
-    *("scheduling:when", "scheduling:check", "scheduling:reading", "scheduling:refused"),
+    *("scheduling:when", "scheduling:room", "scheduling:check", "scheduling:reading", "scheduling:refused"),
     *("scheduling:upload", "scheduling:upload-refused"),
     # there have to be bad hubs, or an exception that is open
     *("bad-hubs", "bad-hubs-file", "scheduling:bad-hubs", "admin:scheduling_hubexception_decide"),

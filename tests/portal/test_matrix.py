@@ -64,7 +64,7 @@ book:
 # What one Supplier has, and its files
 booking progress booked-hubs export calendar
 consent consent-hubs group hub
-when reading refused upload upload-refused:
+when room reading refused upload upload-refused:
     GET HEAD OPTIONS    login   200        200         200            404      404        404
     POST                login   403        405         405            404      404        404
     PUT PATCH DELETE    login   403        405         405            404      404        404

@@ -119,7 +119,7 @@ class Things:
 
 OWN: dict[str, Callable[[Things], object]] = {
     **dict.fromkeys(("release", "bad-hubs", "rollout", "book"), lambda things: things.world.release.pk),
-    **dict.fromkeys(("when", "check", "refused"), lambda things: things.selection.pk),
+    **dict.fromkeys(("when", "room", "check", "refused"), lambda things: things.selection.pk),
     "reading": lambda things: things.reading.pk,
     **dict.fromkeys(
         ("booking", "progress", "cancel", "change", "booked-hubs", "export", "calendar"),

@@ -152,6 +152,38 @@ class TestBook:
         assert not HubSelection.objects.exists()
 
 
+class TestRoom:
+    def rows(self, client: Client, selection: HubSelection, query: str = "") -> list[list[str]]:
+        """Return the rows of the file."""
+        response = client.get(reverse("scheduling:room", args=[selection.pk]) + query)
+        return list(csv.reader(io.StringIO(response.getvalue().decode("utf-8-sig"))))  # type: ignore[attr-defined]
+
+    def test_says_what_the_picture_shows(self, world: World, client: Client) -> None:
+        slot = world.slot(start=timedelta(hours=5), room=2)
+        selection = world.choose()
+        page = words(client.get(reverse("scheduling:when", args=[selection.pk])))
+        assert f"/selections/{selection.pk}/room.csv?network={world.network.pk}&amp;week=" in page
+
+        header, *rows = self.rows(client, selection)
+
+        at = slot.start_at.astimezone(LONDON)
+        assert header == [
+            "Network",
+            "Day",
+            "Hour (UK)",
+            "State",
+            "Room for you",
+            "Of your choice fit",
+            "Booked by you",
+        ]
+        [opened] = [row for row in rows if row[3] == "open"]
+        assert opened == [world.network.name, at.date().isoformat(), f"{at:%H}:00", "open", "2", "66 %", "0"]
+        assert {row[3] for row in rows} == {"open", "no slot"}
+
+    def test_is_empty_where_no_slot_is_open(self, world: World, client: Client) -> None:
+        assert len(self.rows(client, world.choose())) == 1
+
+
 class TestWhen:
     def address(self, world: World) -> str:
         return reverse("scheduling:when", args=[world.choose().pk])
