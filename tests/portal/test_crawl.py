@@ -52,8 +52,8 @@ LED_TO_BY_NOTHING = {
     *("health-live", "health-ready", "metrics", "evidence-key"),
     # Django's own, which answer 404 or lead on
     *("admin:(?P<url>.*)$", "admin:<path:object_id>/", "admin:autocomplete", "admin:view_on_site"),
-    # a frame
-    "admin:scheduling_notice_html",
+    # what stands in frames
+    *("admin:scheduling_notice_html", "gallery-email"),
     # pages of the portal's own, which tell it themselves
     *("admin:scheduling_exemption_history", "admin:scheduling_hubexception_history"),
 }
@@ -69,18 +69,22 @@ REFUSED = {
 
 
 class Page(HTMLParser):
-    """Where a page leads by links, where its forms are sent, and what each form carries that changes something."""
+    """Where a page leads by links, where its forms are sent, what each carries that changes something; its frames."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: set[str] = set()
         self.targets: set[str] = set()
         self.forms: list[set[str]] = []
+        self.frames: list[dict[str, str]] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note where an element leads, or what its form carries."""
         facts = {name: value or "" for name, value in attrs}
+        if tag == "iframe":
+            self.frames.append(facts)
+            return
         sends = {name for name in ("formaction", "hx-post") if name in facts}
         if tag == "form" and facts.get("method", "").lower() == "post":
             self.forms.append(set())
@@ -135,6 +139,8 @@ class Crawl:
             self.forms += len(page.forms)
             for carried in page.forms:
                 assert {"csrfmiddlewaretoken", once.FIELD} <= carried, "a form without its token or its key"
+            for frame in page.frames:
+                assert frame.get("sandbox") == "", "a frame that is not shut in"
             for target in self._on_this_site(page.targets, address):
                 resolve(urlsplit(target).path)
             return self._on_this_site(page.links, address)
