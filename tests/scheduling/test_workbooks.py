@@ -9,7 +9,7 @@ import pytest
 from openpyxl import Workbook
 
 from scheduling import workbooks
-from scheduling.views.downloads import WORKBOOK, xlsx_blocks
+from scheduling.views.downloads import xlsx_blocks
 
 
 def written(rows: list[list[Any]], **more: Any) -> io.BytesIO:
@@ -26,12 +26,14 @@ def written(rows: list[list[Any]], **more: Any) -> io.BytesIO:
 
 
 def with_sheet(xml: str, **parts: str) -> io.BytesIO:
-    """Return a workbook with this XML in its sheet."""
+    """Return a workbook of our own with this XML in its sheet, and these parts beside it or in place of its own."""
+    with zipfile.ZipFile(io.BytesIO(b"".join(xlsx_blocks(rows=[])))) as archive:
+        ours = {name: archive.read(name) for name in archive.namelist()}
+    assert "xl/worksheets/sheet1.xml" in ours
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, part in (WORKBOOK | parts).items():
+        for name, part in {**ours, **parts, "xl/worksheets/sheet1.xml": xml}.items():
             archive.writestr(name, part)
-        archive.writestr("xl/worksheets/sheet1.xml", xml)
     return file
 
 
