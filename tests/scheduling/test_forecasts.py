@@ -1,5 +1,6 @@
 """Whether a release would fit: the reckoning, and the page on DCC's desk."""
 
+import re
 from datetime import timedelta
 
 from django.test import Client
@@ -96,6 +97,12 @@ def result(page: str) -> str:
     return page.partition('<p class="desk-consequence">')[2].partition("</p>")[0]
 
 
+def cells(page: str) -> str:
+    """Return the words of the table, without its elements."""
+    table = page.partition("<tbody>")[2].partition("</tbody>")[0]
+    return " ".join(re.sub("<[^>]+>", " ", table).split())
+
+
 class TestPage:
     def address(self, todays_world: World) -> str:
         return reverse("admin:scheduling_slot_fit", args=[todays_world.release.pk])
@@ -118,7 +125,7 @@ class TestPage:
         slots.open_slots(now=todays_world.clock())
 
         assert "It fits: 2 hubs would be done by" in of_patterns
-        assert "✓ done by" in of_patterns
+        assert "done by" in cells(of_patterns)
         assert "<svg" in of_patterns
         assert result(self.words(client, todays_world)) == result(of_patterns)
 
@@ -131,7 +138,7 @@ class TestPage:
         shown = self.words(client, todays_world)
 
         assert "It does not fit: 2 of 3 hubs would have no room." in shown
-        assert "✗ short of 2; 2 even with the reserve" in shown
+        assert "short of 2; 2 even with the reserve" in cells(shown)
         assert ">Short of 2</text>" in shown
 
     def test_names_suppliers_whose_windows_leave_too_little_of_a_period_that_came_later(
