@@ -464,7 +464,8 @@ class TestAllocate:
         for said in (words.text, words.html):
             assert "releases@dcc.example.com" in said
             assert Booking.objects.get().reference in said
-            assert "{" not in said
+            assert "{{" not in said
+            assert "{%" not in said
             assert "00-DB-" not in said
 
     def test_holds_its_day_and_its_decision_to_one_row_each(self, world: World) -> None:

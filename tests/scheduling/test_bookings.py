@@ -37,7 +37,7 @@ class TestBookAsEarlyAsPossible:
             (world.slots[0].start_at, 4),
         ]
         assert [slot.taken for slot in Slot.objects.order_by("start_at")] == [3, 4]
-        placed = [line.hub for line in booking_queries.hubs(booking=booking, after=0, limit=100)]
+        placed = [line.hub for line in booking_queries.hubs(booking=booking, start=0, limit=100)]
         left = [hub for hub, _ in booking_queries.unplaced(booking=booking, limit=100)]
         assert sorted(placed + left) == sorted(hub.chf_id for hub in hubs)
 
@@ -170,7 +170,7 @@ class TestHubsOfABooking:
         booking = world.book()
 
         pages, after = [], 0
-        while page := booking_queries.hubs(booking=booking, after=after, limit=2):
+        while page := booking_queries.hubs(booking=booking, start=after, limit=2):
             pages.append([line.deployment for line in page])
             after = page[-1].deployment
 
@@ -188,8 +188,8 @@ class TestHubsOfABooking:
         assert last
         Deployment.objects.filter(pk=last.pk).update(state=State.STAGING)
 
-        staging = booking_queries.hubs(booking=booking, after=0, limit=2, state=State.STAGING)
-        booked = booking_queries.hubs(booking=booking, after=0, limit=5, state=State.BOOKED)
+        staging = booking_queries.hubs(booking=booking, start=0, limit=2, state=State.STAGING)
+        booked = booking_queries.hubs(booking=booking, start=0, limit=5, state=State.BOOKED)
 
         assert [line.deployment for line in staging] == [last.pk]
         assert len(booked) == 2

@@ -232,10 +232,10 @@ class TestMove:
             State.BOOKED: 6,
         }
         assert [slot.start_at for slot in progress.by_slot(lots=booked.lots.all())] == [third.start_at]
-        listed = booking_queries.hubs(booking=booked, after=0, limit=100)
+        listed = booking_queries.hubs(booking=booked, start=0, limit=100)
         assert {line.slot_start for line in listed} == {third.start_at}
         assert len(listed) == 6
-        assert booking_queries.hubs(booking=booked, after=0, limit=9, state=State.CANCELLED) == []
+        assert booking_queries.hubs(booking=booked, start=0, limit=9, state=State.CANCELLED) == []
 
     def test_moves_none_when_one_does_not_fit(self, world: World, booked: Booking) -> None:
         third = world.slot(start=timedelta(hours=9), room=5)

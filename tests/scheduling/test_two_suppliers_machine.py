@@ -131,7 +131,7 @@ class Shared(Life):
         assert consent
         hubs = None
         if some:
-            first = next(iter(questions.hubs(consent=consent, after=-(2**63), limit=1)), None)
+            first = next(iter(questions.hubs(consent=consent, start=-(2**63), limit=1)), None)
             hubs = [first.hub] if first else None
         slot = consent.slot
         others = Slot.objects.exclude(pk=slot.pk).filter(start_at__gt=self.world.clock()).order_by("start_at")
@@ -349,10 +349,10 @@ class Shared(Life):
         for supplier in Supplier.objects.filter(pk__in=self.people):
             seen = set(fleet.hubs_of(supplier=supplier).values_list("chf_id", flat=True))
             for booking in booked.of_supplier(supplier=supplier):
-                assert {line.hub for line in booked.hubs(booking=booking, after=0, limit=10_000)} <= seen
+                assert {line.hub for line in booked.hubs(booking=booking, start=0, limit=10_000)} <= seen
                 assert {hub for hub, _ in histories.every_unplaced(booking=booking)} <= seen
             for consent in Consent.objects.filter(supplier=supplier):
-                listed = questions.hubs(consent=consent, after=-(2**63), limit=10_000)
+                listed = questions.hubs(consent=consent, start=-(2**63), limit=10_000)
                 assert {one.hub for one in listed} <= seen
 
 

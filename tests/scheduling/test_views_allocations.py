@@ -115,7 +115,7 @@ class TestAnAllocatedBooking:
     def test_says_by_whom_why_and_until_when(self, booking: Booking, world: World, client: Client) -> None:
         shown = page(client, "booking", booking.reference)
 
-        assert "Allocated by DCC on" in shown
+        assert "<strong>Allocated by DCC</strong> on" in shown
         assert "3 hubs were not booked by then." in shown
         assert "You can move them until" in shown
         assert "If you do not book them, DCC decides about them." in shown

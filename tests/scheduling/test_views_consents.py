@@ -246,7 +246,7 @@ class TestConsent:
         assert onwards
         second = words(client.get(f"/consents/{consent.pk}/", {"after": onwards[1]}))
 
-        ids = [set(re.findall(r"00-DB(?:-[0-9A-F]{2}){6}", page)) for page in (first, second)]
+        ids = [set(re.findall(r"/hubs/([0-9A-F-]{23})/", page)) for page in (first, second)]
         assert [len(one) for one in ids] == [1, 1]
         assert ids[0] != ids[1]
 
