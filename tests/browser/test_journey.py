@@ -94,7 +94,7 @@ class TestASupplier:
         page.get_by_role("link", name="Failed 1").click()
         expect(page.get_by_text("The hub's hardware does not take this image")).to_be_visible()
         passes()
-        page.get_by_role("region", name="Hubs of this booking").get_by_role("link").first.click()
+        page.get_by_role("cell").get_by_role("link").first.click()
         expect(page.get_by_role("heading", name="Its story")).to_be_visible()
         expect(page.get_by_text(f"Booked in {booking.reference}")).to_be_visible()
         passes()

@@ -103,8 +103,7 @@ class TestInGreatBritain:
 
         page = release(client, staged)
 
-        assert "DCC halted a part of this release." in page
-        assert f"It is {parts[kind]}, " in page
+        assert f"DCC halted this release for {parts[kind]}." in page
         assert "Halted for them" in page
         assert "Is for them" not in page
 
