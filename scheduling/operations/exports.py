@@ -10,6 +10,7 @@ that dies leaves nothing behind, and once its lease is over the next one begins 
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
@@ -256,9 +257,11 @@ def sweep(*, now: datetime) -> None:
         default_storage.delete(export.stored)
         Export.objects.filter(pk=export.pk, stored=export.stored).update(stored="")
     for stored in _stored():
-        is_known = Export.objects.filter(stored=stored).exists()
-        if not is_known and default_storage.get_modified_time(stored) <= now - LEFT_BEHIND:
-            default_storage.delete(stored)
+        if Export.objects.filter(stored=stored).exists():
+            continue
+        with suppress(FileNotFoundError):  # another sweeper was quicker
+            if default_storage.get_modified_time(stored) <= now - LEFT_BEHIND:
+                default_storage.delete(stored)
 
 
 def _stored() -> Iterator[str]:

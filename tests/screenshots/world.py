@@ -24,7 +24,7 @@ from hubs import gateway
 from hubs.identifiers import format_eui64
 from hubs.modelled_fleet.models import Defect
 from hubs.models import CommunicationsHub, FleetCount, Network, PaymentMode, Supplier
-from portal import demo, fast_rehearsals, rehearsal_runs, rehearsals
+from portal import demo, fast_rehearsals, lists, rehearsal_runs, rehearsals
 from portal import operations as portal_operations
 from portal.ground.clock import VirtualClock
 from portal.ground.roles import SupplierRole
@@ -37,12 +37,14 @@ from scheduling.models import (
     Decision,
     Deployment,
     Exemption,
+    Export,
     HubException,
     HubSelection,
     Incident,
     Lot,
     Maintenance,
     ProtectedWindow,
+    SavedFilter,
     Weekday,
 )
 from scheduling.operations import (
@@ -52,6 +54,7 @@ from scheduling.operations import (
     consents,
     deployments,
     exceptions,
+    exports,
     groups,
     halts,
     late_looks,
@@ -590,6 +593,26 @@ class Scene(Things):
         )
         self.invitation = Invitation.objects.latest("pk")
         self.propose(why="A tariff change has been put forward to that night.")
+        self.saved = SavedFilter.objects.create(
+            supplier=self.northern,
+            person=self.one("administrator"),
+            list="hubs",
+            name="By CHF ID, downwards",
+            query="sort=-hub",
+            made_at=now,
+        )
+        self.export = exports.ask(
+            supplier=self.northern,
+            name="hubs",
+            subject="",
+            query="",
+            title="Hubs",
+            kind=Export.Format.XLSX,
+            expected=None,
+            by=self.one("administrator"),
+            now=now,
+        )
+        exports.make_next(source_of=lambda export: lists.source_of(export, self.clock()), clock=self.clock)
 
     def propose(self, *, why: str) -> None:
         """Propose to cancel what is spread over nights, to a colleague who may agree."""
