@@ -45,6 +45,10 @@ DESPITE = 500
 """Characters of a reason to book into soft protected windows."""
 PLANNED = 50
 """Slots that the last step lists one by one."""
+AT_ONCE = 50_000
+"""Hubs that the last step counts before it answers; with more, its page is there first and asks for the numbers."""
+COUNTED = "counted"
+"""What an address of the last step has that wants the numbers, however long they take."""
 
 
 class BookView(SupplierPage, FormView[ChooseForm]):
@@ -399,7 +403,19 @@ class CheckView(SelectionView, TemplateView):
             return elsewhere
         if not self.read_plan(request.GET):
             return self.ask_again()
+        if sum(previews.needed(selection=self.selection).values()) > AT_ONCE and COUNTED not in request.GET:
+            return self.counting()
         return super().get(request, *args, **kwargs)
+
+    def counting(self) -> HttpResponse:
+        """Say that many hubs are being counted; the page asks for the numbers by itself."""
+        fields = [*plan_fields(timing=self.timing), (COUNTED, "yes")]
+        context = super().get_context_data(
+            **self.summary(),
+            counted=f"{self.request.path}?{urlencode(fields)}",
+            plan=wording.plan_words(of=self.timing),
+        )
+        return render(self.request, "scheduling/counting.html", context)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Book; a second press finds the first one's booking."""

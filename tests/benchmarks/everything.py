@@ -28,6 +28,8 @@ from tests.portal.test_matrix import DECISIONS, TABLE_OF, TABLES, table_address
 from tests.scheduling.world import OLD, SLOT, Clock, World
 
 SUPPLIER, STAFF, STRANGER = "northern administrator", "superuser", "a stranger"
+PARTS = {"progress", "check, counted"}
+"""What a page asks for by itself once it is there: measured, but nobody waits for it to begin to read."""
 DECISIONS_PER_HUB, NOTICES_PER_HUB, EXCEPTIONS_PER_HUB = 0.1, 0.01, 0.01
 SHOWN = {"list": "changelist", "add": "add", "see": "change", "history": "history"}
 """The ways of a table that are pages, by Django's names."""
@@ -145,7 +147,8 @@ def _pages(cast: Cast) -> dict[str, dict[str, str]]:
         for who, makers in PAGES.items()
     }
     pages[SUPPLIER] |= _of_lists(cast) | {
-        "progress": reverse("scheduling:progress", args=[cast.booking.reference])
+        "progress": reverse("scheduling:progress", args=[cast.booking.reference]),
+        "check, counted": f"{reverse('scheduling:check', args=[cast.selection.pk])}?plan=earliest&counted=yes",
     }
     pages[STAFF] |= _of_tables(cast) | _of_decisions(cast)
     return pages

@@ -23,6 +23,7 @@ from portal.ground.uk_time import LONDON
 from scheduling import forms
 from scheduling.eligibility import Refusal
 from scheduling.models import Booking, Deployment, HubSelection, Maintenance, Slot
+from scheduling.views import selections
 from scheduling.views.pictures import Cell
 from tests import factories
 from tests.scheduling.world import World
@@ -476,6 +477,26 @@ class TestCheck:
         assert "1 hub without a place" in page
         assert "Book 2 hubs" in page
         assert not Booking.objects.exists()
+
+    def test_is_there_before_many_hubs_are_counted_and_asks_for_the_numbers(
+        self, world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.slot(start=timedelta(hours=5), room=3)
+        address = reverse("scheduling:check", args=[world.choose().pk])
+        monkeypatch.setattr(selections, "AT_ONCE", 2)
+        day = (world.clock() + timedelta(days=1)).date().isoformat()
+        spread = {"plan": "spread", "weekdays": ["1", "2"], "opens": "02:00", "closes": "05:00"}
+
+        page = client.get(address, {"plan": "earliest"})
+
+        assert "3 hubs are being counted" in words(page)
+        assert "Book 3 hubs" not in words(page)
+        [counted] = set(re.findall(r'(?:href|hx-get)="([^"]*counted=yes)"', page.content.decode()))
+        numbers = words(client.get(counted.replace("&amp;", "&")))
+        assert 'id="numbers"' in numbers
+        assert "Book 3 hubs" in numbers
+        typed = client.get(address, spread | {"first_day": day, "last_day": day}).content.decode()
+        assert "weekdays=1&amp;weekdays=2" in typed
 
     def test_books_and_leads_to_the_booking(self, world: World, client: Client) -> None:
         world.slot(start=timedelta(hours=5), room=3)
